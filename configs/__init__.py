@@ -1,0 +1,15 @@
+"""YAML files and the one strict loader. Imports nothing of ours."""
+
+from configs.errors import ConfigError, Sim2StreetError
+from configs.loader import StrictModel, did_you_mean, find_config, load, parse, read_yaml
+
+__all__ = [
+    "ConfigError",
+    "Sim2StreetError",
+    "StrictModel",
+    "did_you_mean",
+    "find_config",
+    "load",
+    "parse",
+    "read_yaml",
+]
