@@ -58,9 +58,7 @@ class Camera:
         if not 1.0 <= fov_deg <= 170.0:
             raise FrameError(f"camera fov_deg must be in [1, 170], got {fov_deg}")
         focal_px = width_px / (2.0 * math.tan(math.radians(fov_deg) / 2.0))
-        return cls(
-            width_px, height_px, focal_px, focal_px, (width_px - 1) / 2, (height_px - 1) / 2
-        )
+        return cls(width_px, height_px, focal_px, focal_px, (width_px - 1) / 2, (height_px - 1) / 2)
 
     @property
     def fov_deg(self) -> float:
@@ -310,9 +308,7 @@ def _check_pose(name: str, pose: FloatArray) -> None:
         raise FrameError(f"{name}: must be finite")
 
 
-def _check_array(
-    name: str, array: np.ndarray | None, dtype: type, shape: tuple[int, ...]
-) -> None:
+def _check_array(name: str, array: np.ndarray | None, dtype: type, shape: tuple[int, ...]) -> None:
     if array is None:
         return
     if array.dtype != dtype or array.shape != shape:

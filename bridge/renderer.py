@@ -134,3 +134,182 @@ def out_scale(config: SessionConfig) -> int:
             f"({config.camera.width_px}, {config.camera.height_px})"
         )
     return k
+
+
+class PaletteRenderer(Renderer):
+    """Paints every tag in its palette colour, shaded by depth where there is one.
+
+    No network, no torch: the renderer that always works, and the reference of the
+    contract suite.
+    """
+
+    def __init__(self) -> None:
+        self._sessions: dict[int, SessionConfig] = {}
+        self._cache: dict[int, tuple[tuple[int, int], ByteArray]] = {}
+        self._next_session = 1
+
+    def styles(self) -> tuple[str, ...]:
+        return ("palette",)
+
+    def open_session(self, config: SessionConfig) -> int:
+        self._check_style(config.style)
+        out_scale(config)
+        session = self._next_session
+        self._next_session += 1
+        self._sessions[session] = config
+        return session
+
+    def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
+        return [Rendering(self._render_one(request)) for request in requests]
+
+    def restyle(self, session: int, style: StyleChoice) -> None:
+        self._check_style(style)
+        if session not in self._sessions:
+            raise UnknownSession(f"no session {session}: open it again")
+
+    def close_session(self, session: int) -> None:
+        self._sessions.pop(session, None)
+        self._cache.pop(session, None)
+
+    def close(self) -> None:
+        self._sessions.clear()
+        self._cache.clear()
+
+    def _check_style(self, style: StyleChoice) -> None:
+        if style not in ("palette", "default"):
+            raise RendererError(f"the palette renderer knows the style 'palette', not {style!r}")
+
+    def _render_one(self, request: RenderRequest) -> ByteArray:
+        config = self._sessions.get(request.session)
+        if config is None:
+            raise UnknownSession(f"no session {request.session}: open it again")
+        key = (request.episode, request.tick)
+        cached = self._cache.get(request.session)
+        if cached is not None and cached[0] == key and not request.restart:
+            return cached[1].copy()
+        rgb = paint_labels(request.view)
+        k = out_scale(config)
+        if k > 1:
+            rgb = rgb.repeat(k, axis=0).repeat(k, axis=1)
+        self._cache[request.session] = (key, rgb)
+        return rgb.copy()
+
+
+def paint_labels(view: View) -> ByteArray:
+    """Palette colours of `view.labels`, darker with distance: uint8 (H, W, 3)."""
+    if view.labels is None:
+        raise RendererError("this view has no labels: ask the world for a semantic camera")
+    rgb = PALETTE[view.labels]
+    if view.depth_m is None:
+        return rgb
+    shade = 0.55 + 0.45 / (1.0 + view.depth_m / 40.0)
+    shade[view.depth_m >= 999.0] = 1.0
+    return (rgb * shade[..., None]).astype(np.uint8)
+
+
+class RenderedWorld(World):
+    """A World with a Renderer around it: fills in `view.rgb`, and is itself a World.
+
+    `reset(options={"style": name | blend | "random"})` chooses the look of the episode;
+    "random" draws one of the renderer's styles from the seed. The world and the renderer
+    are closed together with this object.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        renderer: Renderer,
+        style: StyleChoice = "default",
+        scale: int = 1,
+        render_every: int = 1,
+    ) -> None:
+        """`scale`: rgb size over label size. `render_every`: rgb every n-th tick only."""
+        if scale < 1 or render_every < 1:
+            raise ConfigError("scale and render_every must be at least 1")
+        self.world = world
+        self.renderer = renderer
+        self._default_style = style
+        self._scale = scale
+        self._render_every = render_every
+        self._sessions: dict[str, int] = {}
+        self._sensors = True
+
+    @property
+    def spec(self) -> WorldSpec:
+        spec = self.world.spec
+        return dataclasses.replace(spec, fields=spec.fields | {"rgb"})
+
+    def open(self, sensors: bool = True) -> None:
+        self._sensors = sensors
+        self.world.open(sensors)
+
+    def reset(
+        self, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> SensorFrame:
+        rest = dict(options or {})
+        style = self._choose_style(rest.pop("style", self._default_style), seed)
+        frame = self.world.reset(seed, rest)
+        if not self._sensors:
+            return frame
+        cameras = {name: view.camera for name, view in frame.views.items()}
+        self._open_sessions(cameras, style, seed or 0)
+        return self._render(frame)
+
+    def step(self, control: Control) -> SensorFrame:
+        frame = self.world.step(control)
+        if not self._sensors or frame.tick % self._render_every:
+            return frame
+        return self._render(frame)
+
+    def restyle(self, style: StyleChoice) -> None:
+        """Switch the style between two frames."""
+        for session in self._sessions.values():
+            self.renderer.restyle(session, style)
+
+    def close(self) -> None:
+        try:
+            self.renderer.close()
+        finally:
+            self.world.close()
+
+    def _choose_style(self, style: StyleChoice, seed: int | None) -> StyleChoice:
+        known = self.renderer.styles()
+        if style == "default":
+            return known[0]
+        if style == "random":
+            return known[int(np.random.default_rng(seed).integers(len(known)))]
+        for name in (
+            [style] if isinstance(style, str) else style if isinstance(style, Mapping) else ()
+        ):
+            if name not in known:
+                raise ConfigError(f"unknown style '{name}'{did_you_mean(name, list(known))}")
+        return style
+
+    def _open_sessions(self, cameras: Mapping[str, Camera], style: StyleChoice, seed: int) -> None:
+        for session in self._sessions.values():
+            self.renderer.close_session(session)
+        self._sessions = {}
+        for name, camera in cameras.items():
+            size = (camera.width_px * self._scale, camera.height_px * self._scale)
+            config = SessionConfig(style, camera, size, seed)
+            self._sessions[name] = self.renderer.open_session(config)
+
+    def _render(self, frame: SensorFrame) -> SensorFrame:
+        start_s = time.perf_counter()
+        names = list(frame.views)
+        requests = [
+            RenderRequest(
+                self._sessions[name], frame.views[name], frame.tick, frame.episode, frame.actors
+            )
+            for name in names
+        ]
+        renderings = self.renderer.render(requests)
+        views = {
+            name: dataclasses.replace(frame.views[name], rgb=rendering.rgb)
+            for name, rendering in zip(names, renderings, strict=True)
+        }
+        stamps = {**frame.stamps, "render": time.perf_counter() - start_s}
+        flags = frame.flags
+        if any(rendering.reopened for rendering in renderings):
+            flags = (*flags, "render_reset")
+        return dataclasses.replace(frame, views=views, stamps=stamps, flags=flags)

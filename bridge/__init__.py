@@ -1,0 +1,1 @@
+"""Worlds, renderers and the wire between them: numpy and pyzmq, no torch."""

@@ -1,0 +1,1 @@
+"""The neural renderer: networks, data, training, measures and render sessions (torch)."""
