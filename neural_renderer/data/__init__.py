@@ -1,0 +1,1 @@
+"""Photographs, simulator clips and everything between a folder and a training batch."""
