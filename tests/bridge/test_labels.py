@@ -1,0 +1,115 @@
+"""Every label map as a table, and what is said about ids and names that do not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bridge.errors import LabelError
+from bridge.label_maps import label_map, label_map_names
+from bridge.labels import PALETTE, Tag, taxonomy_fingerprint
+
+TABLES = {
+    "carla": {0: "UNKNOWN", 1: "ROAD", 11: "SKY", 14: "CAR", 24: "ROAD_LINES", 28: "GUARD_RAIL"},
+    "carla-0.9.13": {
+        0: "UNKNOWN", 1: "BUILDING", 2: "FENCE", 3: "OTHER", 4: "PEDESTRIAN RIDER", 5: "POLE",
+        6: "ROAD_LINES", 7: "ROAD", 8: "SIDEWALK", 9: "VEGETATION",
+        10: "CAR TRUCK BUS TRAIN MOTORCYCLE BICYCLE RIDER", 11: "WALL", 12: "TRAFFIC_SIGN",
+        13: "SKY", 14: "GROUND", 15: "BRIDGE", 16: "RAIL_TRACK", 17: "GUARD_RAIL",
+        18: "TRAFFIC_LIGHT", 19: "STATIC", 20: "DYNAMIC", 21: "WATER", 22: "TERRAIN",
+    },
+    "carla-0.9.11": {
+        0: "UNKNOWN SKY", 1: "BUILDING", 4: "PEDESTRIAN RIDER", 6: "ROAD_LINES", 7: "ROAD",
+        10: "CAR TRUCK BUS TRAIN MOTORCYCLE BICYCLE RIDER", 12: "TRAFFIC_SIGN TRAFFIC_LIGHT",
+    },
+    "cityscapes-ids": {
+        0: "UNKNOWN", 3: "UNKNOWN", 7: "ROAD", 8: "SIDEWALK", 11: "BUILDING", 12: "WALL",
+        13: "FENCE", 14: "GUARD_RAIL", 17: "POLE", 18: "POLE", 19: "TRAFFIC_LIGHT",
+        20: "TRAFFIC_SIGN", 21: "VEGETATION", 22: "TERRAIN", 23: "SKY", 24: "PEDESTRIAN",
+        25: "RIDER", 26: "CAR", 27: "TRUCK", 28: "BUS", 31: "TRAIN", 32: "MOTORCYCLE",
+        33: "BICYCLE",
+    },
+    "camvid11": {
+        0: "SKY", 1: "BUILDING WALL BRIDGE", 2: "POLE", 3: "ROAD", 4: "SIDEWALK",
+        5: "VEGETATION", 6: "TRAFFIC_SIGN TRAFFIC_LIGHT", 7: "FENCE", 8: "CAR TRUCK BUS",
+        9: "PEDESTRIAN", 10: "RIDER BICYCLE MOTORCYCLE", 11: "UNKNOWN",
+    },
+    "camvid32": {
+        2: "RIDER BICYCLE", 4: "BUILDING", 10: "ROAD_LINES", 11: "ROAD_LINES", 17: "ROAD",
+        21: "SKY", 26: "VEGETATION", 27: "TRUCK BUS", 30: "UNKNOWN", 31: "WALL",
+    },
+    "idd-lite": {
+        0: "ROAD", 1: "SIDEWALK TERRAIN GROUND RAIL_TRACK", 2: "PEDESTRIAN RIDER",
+        3: "CAR TRUCK BUS TRAIN MOTORCYCLE BICYCLE",
+        4: "WALL FENCE POLE TRAFFIC_SIGN TRAFFIC_LIGHT GUARD_RAIL STATIC",
+        5: "VEGETATION BUILDING BRIDGE", 6: "SKY", 255: "UNKNOWN",
+    },
+}  # fmt: skip
+SIZES = {
+    "carla": 29, "carla-0.9.13": 23, "carla-0.9.11": 13, "cityscapes-ids": 34,
+    "cityscapes-train": 20, "camvid11": 12, "camvid32": 32, "idd-lite": 8, "bdd": 20,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_table(name: str) -> None:
+    table = label_map(name).table
+    for label_id, tags in TABLES[name].items():
+        assert table[label_id] == frozenset(Tag[tag] for tag in tags.split()), label_id
+
+
+def test_every_map_has_its_number_of_ids() -> None:
+    assert {name: len(label_map(name).table) for name in label_map_names()} == SIZES
+
+
+@pytest.mark.parametrize("name", ["cityscapes-train", "bdd"])
+def test_train_ids_are_tags_minus_one(name: str) -> None:
+    table = label_map(name).table
+    assert all(table[tag - 1] == {Tag(tag)} for tag in range(1, 20))
+    assert table[255] == {Tag.UNKNOWN}
+
+
+@pytest.mark.parametrize("name", label_map_names())
+def test_multihot_and_primary_agree_with_the_table(name: str) -> None:
+    lut = label_map(name)
+    assert lut.multihot.shape == (256, 29)
+    assert lut.primary.dtype == np.uint8
+    for label_id in range(256):
+        tags = lut.table.get(label_id, frozenset({Tag.UNKNOWN}))
+        assert set(np.flatnonzero(lut.multihot[label_id])) == {int(tag) for tag in tags}
+        assert Tag(int(lut.primary[label_id])) in tags
+
+
+def test_to_tags_names_the_unknown_ids() -> None:
+    ids = np.array([[0, 3], [77, 200]], dtype=np.uint8)
+    with pytest.raises(LabelError, match=r"frame 7: ids \[77, 200\].*'camvid11'.*0-11"):
+        label_map("camvid11").to_tags(ids, "frame 7")
+    tags = label_map("camvid11").to_tags(ids[:1])
+    assert tags.tolist() == [[Tag.SKY, Tag.ROAD]]
+
+
+def test_unknown_map_gets_a_suggestion() -> None:
+    with pytest.raises(LabelError, match="did you mean 'camvid11'"):
+        label_map("camvid-11")
+
+
+def test_colour_labels_round_trip_and_refuse_blended_colours() -> None:
+    lut = label_map("camvid32")
+    assert lut.colors is not None
+    assert len(set(lut.colors.values())) == 32
+    ids = np.arange(32, dtype=np.uint8).reshape(4, 8)
+    rgb = np.array([lut.colors[int(i)] for i in ids.ravel()], dtype=np.uint8).reshape(4, 8, 3)
+    assert np.array_equal(lut.from_colors(rgb), ids)
+    rgb[1, 2] = (1, 2, 3)
+    with pytest.raises(LabelError, match=r"x.png: colour \(1, 2, 3\).*1 pixels"):
+        lut.from_colors(rgb, "x.png")
+    with pytest.raises(LabelError, match="no colours"):
+        label_map("carla").from_colors(rgb)
+
+
+def test_palette_and_fingerprint() -> None:
+    assert PALETTE.shape == (len(Tag), 3)
+    assert len({tuple(color) for color in PALETTE.tolist()}) == len(Tag)
+    assert not PALETTE.flags.writeable
+    assert len(taxonomy_fingerprint()) == 16
+    assert taxonomy_fingerprint() == taxonomy_fingerprint()
