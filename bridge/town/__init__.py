@@ -1,1 +1,1 @@
-"""The embedded town: a procedural world that needs no GPU, display or server."""
+"""The embedded town: a procedural driving world that needs no GPU, display or engine."""
