@@ -1,1 +1,25 @@
-"""Gymnasium environments on top of any World."""
+"""Gymnasium environments: a World with a Task. Importing this package registers them.
+
+The entry point is a string into the composition root, so that an env may use a neural
+renderer or a world on another machine although this package knows only the contracts.
+"""
+
+from gymnasium.envs.registration import register, registry
+
+from envs.actions import ActionConfig
+from envs.driving import DrivingEnv
+from envs.observations import ObservationConfig
+from envs.tasks import Task, TaskConfig
+
+__all__ = ["ActionConfig", "DrivingEnv", "ObservationConfig", "Task", "TaskConfig"]
+
+ENV_CONFIGS = {
+    "sim2street/TownFollow-v0": "town_follow",
+    "sim2street/TownFollowNeural-v0": "town_follow_neural",
+    "sim2street/TownFollowState-v0": "town_follow_state",
+}
+"""Registered id -> the shipped file configs/env/<name>.yaml behind it."""
+
+for env_id, config in ENV_CONFIGS.items():
+    if env_id not in registry:
+        register(env_id, entry_point="apps.compose:make_env", kwargs={"config": config})

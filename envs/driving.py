@@ -1,0 +1,133 @@
+"""DrivingEnv: a World with a Task, as Gymnasium wants it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from bridge.errors import PeerTimeout, RendererLost, WorldError
+from bridge.frame import Control, SensorFrame
+from bridge.renderer import paint_labels
+from bridge.world import World
+from configs import ConfigError, did_you_mean
+from envs.actions import ActionMapping, ContinuousActions
+from envs.observations import Observation, ObservationConfig, Observer
+from envs.tasks import Task, Transition
+
+LOST = (WorldError, RendererLost, PeerTimeout)
+"""Errors after which the episode cannot go on, but the next reset may work."""
+
+
+class DrivingEnv(gymnasium.Env[Observation, Any]):
+    """Drive one vehicle in one World; the Task says what is good and when it ends.
+
+    Observation: a flat Dict of new arrays, see `ObservationConfig`. Action: see
+    `ActionMapping`. Info of a step: `rewards` (per term, weighted), `ending` (name or
+    None), `tick`, `flags`, and `error` where the world was lost: then the step
+    is truncated with the last observation and reward 0, and the next `reset` works as
+    soon as the world answers again.
+
+    The world is opened here and closed by `close`. `last_frame` is the frame behind the
+    last observation, for logging (its `stamps` tell the seconds per hop).
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(
+        self,
+        world: World,
+        task: Task | None = None,
+        actions: ActionMapping[Any] | None = None,
+        observation: ObservationConfig | None = None,
+        image_scale: int = 1,
+        render_mode: str | None = None,
+    ) -> None:
+        """`image_scale`: size of the world's rgb over the size of its labels."""
+        modes = self.metadata["render_modes"]
+        if render_mode is not None and render_mode not in modes:
+            raise ConfigError(
+                f"unknown render_mode '{render_mode}'{did_you_mean(render_mode, modes)}"
+            )
+        config = observation or ObservationConfig()
+        self.render_mode = render_mode
+        self.last_frame: SensorFrame | None = None
+        self._world = world
+        self._task = task or Task()
+        self._actions = actions or ContinuousActions()
+        self._last_control = Control()
+        self._over = True
+        with ExitStack() as on_error:
+            on_error.callback(world.close)
+            world.open(sensors=config.needs_sensors or render_mode is not None)
+            spec = world.spec
+            self._observer = Observer(config, spec, image_scale)
+            on_error.pop_all()
+        self.observation_space = self._observer.space
+        self.action_space = self._actions.space
+        self.metadata = {**self.metadata, "render_fps": max(1, round(1.0 / spec.tick_s))}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode. `options` go to the world (`style` to its renderer).
+
+        Without a seed, the episode's own seed is drawn from the env's generator: one
+        seeded reset makes the whole sequence of episodes reproducible.
+        """
+        super().reset(seed=seed)
+        world_seed = seed if seed is not None else int(self.np_random.integers(2**31))
+        merged = {**self._task.config.reset_options, **(options or {})}
+        self._over = True
+        frame = self._world.reset(world_seed, merged)
+        self.last_frame = frame
+        self._last_control = Control()
+        self._over = False
+        return self._observer.observe(frame), {**_info(frame), "seed": world_seed}
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Drive one tick."""
+        before = self.last_frame
+        if self._over or before is None:
+            raise gymnasium.error.ResetNeeded("the episode is over: call reset() before step()")
+        control = self._actions.control(action)
+        try:
+            after = self._world.step(control)
+        except LOST as error:
+            return self._lost(before, error)
+        outcome = self._task.judge(Transition(before, control, after, self._last_control))
+        self.last_frame, self._last_control = after, control
+        terminated = outcome.ending is not None
+        self._over = terminated or outcome.truncated
+        info = {**_info(after), "rewards": outcome.rewards, "ending": outcome.ending}
+        if outcome.truncated:
+            info["ending"] = "time_limit"
+        reward = float(sum(outcome.rewards.values()))
+        return self._observer.observe(after), reward, terminated, outcome.truncated, info
+
+    def render(self) -> np.ndarray | None:
+        """uint8 (H, W, 3) of the last frame: its rgb, or its labels in colour."""
+        if self.render_mode is None or self.last_frame is None:
+            return None
+        view = self._observer.view(self.last_frame)
+        if view is None:
+            raise ConfigError("nothing to render: this world has no camera")
+        return view.rgb.copy() if view.rgb is not None else paint_labels(view)
+
+    def close(self) -> None:
+        """Close the world. Allowed more than once."""
+        self._over = True
+        self._world.close()
+
+    def _lost(
+        self, before: SensorFrame, error: Exception
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        self._over = True
+        info = {**_info(before), "rewards": {}, "ending": "lost", "error": str(error)}
+        return self._observer.observe(before), 0.0, False, True, info
+
+
+def _info(frame: SensorFrame) -> dict[str, Any]:
+    return {"tick": frame.tick, "flags": list(frame.flags)}

@@ -1,0 +1,149 @@
+"""DrivingEnv on a world small enough to know every number of."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from straight_road import StraightRoadWorld
+
+from bridge.renderer import PaletteRenderer, RenderedWorld
+from configs import ConfigError, parse
+from envs import DrivingEnv, ObservationConfig, Task, TaskConfig
+from envs.actions import ContinuousActions, DiscreteActions
+from envs.observations import STATE_FIELDS
+
+ALL_KEYS = ObservationConfig(keys=("image", "labels", "depth_m", "state"))
+STRAIGHT_ON = np.array([0.0, 1.0], np.float32)
+
+
+def rendered_env(world: StraightRoadWorld | None = None, **options) -> DrivingEnv:
+    world = world or StraightRoadWorld()
+    scale = options.pop("image_scale", 1)
+    rendered = RenderedWorld(world, PaletteRenderer(), scale=scale)
+    return DrivingEnv(rendered, image_scale=scale, **options)
+
+
+def state_env(world: StraightRoadWorld, task: TaskConfig | None = None) -> DrivingEnv:
+    return DrivingEnv(world, Task(task), observation=ObservationConfig(keys=("state",)))
+
+
+@pytest.mark.parametrize("actions", [ContinuousActions(), DiscreteActions()])
+def test_the_checker_has_nothing_to_say(actions) -> None:
+    env = rendered_env(actions=actions, observation=ALL_KEYS, render_mode="rgb_array")
+    check_env(env, skip_render_check=True)
+
+
+def test_observations_fit_the_space_and_show_the_world() -> None:
+    env = rendered_env(observation=ALL_KEYS, image_scale=2)
+    observation, info = env.reset(seed=1)
+    assert env.observation_space.contains(observation)
+    assert observation["image"].shape == (64, 128, 3)
+    assert observation["labels"].shape == observation["depth_m"].shape == (32, 64)
+    assert set(np.unique(observation["labels"])) == {1, 10, 11}
+    assert info["tick"] == 0
+    assert info["seed"] == 1
+
+
+def test_state_only_opens_the_world_without_sensors() -> None:
+    world = StraightRoadWorld()
+    env = state_env(world)
+    observation, _ = env.reset(seed=0)
+    assert world.opened == [False]
+    assert list(observation) == ["state"]
+    assert observation["state"].shape == (len(STATE_FIELDS),)
+
+
+def test_rewards_add_up_and_follow_the_weights() -> None:
+    task = TaskConfig(rewards={"progress": 2.0, "time": -1.0}, endings=())
+    env = state_env(StraightRoadWorld(), task)
+    env.reset(seed=0)
+    env.step(STRAIGHT_ON)
+    _, reward, *_, info = env.step(STRAIGHT_ON)
+    # two steps at 4 m/s²: 0.8 m/s, so 0.08 m of progress in the second tick of 0.1 s
+    assert info["rewards"] == pytest.approx({"progress": 0.16, "time": -0.1}, abs=1e-5)
+    assert reward == pytest.approx(0.06, abs=1e-5)
+
+
+def test_reaching_the_goal_terminates() -> None:
+    env = state_env(StraightRoadWorld())
+    env.reset(seed=0, options={"goal_m": 3.2})
+    for _ in range(40):
+        *_, terminated, truncated, info = env.step(STRAIGHT_ON)
+        if terminated:
+            break
+    assert terminated
+    assert not truncated
+    assert info["ending"] == "goal"
+    with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
+        env.step(STRAIGHT_ON)
+
+
+def test_leaving_the_lane_terminates() -> None:
+    env = state_env(StraightRoadWorld())
+    env.reset(seed=0)
+    for _ in range(60):
+        *_, terminated, _, info = env.step(np.array([1.0, 1.0], np.float32))
+        if terminated:
+            break
+    assert info["ending"] == "off_lane"
+    assert info["rewards"]["off_lane"] == -5.0
+
+
+def test_the_time_limit_truncates() -> None:
+    env = state_env(StraightRoadWorld(), TaskConfig(time_limit_s=0.5))
+    env.reset(seed=0)
+    results = [env.step(np.zeros(2, np.float32))[2:4] for _ in range(5)]
+    assert results == [(False, False)] * 4 + [(False, True)]
+
+
+def test_a_lost_world_truncates_and_the_next_reset_works() -> None:
+    env = rendered_env(StraightRoadWorld(lost_at_tick=2), observation=ALL_KEYS)
+    env.reset(seed=0)
+    before, *_ = env.step(STRAIGHT_ON)
+    observation, reward, terminated, truncated, info = env.step(STRAIGHT_ON)
+    assert (reward, terminated, truncated) == (0.0, False, True)
+    assert "caved in" in info["error"]
+    assert env.observation_space.contains(observation)
+    assert all(np.array_equal(observation[key], before[key]) for key in before)
+    _, info = env.reset()
+    assert "error" not in info
+    assert env.step(STRAIGHT_ON)[4]["tick"] == 1
+
+
+def test_one_seed_fixes_the_whole_sequence_of_episodes() -> None:
+    env = state_env(StraightRoadWorld())
+    first = [env.reset(seed=7)[0]["state"], env.reset()[0]["state"], env.reset()[0]["state"]]
+    again = [env.reset(seed=7)[0]["state"], env.reset()[0]["state"], env.reset()[0]["state"]]
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first[1], first[2])
+
+
+def test_render_gives_a_picture_of_its_own() -> None:
+    env = rendered_env(render_mode="rgb_array")
+    observation, _ = env.reset(seed=0)
+    picture = env.render()
+    assert np.array_equal(picture, observation["image"])
+    picture[:] = 0
+    assert env.render().any()
+
+
+def test_mistakes_name_what_was_meant() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'goal_m'"):
+        state_env(StraightRoadWorld()).reset(options={"gaol_m": 3.0})
+    with pytest.raises(ConfigError, match="did you mean 'progress'"):
+        parse(TaskConfig, {"rewards": {"progres": 1.0}})
+    with pytest.raises(ConfigError, match="did you mean 'goal'"):
+        parse(TaskConfig, {"endings": ["gaol"]})
+    with pytest.raises(ConfigError, match="did you mean 'rgb_array'"):
+        rendered_env(render_mode="rgb-array")
+    with pytest.raises(ConfigError, match="did you mean 'front'"):
+        rendered_env(observation=ObservationConfig(view="frnt"))
+
+
+def test_a_failed_construction_leaves_nothing_open() -> None:
+    world = StraightRoadWorld()
+    with pytest.raises(ConfigError):
+        rendered_env(world, observation=ObservationConfig(view="rear"))
+    assert world.closed == 1
