@@ -27,6 +27,14 @@ class WorldLost(WorldError):
     """The process behind a world died, froze or was replaced; its episode is over."""
 
 
+class WorldBusy(WorldError):
+    """Another client holds this world; ask again when it has let go."""
+
+
+class EpisodeEnd(WorldError):
+    """A recorded episode has no more ticks; reset to replay another one."""
+
+
 class SensorTimeout(WorldError):
     """A sensor's data for this tick did not arrive within its deadline."""
 
