@@ -1,0 +1,103 @@
+"""The command line `sim2street`: gathers the commands, turns errors into one line."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from apps.commands import demo
+from apps.console import err, out
+from configs import Sim2StreetError
+
+EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""Typer's base class of mistakes on the command line; it has no public name."""
+
+app = typer.Typer(
+    name="sim2street",
+    help="Turn what a driving simulator knows into photorealistic street frames, tick by tick.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo.demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        out.print(f"sim2street {version('sim2street')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Nothing to do before a command."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0, 1 (error), 2 (usage), 130 (Ctrl-C), 143 (SIGTERM)."""
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; errors become one line on stderr."""
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return int(app(arguments, prog_name="sim2street", standalone_mode=False) or 0)
+    except UsageError as error:
+        return _fail(_usage_message(error), EXIT_USAGE)
+    except Sim2StreetError as error:
+        return _fail(str(error), EXIT_ERROR)
+    except BrokenPipeError:
+        return EXIT_ERROR  # the reader of our output went away: nobody to tell
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}", EXIT_ERROR)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _fail(message: str, code: int) -> int:
+    if message:
+        err.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}", soft_wrap=True)
+    return code
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(EXIT_TERMINATED)  # unwinds, so that everything is closed
+
+
+def _usage_message(error: Exception) -> str:
+    """Typer's message; its list of possible options becomes a question."""
+    message = error.format_message()  # type: ignore[attr-defined]
+    if not message:
+        return ""  # no command at all: the help is on the screen already
+    possible = getattr(error, "possibilities", None)
+    if possible:
+        message = f"{error.message}; did you mean {' or '.join(possible)}?"  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "sim2street"
+    return f"{re.sub(r'[.]$', '', message)} (see {command} --help)"
+
+
+if __name__ == "__main__":
+    main()

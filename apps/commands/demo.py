@@ -1,0 +1,51 @@
+"""`sim2street demo`: drive, render, film, and say where the milliseconds went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from apps.commands.options import (
+    CameraOption,
+    RendererOption,
+    ScaleOption,
+    SeedOption,
+    SizeOption,
+    StyleOption,
+    WorldOption,
+    parse_style,
+    size_settings,
+)
+from apps.compose import build_renderer, build_world, open_rendered
+from apps.console import out, stage_table
+from apps.filming import driven, film, save_sheet
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for demo.mp4 and contact.png.")
+    ] = Path("out/demo"),
+    ticks: Annotated[int, typer.Option("--ticks", min=1, help="How many ticks to drive.")] = 300,
+    world: WorldOption = "town",
+    renderer: RendererOption = "auto",
+    style: StyleOption = "default",
+    seed: SeedOption = 0,
+    size: SizeOption = None,
+    scale: ScaleOption = 1,
+    camera: CameraOption = None,
+) -> None:
+    """Drive the town with the autopilot and film it: labels | depth | rendered."""
+    look = parse_style(style)
+    inner = build_world(world, size_settings(size))
+    with open_rendered(inner, build_renderer(renderer), look, scale) as rendered:
+        frames = driven(rendered, ticks, seed)
+        fps = 1.0 / rendered.spec.tick_s
+        trip = film(frames, folder / "demo.mp4", fps, ticks, camera)
+    save_sheet(trip, folder / "contact.png")
+    title = f"{trip.frames} ticks, {trip.frames_per_s:.1f} ticks/s"
+    out.print(stage_table(title, trip.stages))
+    out.print(f"film           {escape(str(folder / 'demo.mp4'))}")
+    out.print(f"contact sheet  {escape(str(folder / 'contact.png'))}")

@@ -1,0 +1,81 @@
+"""Options that several commands share, each spelt and explained once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from configs import ConfigError
+
+WorldOption = Annotated[
+    str,
+    typer.Option(
+        "--world",
+        "-w",
+        help="Which world: [b]town[/b], an endpoint (tcp://host:5555), a recording (.mcap) "
+        "or a YAML file.",
+    ),
+]
+RendererOption = Annotated[
+    str,
+    typer.Option(
+        "--renderer",
+        "-r",
+        help="Which renderer: [b]palette[/b], [b]neural[/b], [b]auto[/b] (neural where its "
+        "weights are), an endpoint (tcp://host:5556), weights (.safetensors) or a YAML file.",
+    ),
+]
+StyleOption = Annotated[
+    str,
+    typer.Option("--style", help="A style of the renderer, a blend (day=0.3,dusk=0.7) or random."),
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed, the same drive.")]
+SizeOption = Annotated[
+    str | None,
+    typer.Option("--size", metavar="WxH", help="Size of the labels, such as 512x256."),
+]
+ScaleOption = Annotated[
+    int, typer.Option("--scale", min=1, help="Size of the rendered frames over that of the labels.")
+]
+CameraOption = Annotated[
+    str | None, typer.Option("--camera", help="Which camera to film; the first one otherwise.")
+]
+SecretKeyOption = Annotated[
+    Path | None,
+    typer.Option("--secret-key", help="Our NAME.key_secret: encrypts and authenticates (CURVE)."),
+]
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """`512x256` as (width, height) in pixels."""
+    match = re.fullmatch(r"(\d+)x(\d+)", size)
+    if match is None or "0" in match.groups():
+        raise ConfigError(f"--size: expected WIDTHxHEIGHT in pixels such as 512x256, got '{size}'")
+    return int(match[1]), int(match[2])
+
+
+def parse_style(style: str) -> str | dict[str, float]:
+    """A style's name, or a blend such as `day=0.3,dusk=0.7`."""
+    if "=" not in style:
+        return style
+    blend: dict[str, float] = {}
+    for part in style.split(","):
+        name, _, weight = part.partition("=")
+        try:
+            blend[name.strip()] = float(weight)
+        except ValueError:
+            raise ConfigError(
+                f"--style: expected NAME=WEIGHT,NAME=WEIGHT such as day=0.3,dusk=0.7, got '{style}'"
+            ) from None
+    return blend
+
+
+def size_settings(size: str | None) -> dict[str, Any]:
+    """World settings that `--size` stands for."""
+    if size is None:
+        return {}
+    width_px, height_px = parse_size(size)
+    return {"width_px": width_px, "height_px": height_px}

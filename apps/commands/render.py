@@ -1,0 +1,141 @@
+"""`sim2street render`: real label maps, or a recording, into frames and a film."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.markup import escape
+
+from apps.commands.options import (
+    CameraOption,
+    RendererOption,
+    ScaleOption,
+    SeedOption,
+    StyleOption,
+    parse_style,
+)
+from apps.compose import build_renderer, build_world, open_rendered
+from apps.console import out, stage_table
+from apps.filming import Trip, film, pick_view, replayed, save_sheet
+from apps.label_folder import LabelFolder, naming_names
+from apps.output import partial_folder
+from apps.video import save_png
+from bridge.frame import EgoState, SensorFrame, View
+from bridge.renderer import Renderer, RenderRequest, SessionConfig, StyleChoice
+from configs import ConfigError
+
+STILLS_PER_S = 2.0
+"""Speed of a film of stills."""
+
+
+def render(
+    source: Annotated[
+        Path, typer.Argument(help="Folder of label maps, one label map, or a recording (.mcap).")
+    ],
+    folder: Annotated[
+        Path, typer.Option("--out", "-o", help="New folder for frames/, film.mp4, contact.png.")
+    ] = Path("out/render"),
+    naming: Annotated[
+        str,
+        typer.Option("--naming", "-n", help=f"Whose label ids: {', '.join(naming_names())}."),
+    ] = "carla",
+    depth: Annotated[
+        Path | None,
+        typer.Option(
+            "--depth",
+            help="Folder of depth images with the label maps' names: 16-bit PNG (metres * 256), "
+            "CARLA's depth PNG, or .npy in metres.",
+        ),
+    ] = None,
+    fov_deg: Annotated[
+        float, typer.Option("--fov", min=1.0, max=170.0, help="Horizontal field of view, degrees.")
+    ] = 62.0,
+    max_width: Annotated[
+        int, typer.Option("--max-width", min=16, help="Make wider label maps smaller (pixels).")
+    ] = 1024,
+    fps: Annotated[
+        float | None, typer.Option("--fps", min=0.1, help="Frames a second of the film.")
+    ] = None,
+    renderer: RendererOption = "auto",
+    style: StyleOption = "default",
+    seed: SeedOption = 0,
+    scale: ScaleOption = 1,
+    camera: CameraOption = None,
+) -> None:
+    """Turn a folder of real label maps, or a recording, into frames and a film.
+
+    Label maps are rendered as stills, each on its own. A recording knows how things moved:
+    it is rendered as one continuous clip.
+    """
+    look = parse_style(style)
+    with partial_folder(folder) as unfinished:
+        if source.suffix == ".mcap":
+            world = build_world(str(source))
+            with open_rendered(world, build_renderer(renderer), look, scale) as rendered:
+                speed = fps or 1.0 / rendered.spec.tick_s
+                frames = _saved(replayed(rendered, seed), unfinished / "frames", camera)
+                trip = film(frames, unfinished / "film.mp4", speed, None, camera)
+        else:
+            labels = LabelFolder(source, naming, depth, fov_deg, max_width)
+            total = len(labels.files())
+            with build_renderer(renderer) as engine:
+                stills = _stills(engine, labels, look, scale, seed, unfinished / "frames")
+                trip = film(stills, unfinished / "film.mp4", fps or STILLS_PER_S, total, None)
+        save_sheet(trip, unfinished / "contact.png")
+    _report(trip, folder)
+
+
+def _stills(
+    renderer: Renderer,
+    labels: LabelFolder,
+    style: StyleChoice,
+    scale: int,
+    seed: int,
+    folder: Path,
+) -> Iterator[SensorFrame]:
+    """Every label map rendered on its own: each counts as an episode of one tick."""
+    session, config = 0, None
+    ego = EgoState(pose=np.eye(4, dtype=np.float32))
+    for index, (name, view) in enumerate(labels.views()):
+        size = (view.camera.width_px * scale, view.camera.height_px * scale)
+        wanted = SessionConfig(_known(renderer, style), view.camera, size, seed)
+        if wanted != config:
+            session, config = renderer.open_session(wanted), wanted
+        started_s = time.perf_counter()
+        [rendering] = renderer.render([RenderRequest(session, view, tick=0, episode=index)])
+        stamps = {"render": time.perf_counter() - started_s}
+        save_png(rendering.rgb, folder / f"{name}.png")
+        shown = dataclasses.replace(view, rgb=rendering.rgb)
+        yield SensorFrame(index, index, 0.0, ego, views={"front": shown}, stamps=stamps)
+
+
+def _saved(
+    frames: Iterable[SensorFrame], folder: Path, camera: str | None
+) -> Iterator[SensorFrame]:
+    """The same frames, each one's rgb saved as a PNG on the way."""
+    for frame in frames:
+        view: View = pick_view(frame, camera)
+        if view.rgb is not None:
+            save_png(view.rgb, folder / f"{frame.episode:04d}_{frame.tick:06d}.png")
+        yield frame
+
+
+def _known(renderer: Renderer, style: StyleChoice) -> StyleChoice:
+    if style == "default":
+        return renderer.styles()[0]
+    if style == "random":
+        raise ConfigError(f"--style random is for episodes; choose of {renderer.styles()}")
+    return style
+
+
+def _report(trip: Trip, folder: Path) -> None:
+    out.print(stage_table(f"{trip.frames} frames, {trip.frames_per_s:.1f} frames/s", trip.stages))
+    out.print(f"frames         {escape(str(folder / 'frames'))}")
+    out.print(f"film           {escape(str(folder / 'film.mp4'))}")
+    out.print(f"contact sheet  {escape(str(folder / 'contact.png'))}")

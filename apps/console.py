@@ -1,0 +1,58 @@
+"""What the commands share of the terminal: consoles, progress and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class RateColumn(ProgressColumn):
+    """How many ticks or pictures a second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate, or a dash before there is one."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:5.1f}/s" if speed else "    -/s", style="cyan")
+
+
+def progress() -> Progress:
+    """A progress bar with count, rate and time left; on stderr, gone when done."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+    )
+
+
+def stage_table(title: str, stages: Mapping[str, Sequence[float]]) -> Table:
+    """Median and 95th percentile in milliseconds of each stage's seconds, in given order."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("stage")
+    for heading in ("median ms", "95 % ms", "share"):
+        table.add_column(heading, justify="right")
+    total_s = sum(sum(seconds) for seconds in stages.values())
+    for stage, seconds in stages.items():
+        ordered = sorted(seconds)
+        median_s, p95_s = ordered[len(ordered) // 2], ordered[int(0.95 * (len(ordered) - 1))]
+        share = f"{sum(seconds) / total_s:.0%}" if total_s else "-"
+        table.add_row(stage, f"{1e3 * median_s:.1f}", f"{1e3 * p95_s:.1f}", share)
+    return table

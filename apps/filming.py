@@ -1,0 +1,102 @@
+"""From frames to a film, a contact sheet and the time each stage took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from apps.autopilot import drive
+from apps.console import progress
+from apps.video import contact_sheet, fitted, open_film, save_png, side_by_side
+from bridge.errors import FrameError
+from bridge.frame import ByteArray, SensorFrame, View
+from bridge.world import World
+from configs import did_you_mean
+
+SHEET_PICTURES = 8
+
+
+@dataclass
+class Trip:
+    """What a filmed drive leaves behind.
+
+    Attributes:
+        stages: seconds per frame of each stage (the frames' stamps, then "film").
+        samples: (tick, uint8 (H, W, 3)) evenly spread over the drive, for a contact sheet.
+    """
+
+    frames: int = 0
+    wall_s: float = 0.0
+    stages: dict[str, list[float]] = field(default_factory=dict)
+    samples: list[tuple[int, ByteArray]] = field(default_factory=list)
+
+    @property
+    def frames_per_s(self) -> float:
+        """Rate of the whole loop, filming included."""
+        return self.frames / self.wall_s if self.wall_s else 0.0
+
+
+def driven(
+    world: World, ticks: int, seed: int | None, options: Mapping[str, Any] | None = None
+) -> Iterator[SensorFrame]:
+    """`ticks` frames of `world` under the autopilot, the reset's frame first."""
+    frame = world.reset(seed, options)
+    yield frame
+    for _ in range(ticks - 1):
+        frame = world.step(drive(frame.ego))
+        yield frame
+
+
+def replayed(recording: World, seed: int) -> Iterator[SensorFrame]:
+    """Every frame of a recording, episode after episode."""
+    yield from ()
+
+
+def film(
+    frames: Iterable[SensorFrame], path: Path, fps: float, total: int | None, camera: str | None
+) -> Trip:
+    """Write labels | depth | rendered of every frame to `path` (.mp4), with a progress bar.
+
+    The first frame gives the size; others are fitted into it.
+    """
+    trip = Trip()
+    every = max(1, (total or SHEET_PICTURES) // SHEET_PICTURES)
+    height_px = width_px = 0
+    started_s = time.perf_counter()
+    with open_film(path, fps) as output, progress() as bar:
+        task = bar.add_task("filming", total=total)
+        for frame in frames:
+            film_started_s = time.perf_counter()
+            picture = side_by_side(pick_view(frame, camera))
+            height_px, width_px = (height_px or picture.shape[0]), (width_px or picture.shape[1])
+            picture = fitted(picture, height_px, width_px)
+            output.write(picture)
+            stamps = {**frame.stamps, "film": time.perf_counter() - film_started_s}
+            for stage, seconds in stamps.items():
+                trip.stages.setdefault(stage, []).append(seconds)
+            if trip.frames % every == every // 2 and len(trip.samples) < SHEET_PICTURES:
+                trip.samples.append((frame.tick, picture))
+            trip.frames += 1
+            bar.advance(task)
+    trip.wall_s = time.perf_counter() - started_s
+    return trip
+
+
+def save_sheet(trip: Trip, path: Path) -> None:
+    """The trip's samples one below the other, as a PNG."""
+    captions = [f"tick {tick}" for tick, _ in trip.samples]
+    save_png(contact_sheet([rgb for _, rgb in trip.samples], captions, columns=1), path)
+
+
+def pick_view(frame: SensorFrame, camera: str | None) -> View:
+    """The view of `camera`, or the first one where none is named."""
+    if camera is None and frame.views:
+        return next(iter(frame.views.values()))
+    if camera is None or camera not in frame.views:
+        names = list(frame.views)
+        hint = did_you_mean(camera or "", names) if names else " (there are no cameras)"
+        raise FrameError(f"no camera '{camera}' in tick {frame.tick}{hint}")
+    return frame.views[camera]

@@ -1,0 +1,210 @@
+"""Real label maps, as data sets and simulators store them, read as Views."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from bridge.frame import MAX_TAG, SKY_DEPTH_M, ByteArray, Camera, FloatArray, View
+from bridge.label_maps import LabelMap, label_map, label_map_names
+from bridge.labels import PALETTE, Tag
+from configs import ConfigError, Sim2StreetError, did_you_mean
+
+ALIASES: Mapping[str, str] = {"cityscapes": "cityscapes-ids", "camvid": "camvid11"}
+"""Names a user would try first -> the label map they mean."""
+
+PATTERNS: Mapping[str, tuple[str, ...]] = {
+    "cityscapes-ids": ("*_labelIds.png", "*.png"),
+    "cityscapes-train": ("*_labelTrainIds.png", "*.png"),
+    "camvid32": ("*_L.png", "*.png"),
+}
+"""Which files are label maps; the first pattern that finds any counts."""
+
+SUFFIXES = ("_gtFine_labelIds", "_gtFine_labelTrainIds", "_labelIds", "_labelTrainIds", "_L")
+"""What a label file's name has beyond its frame's name."""
+
+THIN_TAGS = (Tag.POLE, Tag.TRAFFIC_LIGHT, Tag.TRAFFIC_SIGN, Tag.ROAD_LINES, Tag.GUARD_RAIL)
+THIN_WEIGHT = 3.0
+"""Thin things would vanish if every pixel of a smaller map went to the majority."""
+
+CARLA_DEPTH_FAR_M = 1000.0
+KITTI_DEPTH_UNITS_PER_M = 256.0
+CAMERA_HEIGHT_M = 1.5
+
+
+class ImageError(Sim2StreetError):
+    """An image file cannot be used as labels or depth."""
+
+
+@dataclass(frozen=True)
+class LabelFolder:
+    """Where label maps lie and how to read them.
+
+    Attributes:
+        path: a folder (searched with its subfolders) or one file.
+        naming: of a data set, see `naming_names`.
+        depth: folder with a depth image per label map, or None. `.npy` holds metres,
+            16-bit PNGs hold metres * 256 (KITTI), colour PNGs CARLA's 24-bit depth.
+        fov_deg: horizontal field of view of the camera that took them.
+        max_width_px: wider maps are made smaller, keeping thin things.
+    """
+
+    path: Path
+    naming: str
+    depth: Path | None = None
+    fov_deg: float = 62.0
+    max_width_px: int = 1024
+
+    def files(self) -> list[Path]:
+        """The label maps in order, at least one."""
+        if self.path.is_file():
+            return [self.path]
+        if not self.path.is_dir():
+            raise ImageError(f"no such file or folder: {self.path}")
+        patterns = PATTERNS.get(self._map.name, ("*.png",))
+        for pattern in patterns:
+            found = sorted(self.path.rglob(pattern))
+            if found:
+                return found
+        raise ImageError(f"no label maps in {self.path}: expected {' or '.join(patterns)}")
+
+    def views(self) -> Iterator[tuple[str, View]]:
+        """(name of the frame, its View) for every label map in order."""
+        base = self.path if self.path.is_dir() else self.path.parent
+        for file in self.files():
+            yield str(file.relative_to(base).with_name(_stem(file))), self._read(file, base)
+
+    @property
+    def _map(self) -> LabelMap:
+        return _find_map(self.naming)
+
+    def _read(self, file: Path, base: Path) -> View:
+        labels = read_labels(file, self._map)
+        depth_m = self._read_depth(file, base, labels.shape) if self.depth else None
+        height, width = labels.shape
+        if width > self.max_width_px:
+            size = (self.max_width_px, max(1, round(height * self.max_width_px / width)))
+            labels = shrink_labels(labels, *size)
+            if depth_m is not None:
+                nearest = Image.fromarray(depth_m).resize(size, Image.Resampling.NEAREST)
+                depth_m = np.array(nearest, np.float32)
+        camera = Camera.from_fov(labels.shape[1], labels.shape[0], self.fov_deg)
+        return View(camera, _upright_pose(), labels, depth_m)
+
+    def _read_depth(self, file: Path, base: Path, shape: tuple[int, ...]) -> FloatArray:
+        assert self.depth is not None
+        folder = self.depth / file.parent.relative_to(base)
+        candidates = [
+            folder / f"{stem}{suffix}" for stem in (_stem(file), file.stem) for suffix in _DEPTH
+        ]
+        found = next((path for path in candidates if path.is_file()), None)
+        if found is None:
+            raise ImageError(
+                f"no depth for {file}: expected {candidates[0]} or {candidates[1].name}; "
+                "leave --depth away to render without"
+            )
+        depth_m = read_depth_m(found)
+        if depth_m.shape != shape:
+            raise ImageError(
+                f"{found}: depth is {_size(depth_m.shape)}, its labels are {_size(shape)}"
+            )
+        return depth_m
+
+
+def naming_names() -> tuple[str, ...]:
+    """Every name that `--naming` takes."""
+    return (*ALIASES, *label_map_names())
+
+
+def read_labels(path: Path, source_map: LabelMap) -> ByteArray:
+    """Tags (uint8 (H, W)) of a label map: ids, colours, or CARLA's red channel."""
+    pixels = _open(path)
+    if pixels.ndim == 2:
+        if pixels.max(initial=0) > 255:
+            raise ImageError(f"{path}: ids above 255; expected an 8-bit label map")
+        return source_map.to_tags(pixels.astype(np.uint8), str(path))
+    rgb = pixels[..., :3].astype(np.uint8)
+    if source_map.colors is None and not rgb[..., 1:].any():
+        return source_map.to_tags(rgb[..., 0], str(path))  # CARLA's raw semantic image
+    if source_map.name == "carla":
+        colors = {tag: tuple(PALETTE[tag].tolist()) for tag in range(MAX_TAG + 1)}
+        source_map = dataclasses.replace(source_map, colors=colors)
+    return source_map.to_tags(source_map.from_colors(rgb, str(path)), str(path))
+
+
+def read_depth_m(path: Path) -> FloatArray:
+    """Depth in metres, float32 (H, W), in [0, 1000]; missing values count as far away."""
+    if path.suffix == ".npy":
+        try:
+            depth_m = np.load(path, allow_pickle=False).astype(np.float32)
+        except ValueError as error:
+            raise ImageError(f"{path} is not a plain array of depths: {error}") from error
+    else:
+        pixels = _open(path)
+        if pixels.ndim == 3:  # docs of CARLA's depth camera: R + G * 256 + B * 256²
+            code = pixels[..., :3].astype(np.float64) @ np.array([1.0, 256.0, 65536.0])
+            depth_m = (code / (2.0**24 - 1.0) * CARLA_DEPTH_FAR_M).astype(np.float32)
+        elif pixels.dtype == np.uint8:
+            raise ImageError(f"{path}: 8 bits are too few for depth; expected 16-bit, RGB or .npy")
+        else:
+            depth_m = (pixels / KITTI_DEPTH_UNITS_PER_M).astype(np.float32)
+            depth_m[pixels == 0] = SKY_DEPTH_M
+    if depth_m.ndim != 2:
+        raise ImageError(f"{path}: expected depth of shape (H, W), got {depth_m.shape}")
+    return np.clip(np.nan_to_num(depth_m, nan=SKY_DEPTH_M), 0.0, SKY_DEPTH_M)
+
+
+def shrink_labels(labels: ByteArray, width_px: int, height_px: int) -> ByteArray:
+    """A smaller label map by area vote, in which thin things count more: uint8 (h, w)."""
+    tags = np.unique(labels)
+    votes = []
+    for tag in tags.tolist():
+        mask = Image.fromarray((labels == tag).astype(np.float32))
+        share = np.asarray(mask.resize((width_px, height_px), Image.Resampling.BOX))
+        votes.append(share * (THIN_WEIGHT if tag in THIN_TAGS else 1.0))
+    return tags[np.argmax(votes, axis=0)]
+
+
+_DEPTH = (".png", ".npy")
+
+
+def _find_map(naming: str) -> LabelMap:
+    known = naming_names()
+    if naming not in known:
+        raise ConfigError(
+            f"--naming: unknown data set '{naming}'{did_you_mean(naming, list(known))}"
+        )
+    return label_map(ALIASES.get(naming, naming))
+
+
+def _open(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image)
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is not an image that can be read") from error
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on damaged files
+        raise ImageError(f"{path} cannot be read, it may be damaged: {error}") from error
+
+
+def _stem(file: Path) -> str:
+    for suffix in SUFFIXES:
+        if file.stem.endswith(suffix):
+            return file.stem.removesuffix(suffix)
+    return file.stem
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"
+
+
+def _upright_pose() -> FloatArray:
+    """Camera 1.5 m above the ground, looking along x: float32 (4, 4), camera to world."""
+    return np.array(
+        [[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, CAMERA_HEIGHT_M], [0, 0, 0, 1]], np.float32
+    )

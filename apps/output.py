@@ -1,0 +1,57 @@
+"""Files that are either finished or not there: written aside, renamed at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from configs import Sim2StreetError
+
+
+class OutputError(Sim2StreetError):
+    """An output cannot be written where it was asked for."""
+
+
+@contextmanager
+def partial_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with its suffix; becomes `path` on success only."""
+    path = path.absolute()
+    _make_folder(path.parent)
+    temporary = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def partial_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`; becomes `path` on success only.
+
+    Raises:
+        OutputError: `path` is there already and not empty.
+    """
+    path = path.absolute()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise OutputError(f"{path} exists already: choose another --out, or remove it first")
+    _make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():
+            path.rmdir()
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"{folder} is a file, not a folder: choose another --out") from error
