@@ -1,0 +1,167 @@
+"""Labels roughened towards a simulator's, and tone jitter shared by target and exemplars.
+
+Everything draws from a `numpy` generator that the caller seeds; nothing is global.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F  # noqa: N812  (the usual name)
+from torch import Tensor
+
+from bridge.frame import ByteArray
+from bridge.labels import Tag
+from configs import StrictModel
+
+LUMA = torch.tensor([0.299, 0.587, 0.114])
+
+THIN_RANK = np.zeros(29, dtype=np.uint8)
+"""Per tag: > 0 for what is thin or small; a higher rank wins where pixels are merged."""
+for _rank, _tag in enumerate(
+    (
+        Tag.ROAD_LINES, Tag.FENCE, Tag.BICYCLE, Tag.MOTORCYCLE, Tag.RIDER, Tag.PEDESTRIAN,
+        Tag.POLE, Tag.TRAFFIC_SIGN, Tag.TRAFFIC_LIGHT,
+    ),
+    start=1,
+):  # fmt: skip
+    THIN_RANK[_tag] = _rank
+THIN_RANK.setflags(write=False)
+
+
+class RoughenConfig(StrictModel):
+    """How labels drawn by hand are made as coarse as a simulator's; lengths at 256 wide.
+
+    Attributes:
+        probability: that a picture is roughened at all.
+        elastic_px: largest amplitude of the smooth displacement of label edges.
+        smooth_px: largest radius of the majority filter that rounds outlines.
+        merge_trees_px: largest gap of sky between leaves that is closed.
+        drop: tag name to the probability that a picture loses it.
+    """
+
+    probability: float = 0.7
+    elastic_px: float = 1.6
+    smooth_px: int = 2
+    merge_trees_px: int = 4
+    drop: dict[str, float] = {  # noqa: RUF012  (pydantic copies defaults)
+        "POLE": 0.06,
+        "TRAFFIC_SIGN": 0.06,
+        "TRAFFIC_LIGHT": 0.06,
+        "FENCE": 0.04,
+        "ROAD_LINES": 0.02,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """One draw of a camera's mood; the same for a target and its exemplars."""
+
+    gain: tuple[float, float, float]
+    mix: npt.NDArray[np.float32]
+    gamma: float
+    saturation: float
+    contrast: float
+    lift: float
+
+
+def draw_tone(rng: np.random.Generator, strength: float) -> Tone | None:
+    """Exposure, white balance, gamma, saturation, contrast; a quarter stays as it is."""
+    if strength <= 0.0 or rng.random() < 0.25:
+        return None
+    exposure = 2.0 ** (0.30 * strength * rng.standard_normal())
+    balance = np.exp(0.10 * strength * rng.standard_normal(3))
+    mix = np.eye(3) + 0.05 * strength * rng.standard_normal((3, 3))
+    mix /= mix.sum(axis=1, keepdims=True)  # grey stays grey; the balance tints it
+    gain = exposure * balance
+    return Tone(
+        (float(gain[0]), float(gain[1]), float(gain[2])),
+        mix.astype(np.float32),
+        float(np.exp(0.25 * strength * rng.standard_normal())),
+        float(np.exp(0.25 * strength * rng.standard_normal())),
+        float(np.exp(0.12 * strength * rng.standard_normal())),
+        float(rng.uniform(0.0, 0.06) * strength),
+    )
+
+
+def apply_tone(rgb: Tensor, tone: Tone | None) -> Tensor:
+    """`rgb` float32 (3, H, W) in [0, 1] to the same with the tone of a draw."""
+    if tone is None:
+        return rgb
+    toned = torch.einsum("oc,chw->ohw", torch.from_numpy(tone.mix), rgb)
+    toned = toned.mul_(torch.tensor(tone.gain).view(3, 1, 1)).clamp_(0.0, 1.0).pow_(tone.gamma)
+    grey = torch.einsum("c,chw->hw", LUMA, toned)
+    toned = torch.lerp(grey[None].expand_as(toned), toned, tone.saturation)
+    toned = toned.sub_(0.45).mul_(tone.contrast).add_(0.45)
+    return toned.mul_(1.0 - tone.lift).add_(tone.lift).clamp_(0.0, 1.0)
+
+
+def elastic_offsets(
+    rng: np.random.Generator, size_px: tuple[int, int], amplitude_px: float
+) -> npt.NDArray[np.float32]:
+    """Smooth random displacement, float32 (2, H, W): rows, then columns, in pixels."""
+    width, height = size_px
+    coarse = rng.uniform(-1.0, 1.0, (1, 2, max(2, height // 12), max(2, width // 12)))
+    field = F.interpolate(
+        torch.from_numpy(coarse.astype(np.float32)), (height, width), mode="bilinear"
+    )
+    offsets: npt.NDArray[np.float32] = (field[0] * amplitude_px).numpy()
+    return offsets
+
+
+def roughen(
+    ids: ByteArray,
+    primary: ByteArray,
+    rng: np.random.Generator,
+    config: RoughenConfig,
+) -> ByteArray:
+    """Coarser labels: ids uint8 (H, W) in, the same out; `primary` maps ids to tags.
+
+    Outlines are rounded by a majority filter, sky inside of trees is closed, some thin
+    classes are lost. Thin classes that stay are put back as they were.
+    """
+    scale = ids.shape[1] / 256.0
+    ranks = THIN_RANK[primary]
+    dropped = {Tag[name] for name, p in config.drop.items() if rng.random() < p}
+    keep_thin = ranks.copy()
+    keep_thin[np.isin(primary, list(dropped))] = 0
+    radius = round(float(rng.uniform(0, config.smooth_px)) * scale)
+    gap = round(float(rng.uniform(0, config.merge_trees_px)) * scale)
+    thin = keep_thin[ids] > 0
+    rough = ids
+    if radius or dropped:
+        rough = _majority(ids, ranks, max(radius, 1))
+    if gap:
+        rough = _merge_trees(rough, primary, gap)
+    return np.where(thin, ids, rough)
+
+
+def _majority(ids: ByteArray, ranks: ByteArray, radius: int) -> ByteArray:
+    """Each pixel becomes the commonest id around it, thin classes not counted."""
+    present = [int(i) for i in np.unique(ids) if ranks[i] == 0]
+    if not present:
+        return ids
+    grid = torch.from_numpy(ids)
+    planes = torch.stack([grid == i for i in present]).float()[None]
+    size = 2 * radius + 1
+    votes = F.avg_pool2d(planes, size, stride=1, padding=radius, count_include_pad=False)[0]
+    votes += planes[0] * 1e-3  # ties, and wide thin areas, keep what is there
+    winner = votes.argmax(dim=0).numpy()
+    return np.array(present, dtype=np.uint8)[winner]
+
+
+def _merge_trees(ids: ByteArray, primary: ByteArray, gap: int) -> ByteArray:
+    """Morphological closing of vegetation over the sky that shows through."""
+    tags = primary[ids]
+    trees = tags == Tag.VEGETATION
+    if not trees.any():
+        return ids
+    size = 2 * gap + 1
+    plane = torch.from_numpy(trees).float()[None, None]
+    grown = F.max_pool2d(plane, size, stride=1, padding=gap)
+    closed = -F.max_pool2d(-grown, size, stride=1, padding=gap)
+    leaf = ids[trees][0]
+    return np.where((closed[0, 0].numpy() > 0) & (tags == Tag.SKY), leaf, ids)

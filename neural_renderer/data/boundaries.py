@@ -1,0 +1,24 @@
+"""Edges between things: what tells a network where one facade ends and the next begins."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bridge.frame import ByteArray, IdArray
+from bridge.labels import Tag
+
+
+def boundaries(labels: ByteArray, instances: IdArray | None = None) -> ByteArray:
+    """Uint8 (H, W): 1 where the pixel to the right or below belongs to something else.
+
+    "Something else" is another tag or another instance; road markings count as road, for
+    they have a plane of their own. The same rule serves photographs (connected components
+    differ in their tag) and simulators (instances).
+    """
+    keys = np.where(labels == Tag.ROAD_LINES, Tag.ROAD, labels).astype(np.int64)
+    if instances is not None:
+        keys = keys | (instances.astype(np.int64) << 8)
+    edges = np.zeros(labels.shape, dtype=np.uint8)
+    edges[:, :-1] = keys[:, :-1] != keys[:, 1:]
+    edges[:-1] |= keys[:-1] != keys[1:]
+    return edges
