@@ -62,6 +62,11 @@ class Limits:
         """The largest part: motion has 8 bytes a pixel, the most of all images."""
         return max(8 * self.max_pixels, self.max_header_bytes, self.max_style_bytes)
 
+    @property
+    def max_packed_bytes(self) -> int:
+        """A whole message in one blob: all images of one view, or more smaller views."""
+        return 4 * self.max_part_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

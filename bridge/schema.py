@@ -187,3 +187,18 @@ class ErrorBody(Body):
 
 class EmptyBody(Body):
     """Nothing to say."""
+
+
+class StatusBody(Body):
+    """Reply to "hello" and "status": who answers, and what it counted."""
+
+    role: Name
+    name: Name
+    version: Name
+    protocol: Name = ""
+    instance: Name = ""
+    max_part_bytes: Count = 8 << 20
+    uptime_s: float = 0.0
+    clients: Count = 0
+    held: bool = False
+    counters: Annotated[dict[Name, Count], Field(max_length=64)] = Field(default_factory=dict)

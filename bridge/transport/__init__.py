@@ -1,27 +1,37 @@
 """All of ZeroMQ: the lock-step channel, the frame stream, keys and supervision.
 
-Public names (exported here as they land):
-
-* `ServerConfig`, `ClientConfig`: settings of both ends (`bridge/transport/config.py`).
-* `serve_world(world, config: ServerConfig, stop: threading.Event | None = None,
-  on_bound: Callable[[str], None] | None = None) -> ServerStats`: blocks until SIGINT,
-  SIGTERM or `stop.set()`; opens and closes the world; `on_bound` gets the real endpoint
-  (port 0 takes a free one). Port in use, public bind without keys: ConfigError.
-* `serve_renderer(renderer, config, stop=None, on_bound=None) -> ServerStats`: the same.
-* `RemoteWorld(ClientConfig | "tcp://host:port")`, `RemoteRenderer(...)`: the other ends.
-* `query_status(ClientConfig | str) -> dict`: role, name, version, counters of a server.
-* `FramePublisher(ServerConfig).publish(frame)`, `.close()`;
-  `FrameSubscriber(ClientConfig | str).latest(timeout_s) -> SensorFrame`, `.dropped`.
-* `supervise(command: Sequence[str], stop=None, on_restart=None) -> int`: runs a server
-  process, starts it again when it dies, returns its exit code.
-* `stop_on_signals()`: context manager that gives the Event set by SIGINT and SIGTERM.
-* `generate_keys(folder, name) -> KeyFiles(public, secret)`.
-
-Elsewhere: `bridge.recording.Recorder(world, path, include_rgb=False)` and
-`ReplayWorld(path, recover=False)` are Worlds; `bridge.check.check_world(world, seed=0,
-ticks=20) -> list[Finding(code, severity, message, hint)]`, empty where all is well.
-
-Errors: nobody answers `open`: PeerTimeout. World gone in `step` or `reset`: WorldLost.
-World held by another client: WorldBusy. Renderer gone: RendererLost. Recording cannot be
-written or read: RecordingError.
+`serve_world` and `serve_renderer` put any World or Renderer behind a socket;
+`RemoteWorld` and `RemoteRenderer` are the same contracts on the other side.
 """
+
+from bridge.transport.channel import ServerStats
+from bridge.transport.client import query_status
+from bridge.transport.config import ClientConfig, ServerConfig
+from bridge.transport.endpoints import check_endpoint, is_public
+from bridge.transport.keys import KeyFiles, generate_keys
+from bridge.transport.remote_renderer import RemoteRenderer
+from bridge.transport.remote_world import RemoteWorld
+from bridge.transport.renderer_server import serve_renderer
+from bridge.transport.signals import stop_on_signals
+from bridge.transport.stream import FramePublisher, FrameSubscriber
+from bridge.transport.supervise import supervise
+from bridge.transport.world_server import serve_world
+
+__all__ = [
+    "ClientConfig",
+    "FramePublisher",
+    "FrameSubscriber",
+    "KeyFiles",
+    "RemoteRenderer",
+    "RemoteWorld",
+    "ServerConfig",
+    "ServerStats",
+    "check_endpoint",
+    "generate_keys",
+    "is_public",
+    "query_status",
+    "serve_renderer",
+    "serve_world",
+    "stop_on_signals",
+    "supervise",
+]

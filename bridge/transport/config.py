@@ -26,9 +26,9 @@ class ServerConfig(StrictModel):
     """
 
     endpoint: str
-    max_pixels: int = Field(DEFAULT_MAX_PIXELS, gt=0)
-    lease_s: float = Field(30.0, gt=0)
-    batch_wait_s: float = Field(0.002, ge=0)
+    max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, gt=0)
+    lease_s: float = Field(default=30.0, gt=0)
+    batch_wait_s: float = Field(default=0.002, ge=0)
     secret_key: Path | None = None
     allowed_clients: Path | None = None
 
@@ -59,10 +59,10 @@ class ClientConfig(StrictModel):
     """
 
     endpoint: str
-    deadline_s: float = Field(30.0, gt=0)
-    open_deadline_s: float = Field(120.0, gt=0)
-    retry_s: float = Field(1.0, gt=0)
-    max_pixels: int = Field(DEFAULT_MAX_PIXELS, gt=0)
+    deadline_s: float = Field(default=30.0, gt=0)
+    open_deadline_s: float = Field(default=120.0, gt=0)
+    retry_s: float = Field(default=1.0, gt=0)
+    max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, gt=0)
     secret_key: Path | None = None
     server_key: Path | None = None
 

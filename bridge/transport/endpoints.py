@@ -1,0 +1,79 @@
+"""Where sockets may listen: loopback and ipc freely, anything else with keys only."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import re
+import socket as os_socket
+from pathlib import Path
+
+import zmq
+
+from configs import ConfigError
+
+_TCP = re.compile(r"^tcp://(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:/\[\]]+):(?P<port>\d{1,5}|\*)$")
+_MAX_PORT = 65535
+_PROBE_S = 0.2
+
+
+def check_endpoint(endpoint: str) -> None:
+    """Raise ConfigError where `endpoint` is neither tcp://host:port nor ipc:///path."""
+    tcp = _TCP.match(endpoint)
+    if tcp and (tcp["port"] == "*" or int(tcp["port"]) <= _MAX_PORT):
+        return
+    if endpoint.startswith("ipc://") and len(endpoint) > len("ipc://"):
+        return
+    raise ConfigError(
+        f"'{endpoint}' is no endpoint: expected tcp://HOST:PORT such as "
+        "tcp://127.0.0.1:5555, or ipc:///path/to/socket"
+    )
+
+
+def is_public(endpoint: str) -> bool:
+    """True where another machine could connect: any tcp host that is not loopback."""
+    check_endpoint(endpoint)
+    tcp = _TCP.match(endpoint)
+    if tcp is None:
+        return False
+    host = tcp["host"].strip("[]")
+    if host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True  # "*", an interface or a host name
+
+
+def bind(socket: zmq.Socket[bytes], endpoint: str, has_keys: bool) -> str:
+    """Bind and return the real endpoint (port 0 takes a free one).
+
+    Raises:
+        ConfigError: a public endpoint without keys, or one that cannot be bound.
+    """
+    if is_public(endpoint) and not has_keys:
+        raise ConfigError(
+            f"refusing to listen on {endpoint} without keys: anybody on the network could "
+            "drive it. Use tcp://127.0.0.1:PORT, or give secret_key and allowed_clients"
+        )
+    if _ipc_in_use(endpoint):
+        raise ConfigError(f"{endpoint} is in use by another process: stop it or take another")
+    try:
+        socket.bind(re.sub(r":0$", ":*", endpoint) if endpoint.startswith("tcp") else endpoint)
+    except zmq.ZMQError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"{endpoint} is in use by another process: stop it, or take another port"
+            ) from error
+        raise ConfigError(f"cannot listen on {endpoint}: {error}") from error
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def _ipc_in_use(endpoint: str) -> bool:
+    """Whether somebody listens there; ZeroMQ would silently take an ipc path over."""
+    path = endpoint.removeprefix("ipc://")
+    if path == endpoint or not Path(path).exists():
+        return False
+    with os_socket.socket(os_socket.AF_UNIX, os_socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_S)
+        return probe.connect_ex(path) == 0

@@ -1,0 +1,157 @@
+"""A Renderer on the other side of a socket."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bridge.codec import Message, read_body
+from bridge.errors import PeerTimeout, ProtocolError, RendererError, RendererLost, UnknownSession
+from bridge.render_messages import read_rendered, render_parts, restyle_parts, session_parts
+from bridge.renderer import Renderer, Rendering, RenderRequest, SessionConfig, StyleChoice
+from bridge.schema import SessionRefBody, StylesBody
+from bridge.transport.client import StepClient
+from bridge.transport.config import ClientConfig
+
+_MAX_REOPENS = 3
+
+
+class _RendererCrashed(RendererLost):
+    """The renderer said that it crashed: a successor may come."""
+
+
+@dataclass(slots=True)
+class _Session:
+    config: SessionConfig
+    remote: int  # the server's number, drawn at random: no two servers share one
+
+
+class RemoteRenderer(Renderer):
+    """Renders on a server that other clients may share.
+
+    When the server dies and another takes its place, sessions are opened there again with
+    their style and seed, the same views are rendered once more and come back as
+    `reopened`: no tick of the world is lost. Without a server within the deadline:
+    RendererLost.
+    """
+
+    def __init__(self, config: ClientConfig | str) -> None:
+        """`config`: settings, or only an endpoint."""
+        self._config = ClientConfig(endpoint=config) if isinstance(config, str) else config
+        self._client = StepClient(self._config, role="renderer")
+        self._sessions: dict[int, _Session] = {}
+        self._numbers = itertools.count(1)
+        self._met = False
+
+    def styles(self) -> tuple[str, ...]:
+        reply = self._request("styles")
+        return tuple(read_body(StylesBody, reply.body, "styles").styles)
+
+    def open_session(self, config: SessionConfig) -> int:
+        number = next(self._numbers)
+        self._sessions[number] = _Session(config, self._open(config))
+        return number
+
+    def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
+        if not requests:
+            return []
+        fresh: set[int] = set()
+        for _ in range(_MAX_REOPENS):
+            remote = [
+                dataclasses.replace(request, session=self._session(request.session).remote)
+                for request in requests
+            ]
+            body, arrays = render_parts(remote)
+            try:
+                reply = self._request("render", body, arrays)
+            except (UnknownSession, _RendererCrashed):
+                fresh |= self._reopen({request.session for request in requests})
+                continue
+            return self._finish(requests, read_rendered(reply, len(requests)), fresh)
+        raise RendererLost(f"{self._config.endpoint} lost its sessions {_MAX_REOPENS} times")
+
+    def restyle(self, session: int, style: StyleChoice) -> None:
+        known = self._session(session)
+        body, arrays = restyle_parts(known.remote, style)
+        config = dataclasses.replace(known.config, style=style)
+        try:
+            self._request("restyle", body, arrays)
+        except UnknownSession:
+            known.remote = self._open(config)
+        known.config = config
+
+    def close_session(self, session: int) -> None:
+        known = self._sessions.pop(session, None)
+        if known is not None:
+            self._tell("close_session", {"session": known.remote})
+
+    def close(self) -> None:
+        if self._met:
+            self._met = False
+            self._sessions.clear()
+            self._tell("close", {})
+        self._client.close()
+
+    def _session(self, session: int) -> _Session:
+        if session not in self._sessions:
+            raise UnknownSession(f"no session {session}: open it first")
+        return self._sessions[session]
+
+    def _finish(
+        self, requests: Sequence[RenderRequest], renderings: Sequence[Rendering], fresh: set[int]
+    ) -> list[Rendering]:
+        """Check the pictures' sizes and mark those of reopened sessions."""
+        finished = []
+        for request, rendering in zip(requests, renderings, strict=True):
+            width_px, height_px = self._session(request.session).config.out_size_px
+            if rendering.rgb.shape != (height_px, width_px, 3):
+                raise ProtocolError(
+                    f"rendered: expected {width_px}x{height_px} pixels, "
+                    f"got {rendering.rgb.shape[1]}x{rendering.rgb.shape[0]}"
+                )
+            reopened = rendering.reopened or request.session in fresh
+            finished.append(dataclasses.replace(rendering, reopened=reopened))
+        return finished
+
+    def _open(self, config: SessionConfig) -> int:
+        body, arrays = session_parts(config)
+        reply = self._request("open_session", body, arrays, self._config.open_deadline_s)
+        return read_body(SessionRefBody, reply.body, "session").session
+
+    def _reopen(self, sessions: Iterable[int]) -> set[int]:
+        for number in sorted(sessions):
+            known = self._session(number)
+            known.remote = self._open(known.config)
+        return set(sessions)
+
+    def _request(
+        self,
+        kind: str,
+        body: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, np.ndarray] | None = None,
+        deadline_s: float | None = None,
+    ) -> Message:
+        try:
+            if not self._met:
+                self._client.hello(self._config.open_deadline_s)
+                self._met = True
+            return self._client.request(kind, body, arrays, deadline_s=deadline_s)
+        except PeerTimeout as error:
+            raise RendererLost(str(error)) from error
+        except RendererLost as error:  # its last words
+            time.sleep(min(self._config.retry_s, self._config.deadline_s))
+            raise _RendererCrashed(str(error)) from error
+
+    def _tell(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Ask for something that a server which is gone has done already."""
+        deadline_s = min(1.0, self._config.deadline_s)
+        try:
+            self._client.request(kind, body, deadline_s=deadline_s)
+        except (PeerTimeout, RendererError, ProtocolError):
+            return
