@@ -1,0 +1,31 @@
+"""What every model of the catalogue looks like, fine for near and coarse for far."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from bridge.labels import Tag
+from bridge.town.meshes import Mesh
+from bridge.town.models import ACTOR_MODELS
+from bridge.town.person_meshes import pedestrian_mesh, two_wheeler_mesh
+from bridge.town.vehicle_meshes import vehicle_mesh
+
+FINE_M = 45.0
+"""Up to here actors are drawn in full."""
+
+SEEN_M = 280.0
+"""Beyond this distance actors are not drawn."""
+
+_BUILDERS = {
+    Tag.PEDESTRIAN: pedestrian_mesh,
+    Tag.BICYCLE: two_wheeler_mesh,
+    Tag.MOTORCYCLE: two_wheeler_mesh,
+}
+
+
+@cache
+def actor_levels(name: str) -> tuple[tuple[Mesh, float], ...]:
+    """The meshes of a model, from fine to coarse, each with the distance it serves up to."""
+    model = next(model for model in ACTOR_MODELS if model.name == name)
+    build = _BUILDERS.get(Tag(model.tag), vehicle_mesh)
+    return ((build(model, True), FINE_M), (build(model, False), SEEN_M))

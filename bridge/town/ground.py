@@ -1,0 +1,113 @@
+"""The ground: terrain, carriageways, and sidewalks with their kerbs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from bridge.labels import Tag
+from bridge.town.layout import Layout, Points, Road
+from bridge.town.meshes import Floats, Item, Layer, mesh, polygon, ribbon, walls
+from bridge.town.polyline import offset
+
+KERB_M = 0.13
+"""Height of the sidewalks."""
+
+_KERB_SEEN_M = 160.0
+_TERRAIN_M = 1100.0
+_TILE_M = 220.0
+_PIECE_M = 24.0
+
+
+def ground_items(layout: Layout) -> Iterator[Item]:
+    """Everything flat, as scenery items."""
+    yield from _terrain(layout)
+    for road in layout.roads:
+        yield from _carriageway(road)
+        for side in (0, 1):
+            yield from _sidewalk(road, side)
+    for junction in layout.junctions:
+        outline = junction.outline_m
+        yield _flat(polygon(outline, 0.0), Tag.ROAD, Layer.ROAD, outline.mean(axis=0))
+        for corner in junction.corners:
+            marks = landmarks(corner.kerb_m)
+            yield from _pavement(corner.kerb_m[marks], corner.outer_m[marks], kerb_on_left=True)
+
+
+def _flat(triangles: Floats, tag: Tag, layer: Layer, anchor: Points, far: float = math.inf) -> Item:
+    return Item(mesh(triangles, tag), layer, (float(anchor[0]), float(anchor[1])), 0.0, far)
+
+
+def _terrain(layout: Layout) -> Iterator[Item]:
+    x0, y0, x1, y1 = layout.bounds_m
+    for x in np.arange(x0 - _TERRAIN_M, x1 + _TERRAIN_M, _TILE_M):
+        for y in np.arange(y0 - _TERRAIN_M, y1 + _TERRAIN_M, _TILE_M):
+            corners = [(x, y), (x + _TILE_M, y), (x + _TILE_M, y + _TILE_M), (x, y + _TILE_M)]
+            middle = np.array([x + _TILE_M / 2, y + _TILE_M / 2])
+            yield _flat(polygon(corners, 0.0), Tag.TERRAIN, Layer.TERRAIN, middle)
+
+
+def _pieces(line: Points) -> Iterator[npt.NDArray[np.intp]]:
+    """Indices into a line in runs of about 24 m (what is culled at once), sparse where the
+    line is straight; each run starts where the one before ended."""
+    marks = landmarks(line)
+    length = 0
+    first = 0
+    for k in range(1, len(marks)):
+        length = marks[k] - marks[first]
+        if length >= _PIECE_M or k == len(marks) - 1:
+            yield marks[first : k + 1]
+            first = k
+
+
+def landmarks(line: Points, tolerance_m: float = 0.02, longest: int = 12) -> npt.NDArray[np.intp]:
+    """Indices of the points that are enough to draw a line to within a tolerance."""
+    kept = [0]
+    while kept[-1] < len(line) - 1:
+        start = kept[-1]
+        end = min(start + longest, len(line) - 1)
+        while end > start + 1 and _deviation(line[start : end + 1]) > tolerance_m:
+            end -= 1
+        kept.append(end)
+    return np.array(kept, np.intp)
+
+
+def _deviation(line: Points) -> float:
+    chord = line[-1] - line[0]
+    away = line[1:-1] - line[0]
+    across = away[:, 0] * chord[1] - away[:, 1] * chord[0]
+    return float(np.abs(across).max() / max(float(np.hypot(*chord)), 1e-9))
+
+
+def _carriageway(road: Road) -> Iterator[Item]:
+    left = offset(road.centre_m, road.kerb_m[0])
+    right = offset(road.centre_m, -road.kerb_m[1])
+    for piece in _pieces(road.centre_m):
+        strip = ribbon(left[piece], right[piece], 0.0)
+        yield _flat(strip, Tag.ROAD, Layer.ROAD, road.centre_m[piece].mean(axis=0))
+
+
+def sidewalk_lines(road: Road, side: int) -> tuple[Points, Points]:
+    """Kerb line and property line of one side (0 left, 1 right), both along the road."""
+    sign = 1.0 if side == 0 else -1.0
+    kerb = road.kerb_m[side]
+    inner = offset(road.centre_m, sign * kerb)
+    return inner, offset(road.centre_m, sign * (kerb + road.sidewalk_width_m))
+
+
+def _sidewalk(road: Road, side: int) -> Iterator[Item]:
+    kerb, outer = sidewalk_lines(road, side)
+    for piece in _pieces(road.centre_m):
+        yield from _pavement(kerb[piece], outer[piece], kerb_on_left=side == 1)
+
+
+def _pavement(kerb: Points, outer: Points, kerb_on_left: bool) -> Iterator[Item]:
+    """Top and kerb face of a strip of sidewalk."""
+    middle = (kerb.mean(axis=0) + outer.mean(axis=0)) / 2
+    left, right = (kerb, outer) if kerb_on_left else (outer, kerb)
+    yield _flat(ribbon(left, right, KERB_M), Tag.SIDEWALK, Layer.SOLID, middle)
+    face = walls(kerb, 0.0, KERB_M, closed=False)
+    yield _flat(face, Tag.SIDEWALK, Layer.SHEET, middle, _KERB_SEEN_M)

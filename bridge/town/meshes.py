@@ -1,0 +1,210 @@
+"""Triangle soups and the few solids that everything in the town is made of.
+
+A `Mesh` is a plain bag of triangles with a label tag and an instance id each. Outward
+faces are counter-clockwise. Shapes are made in their own frame (x forward, y left, z up,
+metres) and placed with `placed`.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from bridge.labels import Tag
+
+Floats = npt.NDArray[np.float64]
+Triangles = npt.NDArray[np.float32]
+
+
+class Layer(enum.IntEnum):
+    """Drawing order. Ground layers lie in one plane: a later one covers an earlier one."""
+
+    TERRAIN = 0
+    ROAD = 1
+    MARKING = 2
+    SOLID = 3
+    """Everything that stands: tested against depth, outward faces only."""
+    SHEET = 4
+    """Leaves and fences: tested against depth, seen from both sides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """Triangles float32 (N, 3, 3) in metres, tags uint8 (N,), instances uint32 (N,)."""
+
+    triangles: Triangles
+    tags: npt.NDArray[np.uint8]
+    instances: npt.NDArray[np.uint32]
+
+    def __len__(self) -> int:
+        return len(self.triangles)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A piece of scenery: drawn while its distance is in [near_m, far_m).
+
+    Two items at one place, [0, d) fine and [d, inf) coarse, make levels of detail.
+    `anchor_m` (x, y) says where it stands.
+    """
+
+    mesh: Mesh
+    layer: Layer
+    anchor_m: tuple[float, float]
+    near_m: float = 0.0
+    far_m: float = math.inf
+
+
+def mesh(triangles: npt.ArrayLike, tag: Tag, instance: int = 0) -> Mesh:
+    """A mesh of one tag and one instance from triangles (N, 3, 3)."""
+    soup = np.asarray(triangles, np.float32).reshape(-1, 3, 3)
+    count = len(soup)
+    return Mesh(soup, np.full(count, int(tag), np.uint8), np.full(count, instance, np.uint32))
+
+
+def joined(meshes: Iterable[Mesh]) -> Mesh:
+    """All triangles of several meshes in one."""
+    parts = list(meshes)
+    if not parts:
+        return mesh(np.empty((0, 3, 3)), Tag.UNKNOWN)
+    return Mesh(
+        np.concatenate([part.triangles for part in parts]),
+        np.concatenate([part.tags for part in parts]),
+        np.concatenate([part.instances for part in parts]),
+    )
+
+
+def placed(
+    part: Mesh,
+    x_m: float = 0.0,
+    y_m: float = 0.0,
+    z_m: float = 0.0,
+    yaw_rad: float = 0.0,
+    scale: float = 1.0,
+) -> Mesh:
+    """The mesh scaled, turned about z and moved."""
+    cos, sin = math.cos(yaw_rad) * scale, math.sin(yaw_rad) * scale
+    turn = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, scale]], np.float32)
+    moved = part.triangles @ turn + np.array([x_m, y_m, z_m], np.float32)
+    return replace(part, triangles=moved)
+
+
+def with_instance(part: Mesh, instance: int) -> Mesh:
+    """The mesh with another instance id."""
+    return replace(part, instances=np.full(len(part), instance, np.uint32))
+
+
+def quad(a: Sequence[float], b: Sequence[float], c: Sequence[float], d: Sequence[float]) -> Floats:
+    """Two triangles (2, 3, 3) of the quadrangle a b c d, counter-clockwise from outside."""
+    return np.array([(a, b, c), (a, c, d)], np.float64)
+
+
+def fan(points: npt.ArrayLike) -> Floats:
+    """Triangles (N - 2, 3, 3) of a convex polygon (N, 3)."""
+    ring = np.asarray(points, np.float64)
+    first = np.broadcast_to(ring[0], (len(ring) - 2, 3))
+    return np.stack([first, ring[1:-1], ring[2:]], axis=1)
+
+
+def box(
+    low: Sequence[float], high: Sequence[float], bottom: bool = False, top: bool = True
+) -> Floats:
+    """Triangles of an upright box between two corners; what stands has no bottom."""
+    (x0, y0, z0), (x1, y1, z1) = low, high
+    ring = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+    parts = [walls(ring, z0, z1)]
+    if top:
+        parts.append(fan(_at_height(ring, z1)))
+    if bottom:
+        parts.append(fan(_at_height(ring[::-1], z0)))
+    return np.concatenate(parts)
+
+
+def walls(ring: npt.ArrayLike, z0: float, z1: float, closed: bool = True) -> Floats:
+    """Vertical faces over a counter-clockwise outline (N, 2), from z0 to z1."""
+    start = np.asarray(ring, np.float64)
+    end = np.roll(start, -1, axis=0)
+    if not closed:
+        start, end = start[:-1], end[:-1]
+    a, b = _at_height(start, z0), _at_height(end, z0)
+    c, d = _at_height(end, z1), _at_height(start, z1)
+    return np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+
+
+def prism(ring: npt.ArrayLike, z0: float, z1: float) -> Floats:
+    """An upright prism over a convex counter-clockwise outline (N, 2), without bottom."""
+    outline = np.asarray(ring, np.float64)
+    return np.concatenate([walls(outline, z0, z1), fan(_at_height(outline, z1))])
+
+
+def loft(rings: Sequence[npt.ArrayLike], cap_start: bool = True, cap_end: bool = True) -> Floats:
+    """A skin over a series of closed rings (each (N, 3), same N), with convex caps.
+
+    Rings run counter-clockwise seen from beyond the last one, so that faces look outward.
+    """
+    stack = [np.asarray(ring, np.float64) for ring in rings]
+    parts = []
+    for low, high in itertools.pairwise(stack):
+        low_next, high_next = np.roll(low, -1, axis=0), np.roll(high, -1, axis=0)
+        parts += [np.stack([low, low_next, high_next], 1), np.stack([low, high_next, high], 1)]
+    if cap_start:
+        parts.append(fan(stack[0][::-1]))
+    if cap_end:
+        parts.append(fan(stack[-1]))
+    return np.concatenate(parts)
+
+
+def tube(
+    start: Sequence[float],
+    end: Sequence[float],
+    radius_start_m: float,
+    radius_end_m: float,
+    sides: int = 4,
+) -> Floats:
+    """A tapered rod between two points, without caps."""
+    a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    axis = (b - a) / max(float(np.linalg.norm(b - a)), 1e-9)
+    helper = np.array([0.0, 0.0, 1.0]) if abs(axis[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
+    u = np.cross(helper, axis)
+    u /= np.linalg.norm(u)
+    v = np.cross(axis, u)
+    angle = np.arange(sides) * 2 * math.pi / sides + math.pi / sides
+    circle = np.cos(angle)[:, None] * u + np.sin(angle)[:, None] * v
+    return loft([a + circle * radius_start_m, b + circle * radius_end_m], False, False)
+
+
+def disc_ring(radius_m: float, sides: int, phase_rad: float = 0.0) -> Floats:
+    """Corners (N, 2) of a regular polygon, counter-clockwise."""
+    angle = np.arange(sides) * 2 * math.pi / sides + phase_rad
+    return np.stack([np.cos(angle), np.sin(angle)], 1) * radius_m
+
+
+def both_sides(triangles: Floats) -> Floats:
+    """Every triangle twice, once for each side."""
+    return np.concatenate([triangles, triangles[:, ::-1]])
+
+
+def ribbon(left: npt.ArrayLike, right: npt.ArrayLike, z_m: float) -> Floats:
+    """A flat strip between two lines (N, 2) that run alongside, seen from above."""
+    a, b = _at_height(left, z_m), _at_height(right, z_m)
+    return np.concatenate(
+        [np.stack([b[:-1], b[1:], a[1:]], 1), np.stack([b[:-1], a[1:], a[:-1]], 1)]
+    )
+
+
+def polygon(outline: npt.ArrayLike, z_m: float) -> Floats:
+    """Triangles of a star-shaped polygon (N, 2) around its centroid, seen from above."""
+    ring = _at_height(outline, z_m)
+    centre = np.broadcast_to(ring.mean(axis=0), ring.shape)
+    return np.stack([centre, ring, np.roll(ring, -1, axis=0)], 1)
+
+
+def _at_height(points: npt.ArrayLike, z_m: float) -> Floats:
+    flat = np.asarray(points, np.float64)
+    return np.concatenate([flat, np.full((len(flat), 1), z_m)], axis=1)

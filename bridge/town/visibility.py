@@ -1,0 +1,151 @@
+"""From a visibility buffer to labels, instances and depth, exactly, in numpy.
+
+The inverse depth of a plane is affine in the image (1/z = (n . ray) / d for the plane
+n . X = d), so every pixel's depth follows from its triangle's three vertices, free of the
+rasteriser's own depth buffer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bridge.frame import SKY_DEPTH_M, ByteArray, Camera, FloatArray, IdArray
+from bridge.labels import Tag
+
+NEAREST_M = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """What one camera sees.
+
+    Attributes:
+        labels: uint8 (H, W) tags. depth_m: float32 (H, W), planar z, sky = 1000.
+        instances: uint32 (H, W), 0 = none.
+    """
+
+    labels: ByteArray
+    depth_m: FloatArray
+    instances: IdArray
+
+
+class TriangleTable:
+    """Everything known about every triangle id; id 0 is the sky.
+
+    Ids are handed out once (`add`); what they stand for may be rewritten (`set_instance`).
+    `group` is the frame a triangle lives in: 0 = the world, else an actor's slot.
+    """
+
+    def __init__(self) -> None:
+        self._size = 1
+        self._corners = np.zeros((1, 3, 3), np.float32)
+        self._tags = np.full(1, int(Tag.SKY), np.uint8)
+        self._instances = np.zeros(1, np.uint32)
+        self._groups = np.zeros(1, np.int32)
+        self._compact = np.zeros(1, np.int32)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(
+        self,
+        triangles: npt.NDArray[np.float32],
+        tags: ByteArray,
+        instances: IdArray,
+        group: int = 0,
+    ) -> int:
+        """Register triangles (N, 3, 3); returns the id of the first."""
+        first, count = self._size, len(triangles)
+        self._reserve(first + count)
+        self._corners[first : first + count] = triangles
+        self._tags[first : first + count] = tags
+        self._instances[first : first + count] = instances
+        self._groups[first : first + count] = group
+        self._size += count
+        return first
+
+    def set_instance(self, first: int, count: int, instance: int) -> None:
+        """Give `count` triangles from id `first` another instance id."""
+        self._instances[first : first + count] = instance
+
+    def derive(
+        self,
+        ids: npt.NDArray[np.uint32],
+        camera: Camera,
+        to_camera: npt.NDArray[np.float64],
+    ) -> Buffers:
+        """Labels, depth and instances behind a visibility buffer `ids` (H, W).
+
+        `to_camera` float64 (G, 4, 4): for each group, from its frame to the camera's.
+        """
+        seen = np.zeros(self._size, np.bool_)
+        seen[ids] = True
+        visible = np.flatnonzero(seen)
+        self._compact[visible] = np.arange(len(visible), dtype=np.int32)
+        index = self._compact[ids]
+        planes, nearest, farthest = self._planes(visible, to_camera)
+        depth_m = _depth(index, camera, planes, nearest, farthest)
+        return Buffers(self._tags[visible][index], depth_m, self._instances[visible][index])
+
+    def _planes(
+        self, visible: npt.NDArray[np.intp], to_camera: npt.NDArray[np.float64]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Per visible triangle: n/d (3, V), and the least and greatest z of its corners."""
+        matrices = to_camera[self._groups[visible]]
+        corners = np.einsum("vij,vkj->vki", matrices[:, :3, :3], self._corners[visible])
+        corners += matrices[:, None, :3, 3]
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        offset = np.einsum("vi,vi->v", normals, corners[:, 0])
+        edge_on = np.abs(offset) < 1e-9
+        offset[edge_on] = 1.0
+        planes = normals / offset[:, None]
+        z = corners[..., 2]
+        nearest = np.maximum(z.min(axis=1), NEAREST_M)
+        farthest = np.clip(z.max(axis=1), NEAREST_M, SKY_DEPTH_M)
+        planes[edge_on] = 0.0
+        planes[edge_on, 2] = 1.0 / farthest[edge_on]
+        if len(visible) and visible[0] == 0:
+            planes[0], nearest[0], farthest[0] = (0.0, 0.0, 1.0), SKY_DEPTH_M, SKY_DEPTH_M
+        return (
+            np.ascontiguousarray(planes.T, np.float32),
+            nearest.astype(np.float32),
+            np.maximum(farthest, nearest).astype(np.float32),
+        )
+
+    def _reserve(self, size: int) -> None:
+        capacity = len(self._tags)
+        if size <= capacity:
+            return
+        extra = max(size, capacity * 2) - capacity
+        for name in ("_corners", "_tags", "_instances", "_groups", "_compact"):
+            array = getattr(self, name)
+            grown = np.concatenate([array, np.zeros((extra, *array.shape[1:]), array.dtype)])
+            setattr(self, name, grown)
+
+
+def _depth(
+    index: npt.NDArray[np.int32],
+    camera: Camera,
+    planes: FloatArray,
+    nearest: FloatArray,
+    farthest: FloatArray,
+) -> FloatArray:
+    """float32 (H, W) planar z; kept between the corners' depths, which also bounds what
+    rounding may do on a triangle seen edge-on."""
+    x = ((np.arange(camera.width_px) - camera.cx_px) / camera.fx_px).astype(np.float32)
+    y = ((np.arange(camera.height_px) - camera.cy_px) / camera.fy_px).astype(np.float32)
+    inverse = planes[0][index]
+    inverse *= x
+    part = planes[1][index]
+    part *= y[:, None]
+    inverse += part
+    inverse += planes[2][index]
+    # A pixel just outside its triangle may see the plane's far side: at its far end then.
+    np.maximum(inverse, np.float32(1.0 / SKY_DEPTH_M), out=inverse)
+    np.reciprocal(inverse, out=inverse)
+    np.maximum(inverse, nearest[index], out=inverse)
+    np.minimum(inverse, farthest[index], out=inverse)
+    return inverse
