@@ -163,7 +163,7 @@ class PhotoDataset:
             crop = choose_crop(other, self.config, rng)
             labels = crop_labels(other, crop, size_px, rng, None)
             rgbs.append(crop_rgb(other, crop, size_px, tone))
-            tags.append(planes(labels.ids, torch.from_numpy(other.sets)))
+            tags.append(planes(labels.ids, other.sets))
         return torch.stack(rgbs), torch.stack(tags)
 
     def _shares(self, weights: Mapping[str, float] | None) -> dict[str, float]:
@@ -224,21 +224,21 @@ def crop_labels(
     rough: RoughenConfig | None,
 ) -> LabelCrop:
     """Ids and depth of a window; of 2x2 samples a pixel the thinnest thing wins."""
-    flat = _sample_positions(photo, crop, size_px, rng, rough)
-    ids = photo.ids.ravel()
-    ranks = THIN_RANK[photo.primary]
-    best = ranks[ids[flat]].argmax(axis=0)
-    chosen = np.take_along_axis(flat, best[None], axis=0)[0]
-    picked = ids[chosen]
+    chosen = _sample_positions(photo, crop, size_px, rng, rough)
+    picked = photo.ids.take(chosen, mode="clip")
     if rough is not None:
         picked = roughen(picked, photo.primary, rng, rough)
-    return LabelCrop(picked, photo.depth_m.ravel()[chosen].astype(np.float32))
+    return LabelCrop(picked, photo.depth_m.take(chosen, mode="clip").astype(np.float32))
 
 
-def planes(ids: ByteArray, sets: Tensor) -> Tensor:
+def planes(ids: ByteArray, sets: ByteArray) -> Tensor:
     """Multi-hot planes, uint8 (29, H, W), of ids (H, W) through sets uint8 (256, 29)."""
-    index = torch.from_numpy(ids.astype(np.int64)).ravel()
-    return sets.t().contiguous().index_select(1, index).view(-1, *ids.shape)
+    hot = np.zeros((sets.shape[1], *ids.shape), dtype=np.uint8)
+    for label_id in np.flatnonzero(np.bincount(ids.ravel())):
+        mask = ids == label_id
+        for tag in np.flatnonzero(sets[label_id]):
+            hot[tag] |= mask
+    return torch.from_numpy(hot)
 
 
 def crop_camera(photo: PreparedPhoto, crop: Crop, size_px: tuple[int, int]) -> Tensor:
@@ -270,10 +270,10 @@ def _sample_positions(
     rng: np.random.Generator,
     rough: RoughenConfig | None,
 ) -> npt.NDArray[np.int32]:
-    """Flat indices into the photograph, int32 (4, H, W): four samples a pixel."""
+    """Flat indices into the photograph, int32 (H, W): the thinnest of four samples."""
     width, height = size_px
     full_height, full_width = photo.ids.shape
-    shift = np.zeros((2, height, width), dtype=np.float32)
+    shift = np.zeros((2, 1, 1), dtype=np.float32)
     if rough is not None:
         amplitude = float(rng.uniform(0.0, rough.elastic_px)) * width / 256.0
         shift = elastic_offsets(rng, size_px, amplitude)
@@ -281,17 +281,20 @@ def _sample_positions(
     columns = np.arange(width, dtype=np.float32) + 0.5 + shift[1]
     if crop.flip:
         columns = width - columns
-    positions = np.empty((4, height, width), dtype=np.int32)
-    for k, (dy, dx) in enumerate(((-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25))):
+    ranks = THIN_RANK[photo.primary]
+    best = np.zeros((height, width), dtype=np.uint8)
+    chosen = np.zeros((height, width), dtype=np.int32)
+    for dy, dx in ((0.25, 0.25), (-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25)):
         y = ((rows + dy) * (crop.height / height)).astype(np.int32) + crop.top
         x = ((columns + dx) * (crop.width / width)).astype(np.int32) + crop.left
-        np.clip(y, 0, full_height - 1, out=y)
-        np.clip(x, 0, full_width - 1, out=x)
-        positions[k] = y * full_width + x
-    return positions
+        flat = np.clip(y, 0, full_height - 1) * full_width + np.clip(x, 0, full_width - 1)
+        rank = ranks.take(photo.ids.take(flat, mode="clip"), mode="clip") + np.uint8(1)
+        np.copyto(chosen, flat, where=rank > best)
+        np.maximum(best, rank, out=best)
+    return chosen
 
 
-def _thinned(sets: ByteArray, rng: np.random.Generator, probability: float) -> Tensor:
+def _thinned(sets: ByteArray, rng: np.random.Generator, probability: float) -> ByteArray:
     """Some ids of several tags become one of them; uint8 (256, 29)."""
     thinned = sets.copy()
     for label_id in np.flatnonzero(sets.sum(axis=1) > 1):
@@ -299,4 +302,4 @@ def _thinned(sets: ByteArray, rng: np.random.Generator, probability: float) -> T
             members = np.flatnonzero(sets[label_id])
             thinned[label_id] = 0
             thinned[label_id, members[int(rng.integers(len(members)))]] = 1
-    return torch.from_numpy(thinned)
+    return thinned

@@ -134,7 +134,7 @@ def _horizons(
         estimate = estimate_horizon(photo_tags)
         if estimate is not None:
             by_drive[item.drive].append(estimate)
-    drives = {drive: float(np.quantile(values, 0.2)) for drive, values in by_drive.items()}
+    drives = {drive: float(np.quantile(values, 0.35)) for drive, values in by_drive.items()}
     middle = float(np.median(list(drives.values()))) if drives else 0.5
     return [
         float(np.clip(drives.get(item.drive, middle), middle - 0.07, middle + 0.07))
