@@ -145,7 +145,7 @@ def _majority(ids: ByteArray, ranks: ByteArray, radius: int) -> ByteArray:
     present = [int(i) for i in np.flatnonzero(np.bincount(ids.ravel())) if ranks[i] == 0]
     if not present:
         return ids
-    winner = np.full(ids.shape, present[0], dtype=np.uint8)
+    winner = ids.copy()  # kept where only thin things are around
     most = np.zeros(ids.shape, dtype=np.uint8)
     for label_id in present:
         plane = (ids == label_id).astype(np.uint8)

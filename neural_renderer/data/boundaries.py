@@ -8,12 +8,12 @@ from bridge.frame import ByteArray, IdArray
 from bridge.labels import Tag
 
 
-def boundaries(labels: ByteArray, instances: IdArray | None = None) -> ByteArray:
+def boundaries(labels: ByteArray, instances: IdArray | ByteArray | None = None) -> ByteArray:
     """Uint8 (H, W): 1 where the pixel to the right or below belongs to something else.
 
     "Something else" is another tag or another instance; road markings count as road, for
-    they have a plane of their own. The same rule serves photographs (connected components
-    differ in their tag) and simulators (instances).
+    they have a plane of their own. The same rule serves photographs (with facades found in
+    the picture) and simulators (with instances).
     """
     keys = np.where(labels == Tag.ROAD_LINES, Tag.ROAD, labels).astype(np.int64)
     if instances is not None:

@@ -81,10 +81,11 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class LabelCrop:
-    """What labels and depth of a crop are: ids uint8, depth_m float32, both (H, W)."""
+    """Ids and facades uint8, depth_m float32, all (H, W)."""
 
     ids: ByteArray
     depth_m: FloatArray
+    facades: ByteArray
 
 
 class PhotoDataset:
@@ -135,15 +136,17 @@ class PhotoDataset:
         if rough is not None and rng.random() >= rough.probability:
             rough = None
         labels = crop_labels(photo, crop, config.size_px, rng, rough)
-        sets = _thinned(photo.sets, rng, config.thin_sets)
+        sets = _thinned(photo, rng, config.thin_sets)
+        tags = photo.primary[labels.ids]
+        facades = np.where(tags == Tag.BUILDING, labels.facades, np.uint8(0))
         exemplar_rgb, exemplar_tags = self.exemplars(photo, rng, tone)
         return Batch(
             rgb=crop_rgb(photo, crop, config.size_px, tone)[None],
             tags=planes(labels.ids, sets)[None],
             depth_m=torch.from_numpy(labels.depth_m)[None, None],
             has_depth=torch.tensor([rng.random() >= config.depth_dropout]),
-            boundaries=torch.from_numpy(boundaries(photo.primary[labels.ids])).float()[None, None],
-            valid=torch.from_numpy(photo.primary[labels.ids] != Tag.UNKNOWN).float()[None, None],
+            boundaries=torch.from_numpy(boundaries(tags, facades)).float()[None, None],
+            valid=torch.from_numpy(tags != Tag.UNKNOWN).float()[None, None],
             camera=crop_camera(photo, crop, config.size_px)[None],
             pose=torch.from_numpy(random_pose(photo.camera.height_m, rng))[None],
             exemplar_rgb=exemplar_rgb[None],
@@ -228,7 +231,8 @@ def crop_labels(
     picked = photo.ids.take(chosen, mode="clip")
     if rough is not None:
         picked = roughen(picked, photo.primary, rng, rough)
-    return LabelCrop(picked, photo.depth_m.take(chosen, mode="clip").astype(np.float32))
+    depth_m = photo.depth_m.take(chosen, mode="clip").astype(np.float32)
+    return LabelCrop(picked, depth_m, photo.facades.take(chosen, mode="clip"))
 
 
 def planes(ids: ByteArray, sets: ByteArray) -> Tensor:
@@ -294,12 +298,13 @@ def _sample_positions(
     return chosen
 
 
-def _thinned(sets: ByteArray, rng: np.random.Generator, probability: float) -> ByteArray:
-    """Some ids of several tags become one of them; uint8 (256, 29)."""
-    thinned = sets.copy()
-    for label_id in np.flatnonzero(sets.sum(axis=1) > 1):
+def _thinned(photo: PreparedPhoto, rng: np.random.Generator, probability: float) -> ByteArray:
+    """Some ids of several tags become one of them, mostly the likeliest; uint8 (256, 29)."""
+    thinned = photo.sets.copy()
+    for label_id in np.flatnonzero(thinned.sum(axis=1) > 1):
         if rng.random() < probability:
-            members = np.flatnonzero(sets[label_id])
+            members = np.flatnonzero(thinned[label_id])
+            any_member = members[int(rng.integers(len(members)))]
             thinned[label_id] = 0
-            thinned[label_id, members[int(rng.integers(len(members)))]] = 1
+            thinned[label_id, photo.primary[label_id] if rng.random() < 0.7 else any_member] = 1
     return thinned

@@ -14,6 +14,7 @@ from PIL import Image
 from bridge.frame import ByteArray
 from bridge.label_maps import LabelMap
 from bridge.labels import Tag
+from neural_renderer.data.facades import split_facades
 from neural_renderer.data.photos import (
     PhotoItem,
     PhotoSourceConfig,
@@ -43,6 +44,7 @@ class PreparedPhoto:
         sets: uint8 (256, 29), multi-hot tags per id (shared by a source's photographs).
         primary: uint8 (256,), representative tag per id.
         depth_m: float16 (H, W), pseudo-depth, sky = 1000.
+        facades: uint8 (H, W), number of the facade on buildings, 0 elsewhere.
         camera: the level camera that the pseudo-depth assumes.
         bottom_px: rows below are the ego's bonnet or a dashboard and are never cropped.
     """
@@ -54,6 +56,7 @@ class PreparedPhoto:
     sets: ByteArray
     primary: ByteArray
     depth_m: npt.NDArray[np.float16]
+    facades: ByteArray
     camera: GroundCamera
     bottom_px: int
 
@@ -97,9 +100,10 @@ def prepare_photo(
         ids = np.where(lines, np.uint8(LINE_CODE), ids)
         tags = primary[ids]
     depth = pseudo_depth(tags, camera).astype(np.float16)
+    facades = split_facades(rgb, tags == Tag.BUILDING)
     return PreparedPhoto(
-        f"{config.name}/{item.drive}", item.frame, rgb, ids, sets, primary, depth, camera,
-        round(config.bottom * height),
+        f"{config.name}/{item.drive}", item.frame, rgb, ids, sets, primary, depth, facades,
+        camera, round(config.bottom * height),
     )  # fmt: skip
 
 

@@ -61,11 +61,11 @@ def pseudo_depth(tags: ByteArray, camera: GroundCamera) -> FloatArray:
         feet = _feet(mask, box, ground, plane)
         if np.isnan(feet).all():
             continue  # floats: filled from below afterwards
-        values = _along_columns(feet) if long else np.full(len(feet), np.nanmax(feet))
+        values = _along_columns(feet) if long or _is_row(feet) else np.nanmax(feet)
         part = inverse[box]
         part[mask] = np.broadcast_to(values, mask.shape)[mask]
         known[box] |= mask
-    inverse = _fill_from_below(inverse, known)
+    inverse = _fill_from_below(inverse, known, 1.0 / plane)
     depth = 1.0 / np.maximum(inverse, 1.0 / FAR_M)
     depth[sky] = SKY_DEPTH_M
     return depth.astype(np.float32)
@@ -123,6 +123,12 @@ def _feet(
     return np.where(on_ground, 1.0 / plane[bottom], np.nan).astype(np.float32)
 
 
+def _is_row(feet: FloatArray) -> bool:
+    """Whether a component is many things in a row (parked cars) rather than one thing."""
+    near, far = np.nanquantile(feet, (0.9, 0.1))
+    return bool(len(feet) > 12 and near > 1.8 * far)
+
+
 def _along_columns(feet: FloatArray) -> FloatArray:
     """Feet of a long thing: gaps bridged, outliers (a trunk, a kerb's corner) smoothed out."""
     known = np.flatnonzero(~np.isnan(feet))
@@ -132,11 +138,13 @@ def _along_columns(feet: FloatArray) -> FloatArray:
     return ndimage.uniform_filter1d(smooth, window, mode="nearest").astype(np.float32)
 
 
-def _fill_from_below(inverse: FloatArray, known: BoolArray) -> FloatArray:
-    """Unknown pixels take the value of the nearest known pixel below them in their column."""
+def _fill_from_below(inverse: FloatArray, known: BoolArray, plane: FloatArray) -> FloatArray:
+    """Unknown pixels take the value of the nearest known pixel below them in their column.
+
+    Where there is none (the ego's bonnet, a dashboard) they lie on the ground, `plane`.
+    """
     height, width = inverse.shape
     rows = np.where(known, np.arange(height)[:, None], height)
     nearest = np.minimum.accumulate(rows[::-1], axis=0)[::-1]
-    inside = nearest < height
     filled = inverse[np.minimum(nearest, height - 1), np.arange(width)]
-    return np.where(inside, filled, 1.0 / FAR_M * 4).astype(np.float32)
+    return np.where(nearest < height, filled, plane[:, None]).astype(np.float32)

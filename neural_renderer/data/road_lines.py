@@ -46,10 +46,12 @@ def find_road_lines(
 ) -> BoolArray:
     """Where the road is painted: bool (H, W).
 
-    White top-hat of the luminance inside `road` (bool (H, W)); what is too faint, too wide
-    for a marking at its distance or too ragged (glare, patches of sun) is dropped.
+    White top-hat of the luminance inside `road` (bool (H, W)); what is too faint, or too wide
+    for a marking at its distance (glare), is dropped. Patches of sun between leaves are
+    not told apart from paint: leave sources full of them (IDD) out of the search.
     """
     settings = settings or RoadLineSettings()
+    road = road & (np.arange(len(road))[:, None] > horizon_px)
     if road.sum() < 50:
         return np.zeros_like(road)
     scale = rgb.shape[1] / 480.0
@@ -60,9 +62,9 @@ def find_road_lines(
     level = float(np.median(luma[road]))
     floor = max(settings.contrast_floor, settings.contrast * level)
     grain = _row_median(excess, road) * settings.noise_factor
-    seed = excess > np.maximum(1.6 * floor, grain)[..., :]
+    seed = excess > np.maximum(1.6 * floor, grain)
     grown = ndimage.binary_propagation(seed, mask=excess > np.maximum(floor, 0.7 * grain))
-    return _drop_glare(grown & road, rgb, horizon_px, camera_height_m, settings, scale)
+    return _drop_glare(grown & road, horizon_px, camera_height_m, settings, scale)
 
 
 def _fill_outside(luma: npt.NDArray[np.float32], road: BoolArray) -> npt.NDArray[np.float32]:
@@ -83,13 +85,12 @@ def _row_median(values: npt.NDArray[np.float32], road: BoolArray) -> npt.NDArray
 
 def _drop_glare(
     lines: BoolArray,
-    rgb: ByteArray,
     horizon_px: float,
     camera_height_m: float,
     settings: RoadLineSettings,
     scale: float,
 ) -> BoolArray:
-    """Keep the components that a brush could have painted."""
+    """Keep the components that are narrow and large enough for their distance."""
     marks, count = ndimage.label(lines, structure=np.ones((3, 3)))
     if not count:
         return lines
@@ -100,7 +101,8 @@ def _drop_glare(
     index = np.arange(1, count + 1)
     area = ndimage.sum_labels(lines, marks, index)
     widest = ndimage.maximum(width_m, marks, index)
-    keep = (widest <= settings.max_width_m) | (ndimage.maximum(half_width_px, marks, index) <= 1.5)
+    thickness = 2.0 * ndimage.maximum(half_width_px, marks, index) - 1.0
+    keep = (widest <= settings.max_width_m) | (thickness <= 2.0)
     foot = ndimage.maximum(np.broadcast_to(rows, lines.shape), marks, index)
     near = np.clip((foot - horizon_px) / (60.0 * scale), 0.3, 1.0)
     keep &= area >= settings.min_area_px * scale * scale * near
