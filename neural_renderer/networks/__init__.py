@@ -1,0 +1,1 @@
+"""Networks with plain arguments; none knows a config or a mode."""

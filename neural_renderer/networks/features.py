@@ -1,0 +1,182 @@
+"""Frozen pretrained feature networks, for losses and discriminators, read from local files.
+
+No network is shipped or fetched here: `load_vgg16` and `load_efficientnet_lite0` read the
+usual public weights (torchvision's VGG16 keys `features.N.weight`; EfficientNet-Lite0 keys
+`_blocks.N._depthwise_conv.weight`, Apache-2.0) from .pth or .safetensors files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from configs import ConfigError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+VGG16_PLAN = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512)
+"""Convolution widths of VGG16 to relu4_3; 0 = max pooling (Simonyan & Zisserman, 2015)."""
+VGG16_TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+
+LITE0_STAGES = (
+    (1, 16, 3, 1, 1), (2, 24, 3, 2, 6), (2, 40, 5, 2, 6), (3, 80, 3, 2, 6),
+    (3, 112, 5, 1, 6), (4, 192, 5, 2, 6), (1, 320, 3, 1, 6),
+)  # fmt: skip
+"""EfficientNet-Lite0: (blocks, width, kernel, stride, expansion) per stage."""
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors or .pth file, or ConfigError."""
+    if not path.is_file():
+        raise ConfigError(f"no feature weights at {path}: give a file, or leave the option out")
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+class ImageNetInput(nn.Module):
+    """[-1, 1] RGB to ImageNet-normalised."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """rgb (B, 3, H, W) in [-1, 1]."""
+        return ((rgb + 1.0) / 2.0 - self.mean) / self.std
+
+
+class Vgg16Features(nn.Module):
+    """relu1_2, relu2_2, relu3_3 and, where `taps` = 4, relu4_3 of VGG16."""
+
+    def __init__(self, taps: int = 3) -> None:
+        super().__init__()
+        self.normalise = ImageNetInput()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in VGG16_PLAN[: (5, 5, 9, 13)[taps - 1] if taps > 1 else 2]:
+            if width == 0:
+                layers.append(nn.MaxPool2d(2))
+                continue
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            channels = width
+        self.features = nn.Sequential(*layers)
+
+    def forward(self, rgb: Tensor) -> list[Tensor]:
+        """rgb (B, 3, H, W) in [-1, 1] -> one map per tap."""
+        x, taps = self.normalise(rgb), []
+        for i, layer in enumerate(self.features):
+            x = layer(x)
+            if i in (3, 8, 15, 22):
+                taps.append(x)
+        return taps
+
+
+def load_vgg16(path: Path, taps: int = 3) -> Vgg16Features:
+    """Frozen VGG16 features with weights from `path`."""
+    net = Vgg16Features(taps)
+    tensors = read_tensors(path)
+    wanted = {k for k in net.state_dict() if k.startswith("features.")}
+    _check_keys(path, wanted, tensors)
+    net.load_state_dict({k: tensors[k] for k in wanted}, strict=False)
+    return net.requires_grad_(False).eval()
+
+
+class LiteBlock(nn.Module):
+    """Inverted residual of EfficientNet-Lite (no squeeze-excite, ReLU6), BN folded in."""
+
+    def __init__(self, cin: int, cout: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = cin * expansion
+        self.expand = nn.Conv2d(cin, hidden, 1) if expansion > 1 else None
+        self.depthwise = nn.Conv2d(hidden, hidden, kernel, stride, groups=hidden)
+        self.project = nn.Conv2d(hidden, cout, 1)
+        self.kernel, self.stride, self.skip = kernel, stride, stride == 1 and cin == cout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, H, W) -> (B, Cout, H / stride, W / stride)."""
+        h = functional.relu6(self.expand(x)) if self.expand is not None else x
+        h = functional.relu6(self.depthwise(_pad_same(h, self.kernel, self.stride)))
+        h = self.project(h)
+        return x + h if self.skip else h
+
+
+class EfficientNetLite0Features(nn.Module):
+    """Feature maps at strides 4, 8, 16, 32 with 24, 40, 112, 320 channels."""
+
+    channels = (24, 40, 112, 320)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalise = ImageNetInput()
+        self.stem = nn.Conv2d(3, 32, 3, 2)
+        blocks: list[LiteBlock] = []
+        taps: list[int] = []
+        cin = 32
+        for stage, (repeats, width, kernel, stride, expansion) in enumerate(LITE0_STAGES):
+            for i in range(repeats):
+                blocks.append(LiteBlock(cin, width, kernel, stride if i == 0 else 1, expansion))
+                cin = width
+            if stage in (1, 2, 4, 6):
+                taps.append(len(blocks) - 1)
+        self.blocks = nn.ModuleList(blocks)
+        self.taps = tuple(taps)
+
+    def forward(self, rgb: Tensor) -> list[Tensor]:
+        """rgb (B, 3, H, W) in [-1, 1] -> four maps."""
+        x = functional.relu6(self.stem(_pad_same(self.normalise(rgb), 3, 2)))
+        taps = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in self.taps:
+                taps.append(x)
+        return taps
+
+
+def load_efficientnet_lite0(path: Path) -> EfficientNetLite0Features:
+    """Frozen EfficientNet-Lite0 features with weights from `path`, batch norm folded."""
+    net = EfficientNetLite0Features()
+    t = read_tensors(path)
+    _check_keys(path, {"_conv_stem.weight", "_bn0.weight", "_blocks.0._bn1.weight"}, t)
+    _fold(net.stem, t, "_conv_stem", "_bn0")
+    for i, block in enumerate(net.blocks):
+        assert isinstance(block, LiteBlock)
+        name = f"_blocks.{i}"
+        if block.expand is not None:
+            _fold(block.expand, t, f"{name}._expand_conv", f"{name}._bn0")
+        _fold(block.depthwise, t, f"{name}._depthwise_conv", f"{name}._bn1")
+        _fold(block.project, t, f"{name}._project_conv", f"{name}._bn2")
+    return net.requires_grad_(False).eval()
+
+
+def _fold(conv: nn.Conv2d, tensors: dict[str, Tensor], conv_name: str, bn: str) -> None:
+    """Batch norm (eps 1e-3) folded into the convolution before it."""
+    scale = tensors[f"{bn}.weight"] / (tensors[f"{bn}.running_var"] + 1e-3).sqrt()
+    with torch.no_grad():
+        conv.weight.copy_(tensors[f"{conv_name}.weight"] * scale[:, None, None, None])
+        assert conv.bias is not None
+        conv.bias.copy_(tensors[f"{bn}.bias"] - tensors[f"{bn}.running_mean"] * scale)
+
+
+def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """TensorFlow's SAME padding: the odd pixel goes right and below."""
+    pads = []
+    for size in (x.shape[-1], x.shape[-2]):
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        pads += [total // 2, total - total // 2]
+    return functional.pad(x, pads)
+
+
+def _check_keys(path: Path, wanted: set[str], tensors: dict[str, Tensor]) -> None:
+    missing = sorted(wanted - tensors.keys())
+    if missing:
+        raise ConfigError(f"{path} holds other weights: missing {missing[0]} (+{len(missing) - 1})")

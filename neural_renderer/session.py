@@ -1,0 +1,382 @@
+"""NeuralRenderer: sessions, styles, temporal state and one batched forward.
+
+A session is a style, a camera and what it rendered last. `render` turns any number of
+sessions' views into pictures in one forward; a session's recurrent state is explicit
+(`RenderState`): it goes in, and a new one comes out.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bridge.errors import RendererError, UnknownSession
+from bridge.frame import SKY_DEPTH_M, Actor, ByteArray, FloatArray, View
+from bridge.geometry import relative_transforms
+from bridge.renderer import (
+    Renderer,
+    Rendering,
+    RenderRequest,
+    SessionConfig,
+    StyleBlob,
+    StyleChoice,
+    out_scale,
+)
+from configs import did_you_mean
+from neural_renderer.checkpoint import load_generator
+from neural_renderer.data.boundaries import boundaries
+from neural_renderer.inputs import anchored_noise, generator_input, pad_to_multiple, pixel_rays
+from neural_renderer.networks.generator import GeneratorInput, History
+from neural_renderer.networks.motion import catmull_rom_warp
+from neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
+from neural_renderer.reprojection import (
+    Moves,
+    Reprojection,
+    move_points,
+    reproject,
+    visible_before,
+)
+from neural_renderer.styles import style_from_bytes, style_name
+
+CUT_DISTANCE_M = 5.0
+CUT_TICKS = 10
+FLAT_DEPTH_M = 20.0
+"""Depth assumed for noise where a view has none."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RenderState:
+    """What a session remembers of its last rendered view; a batch of one.
+
+    Attributes:
+        rgb: float32 (1, 3, H, W) in [-1, 1], the output itself.
+        depth_m: float32 (1, H, W) or None. ids: int64 (1, H, W), instance ids.
+        pose: float32 (4, 4). actors: of that tick. age: frames since the restart.
+    """
+
+    rgb: Tensor
+    depth_m: Tensor | None
+    ids: Tensor
+    pose: FloatArray
+    actors: tuple[Actor, ...]
+    tick: int
+    episode: int
+    age: int
+
+
+@dataclass
+class _Session:
+    config: SessionConfig
+    style: StyleCode
+    state: RenderState | None = None
+    picture: ByteArray | None = None
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """One request as tensors, batch of one."""
+
+    x: GeneratorInput
+    history: History | None
+    depth_m: Tensor | None
+    ids: Tensor
+
+
+class NeuralRenderer(Renderer):
+    """Photorealistic rendering with a trained generator.
+
+    Args:
+        weights: serving checkpoint (`neural_renderer.checkpoint`).
+        styles: folder of style files made with these weights; at least one.
+        device: "auto" (a GPU where there is one), "cpu", "cuda", ...
+        precision: "auto" times float32 and bfloat16 at warm-up and keeps the faster.
+    """
+
+    def __init__(
+        self, weights: Path, styles: Path, device: str = "auto", precision: str = "auto"
+    ) -> None:
+        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self._device = torch.device(chosen)
+        generator, self.info = load_generator(weights)
+        self._generator = generator.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._styles = self._read_styles(styles)
+        self._sessions: dict[int, _Session] = {}
+        self._next_session = 1
+        self._warned_tags: set[int] = set()
+        self._bf16: bool | None = {"auto": None, "float32": False, "bfloat16": True}[precision]
+
+    def styles(self) -> tuple[str, ...]:
+        return tuple(self._styles)
+
+    def open_session(self, config: SessionConfig) -> int:
+        out_scale(config)
+        session = self._next_session
+        self._next_session += 1
+        self._sessions[session] = _Session(config, self._resolve(config.style))
+        return session
+
+    def restyle(self, session: int, style: StyleChoice) -> None:
+        self._session(session).style = self._resolve(style)
+
+    def close_session(self, session: int) -> None:
+        self._sessions.pop(session, None)
+
+    def close(self) -> None:
+        self._sessions.clear()
+
+    def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
+        out: dict[int, ByteArray] = {}
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, request in enumerate(requests):
+            session = self._session(request.session)
+            if _is_same_tick(session.state, request) and session.picture is not None:
+                out[index] = session.picture
+            else:
+                groups.setdefault(session.config.out_size_px, []).append(index)
+        for indices in groups.values():
+            pictures = self._render_group([requests[i] for i in indices])
+            out.update(zip(indices, pictures, strict=True))
+        return [Rendering(out[i].copy()) for i in range(len(requests))]
+
+    @torch.inference_mode()
+    def _render_group(self, requests: Sequence[RenderRequest]) -> list[ByteArray]:
+        """One forward over sessions that share an output size."""
+        sessions = [self._session(request.session) for request in requests]
+        prepared = [self._prepare(s, r) for s, r in zip(sessions, requests, strict=True)]
+        x = _stack_inputs([p.x for p in prepared])
+        style = stack_styles([s.style for s in sessions])
+        history = _stack_histories([p.history for p in prepared], x)
+        width_px, height_px = sessions[0].config.out_size_px
+        rgb = self._forward(x, style, history)[..., :height_px, :width_px]
+        pictures = ((rgb + 1.0) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        for i, (session, request) in enumerate(zip(sessions, requests, strict=True)):
+            age = session.state.age + 1 if prepared[i].history and session.state else 0
+            session.state = RenderState(
+                rgb[i : i + 1].clone(), prepared[i].depth_m, prepared[i].ids,
+                request.view.pose, request.actors, request.tick, request.episode, age,
+            )  # fmt: skip
+            session.picture = np.ascontiguousarray(pictures[i])
+        return [np.ascontiguousarray(picture) for picture in pictures]
+
+    def _forward(self, x: GeneratorInput, style: StyleCode, history: History | None) -> Tensor:
+        if self._bf16 is None:
+            self._bf16 = self._faster_in_bf16(x, style, history)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            rgb: Tensor = self._generator(x, style, history).rgb
+        return rgb.float().clamp(-1.0, 1.0)
+
+    def _faster_in_bf16(self, x: GeneratorInput, style: StyleCode, history: History | None) -> bool:
+        """Warm up and time both precisions on the first real input."""
+        best_s = {}
+        for bf16 in (False, True):
+            times_s = []
+            for _ in range(4):
+                start_s = time.perf_counter()
+                with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
+                    float(self._generator(x, style, history).rgb.sum())
+                times_s.append(time.perf_counter() - start_s)
+            best_s[bf16] = min(times_s[1:])
+        _log.info("float32 %.0f ms, bfloat16 %.0f ms", 1e3 * best_s[False], 1e3 * best_s[True])
+        return best_s[True] < best_s[False]
+
+    def _prepare(self, session: _Session, request: RenderRequest) -> _Prepared:
+        view = request.view
+        if view.labels is None:
+            raise RendererError("this view has no labels: ask the world for a semantic camera")
+        self._warn_unseen(view.labels)
+        scale, device = out_scale(session.config), self._device
+        labels = _upscaled(torch.from_numpy(view.labels.astype(np.int64)).to(device), scale)
+        groups = self.info.class_map.groups_from_tags(labels)
+        edges = boundaries(view.labels, view.instances)
+        edge = _upscaled(torch.from_numpy(edges.astype(np.int64)).to(device), scale)[:, None]
+        depth = view.depth_m
+        if depth is None:
+            depth = np.full(view.labels.shape, FLAT_DEPTH_M, np.float32)
+        depth_m = _upscaled(torch.from_numpy(np.ascontiguousarray(depth)).to(device), scale)
+        ids = torch.zeros_like(labels)
+        if view.instances is not None:
+            ids = _upscaled(torch.from_numpy(view.instances.astype(np.int64)).to(device), scale)
+        intrinsics = _intrinsics(view, scale, device)
+        rays = pixel_rays(intrinsics, *depth_m.shape[1:])
+        points_m = _anchored_points(view, request.actors, rays, depth_m, ids)
+        seed = torch.tensor([session.config.seed], device=device)
+        noise = anchored_noise(points_m, depth_m, intrinsics[:, 0], seed)
+        has_depth = torch.tensor([view.depth_m is not None], device=device)
+        x = generator_input(groups, edge.float(), depth_m, has_depth, noise)
+        history = self._history(session, request, rays, depth_m, ids, intrinsics)
+        padded = GeneratorInput(
+            pad_to_multiple(x.groups), pad_to_multiple(x.boundaries),
+            pad_to_multiple(x.inverse_depth), x.has_depth, pad_to_multiple(x.noise),
+        )  # fmt: skip
+        return _Prepared(padded, history, depth_m if view.depth_m is not None else None, ids)
+
+    def _history(
+        self, session: _Session, request: RenderRequest, rays: Tensor, depth_m: Tensor,
+        ids: Tensor, intrinsics: Tensor,
+    ) -> History | None:  # fmt: skip
+        """The last output moved to the current view, or None after a restart or a cut."""
+        state = session.state
+        if state is None or request.restart or _is_cut(state, request):
+            return None
+        view, scale = request.view, out_scale(session.config)
+        if view.motion_px is not None and view.motion_from_tick == state.tick:
+            moved = torch.from_numpy(np.ascontiguousarray(view.motion_px)).to(self._device) * scale
+            moved = moved.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+            source = _pixel_grid(ids.shape[1], ids.shape[2], self._device) + moved
+            validity = (source >= -0.5).all(-1) & (source[..., 0] < ids.shape[2] - 0.5)
+            validity &= source[..., 1] < ids.shape[1] - 0.5
+            motion, visible = Reprojection(source[None], depth_m), validity[None]
+        elif view.depth_m is not None and state.depth_m is not None:
+            slots, moves = _moves(request, state, ids)
+            motion = reproject(depth_m, rays, slots, moves, intrinsics)
+            visible = visible_before(motion, state.depth_m, ids, state.ids)
+        else:
+            return None
+        warped = catmull_rom_warp(state.rgb, motion.source_px).clamp(-1.0, 1.0)
+        age = torch.full((1, 1, 1, 1), min(state.age / 8.0, 1.0), device=self._device)
+        valid = functional.pad(
+            visible[:, None].float(),
+            (0, -visible.shape[2] % 32, 0, -visible.shape[1] % 32),
+        )
+        return History(pad_to_multiple(warped), valid, age)
+
+    def _session(self, session: int) -> _Session:
+        if session not in self._sessions:
+            raise UnknownSession(f"no session {session}: open it again")
+        return self._sessions[session]
+
+    def _resolve(self, style: StyleChoice) -> StyleCode:
+        """A style by name, from bytes, or blended."""
+        if isinstance(style, StyleBlob):
+            code = style_from_bytes(style.data, self.info.sha256, style.name)
+            return code.to(self._device)
+        if isinstance(style, Mapping):
+            parts = [self._resolve(name) for name in style]
+            return blend_styles(parts, list(style.values()))
+        name = next(iter(self._styles)) if style == "default" else style
+        if name not in self._styles:
+            hint = did_you_mean(name, list(self._styles))
+            raise RendererError(f"unknown style '{name}'{hint}")
+        return self._styles[name]
+
+    def _read_styles(self, folder: Path) -> dict[str, StyleCode]:
+        files = sorted(folder.glob("*.safetensors"))
+        if not files:
+            raise RendererError(
+                f"no style files in {folder}: make one with `sim2street style make`"
+            )
+        return {
+            style_name(f): style_from_bytes(f.read_bytes(), self.info.sha256, str(f)).to(
+                self._device
+            )
+            for f in files
+        }
+
+    def _warn_unseen(self, labels: ByteArray) -> None:
+        present = np.flatnonzero(np.bincount(labels.ravel(), minlength=29))
+        for tag in set(present.tolist()) - set(self.info.seen_tags) - self._warned_tags:
+            self._warned_tags.add(tag)
+            group = self.info.class_map.names[self.info.class_map.group_of[tag]]
+            _log.warning("tag %d was not in the training data: painted as '%s'", tag, group)
+
+
+def _is_same_tick(state: RenderState | None, request: RenderRequest) -> bool:
+    return (
+        state is not None
+        and not request.restart
+        and (state.episode, state.tick) == (request.episode, request.tick)
+    )
+
+
+def _is_cut(state: RenderState, request: RenderRequest) -> bool:
+    jump_m = float(np.linalg.norm(request.view.pose[:3, 3] - state.pose[:3, 3]))
+    ticks = request.tick - state.tick
+    other = request.episode != state.episode
+    return other or jump_m > CUT_DISTANCE_M or not 0 < ticks <= CUT_TICKS
+
+
+def _upscaled(x: Tensor, scale: int) -> Tensor:
+    """(H, W) to (1, k*H, k*W), nearest."""
+    return x.repeat_interleave(scale, 0).repeat_interleave(scale, 1)[None]
+
+
+def _intrinsics(view: View, scale: int, device: torch.device) -> Tensor:
+    camera = view.camera.resized(view.camera.width_px * scale, view.camera.height_px * scale)
+    values = (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px)
+    return torch.tensor([values], dtype=torch.float32, device=device)
+
+
+def _pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
+    y, x = torch.meshgrid(
+        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
+    )
+    return torch.stack([x, y], dim=-1).float()
+
+
+def _slots(ids: Tensor, actor_ids: Sequence[int]) -> Tensor | None:
+    """Instance ids (1, H, W) to indices + 1 into ascending `actor_ids`, 0 elsewhere."""
+    if not actor_ids:
+        return None
+    known = torch.tensor(list(actor_ids), device=ids.device)
+    index = torch.searchsorted(known, ids).clamp_max(len(actor_ids) - 1)
+    return torch.where(known[index] == ids, index + 1, 0)
+
+
+def _moves(request: RenderRequest, state: RenderState, ids: Tensor) -> tuple[Tensor | None, Moves]:
+    """Per-pixel slots and the matrices from the current view to the last rendered one."""
+    transforms = relative_transforms(request.view.pose, state.pose, request.actors, state.actors)
+    matrices = np.concatenate([transforms.static[None], transforms.actors])
+    known = np.concatenate([[True], transforms.known])
+    moves = Moves(
+        torch.from_numpy(matrices)[None].to(ids.device),
+        torch.from_numpy(known)[None].to(ids.device),
+    )
+    return _slots(ids, transforms.actor_ids.tolist()), moves
+
+
+def _anchored_points(
+    view: View, actors: tuple[Actor, ...], rays: Tensor, depth_m: Tensor, ids: Tensor
+) -> Tensor:
+    """World points; on an actor's pixels points of its own frame; directions in the sky."""
+    ordered = sorted(actors, key=lambda actor: actor.actor_id)
+    pose = view.pose.astype(np.float64)
+    own = [np.linalg.inv(actor.pose.astype(np.float64)) @ pose for actor in ordered]
+    matrices = np.stack([pose, *own]).astype(np.float32)
+    slots = _slots(ids, [actor.actor_id for actor in ordered])
+    return move_points(
+        rays * depth_m[..., None], torch.from_numpy(matrices)[None].to(depth_m.device), slots,
+        depth_m >= SKY_DEPTH_M,
+    )  # fmt: skip
+
+
+def _stack_inputs(parts: Sequence[GeneratorInput]) -> GeneratorInput:
+    return GeneratorInput(
+        *(
+            torch.cat([getattr(part, name) for part in parts])
+            for name in ("groups", "boundaries", "inverse_depth", "has_depth", "noise")
+        )
+    )
+
+
+def _stack_histories(parts: Sequence[History | None], x: GeneratorInput) -> History | None:
+    """Batch of histories; a session without one gets validity 0."""
+    if all(part is None for part in parts):
+        return None
+    one = x.boundaries[:1]
+    none = History(one.expand(-1, 3, -1, -1) * 0.0, one * 0.0, one[..., :1, :1] * 0.0)
+    filled = [part or none for part in parts]
+    return History(
+        torch.cat([p.rgb for p in filled]),
+        torch.cat([p.validity for p in filled]),
+        torch.cat([p.age for p in filled]),
+    )

@@ -1,0 +1,1 @@
+"""Training: losses, schedule, state and the loop."""

@@ -1,0 +1,95 @@
+"""What a training run is made of; one YAML file each, `configs/train/*.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from configs import StrictModel
+from neural_renderer.data.photos import PhotoSourceConfig
+
+
+class LossWeights(StrictModel):
+    """Weight of every term of the generator's loss, and R1 of the discriminators'."""
+
+    segmentation: float = 1.0
+    adversarial: float = 1.0
+    perceptual: float = 6.0
+    feature_matching: float = 2.0
+    coarse_colour: float = 5.0
+    temporal: float = 4.0
+    label_agreement: float = 1.0
+    r1: float = 1.0
+
+
+class Phase(StrictModel):
+    """A stretch of training at one resolution.
+
+    Attributes:
+        steps: how many.
+        size_px: (width, height) of training pictures, divisible by 32.
+        zoom: range of a crop's width as a fraction of the photograph's; half of the
+            default at the same `size_px` trains for twice the resolution.
+        batch_size: stills a step. clip_batch_size: clips a step.
+        mix: share of each photo source by name.
+        clip_share: share of steps on clips; `frames` views each.
+        town_share: share of the clip steps that are town clips without a target picture.
+    """
+
+    steps: int = Field(ge=1)
+    size_px: tuple[int, int]
+    zoom: tuple[float, float] = (0.62, 1.0)
+    batch_size: int = Field(ge=1)
+    clip_batch_size: int = Field(2, ge=1)
+    mix: dict[str, float]
+    clip_share: float = Field(0.0, ge=0.0, le=1.0)
+    frames: int = Field(2, ge=2, le=16)
+    town_share: float = Field(0.0, ge=0.0, le=1.0)
+
+
+class TrainConfig(StrictModel):
+    """One training run.
+
+    Attributes:
+        size: generator size. exemplars: K during training.
+        validation: photographs for the sample sheets only.
+        vgg16, efficientnet_lite0: files of pretrained features; without the first there is
+            no perceptual loss, without the second no feature discriminator.
+        town_clips: folder of packed town clips, for phases with a town share.
+        decay_steps: learning rates fall linearly to a tenth over the last so many steps.
+        checkpoint_every_s, sample_every: seconds and steps.
+    """
+
+    size: str = "small"
+    seed: int = 1
+    exemplars: int = Field(2, ge=1)
+    sources: tuple[PhotoSourceConfig, ...]
+    validation: tuple[PhotoSourceConfig, ...] = ()
+    town_clips: Path | None = None
+    phases: tuple[Phase, ...]
+    lr_generator: float = 2e-4
+    lr_discriminator: float = 4e-4
+    decay_steps: int = 1000
+    ema_decay: float = 0.998
+    r1_every: int = 16
+    label_mix_every: int = 4
+    weights: LossWeights = LossWeights()
+    vgg16: Path | None = None
+    efficientnet_lite0: Path | None = None
+    checkpoint_every_s: float = 120.0
+    sample_every: int = 250
+    license: str = "research use only: trained on data sets with non-commercial terms"
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all phases."""
+        return sum(phase.steps for phase in self.phases)
+
+    def phase_at(self, step: int) -> tuple[int, Phase]:
+        """Index and phase of a step (the last one beyond the end)."""
+        for index, phase in enumerate(self.phases):
+            if step < phase.steps:
+                return index, phase
+            step -= phase.steps
+        return len(self.phases) - 1, self.phases[-1]

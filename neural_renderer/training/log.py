@@ -1,0 +1,31 @@
+"""Scalars of a run: TensorBoard event files, smoothed so that curves can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+WRITE_EVERY = 25
+
+
+class ScalarLog:
+    """Means over the last 25 steps, written as one point each."""
+
+    def __init__(self, out_dir: Path) -> None:
+        self._writer = SummaryWriter(str(out_dir / "tensorboard"))
+        self._sums: dict[str, list[float]] = {}
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add one step's values."""
+        for name, value in values.items():
+            self._sums.setdefault(name, []).append(value)
+        if step % WRITE_EVERY == 0:
+            for name, seen in self._sums.items():
+                self._writer.add_scalar(name, sum(seen) / len(seen), step)
+            self._sums.clear()
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        self._writer.close()

@@ -1,0 +1,135 @@
+"""Losses: pure functions of pictures, labels and judgements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from neural_renderer.networks.discriminators import Judgement
+
+
+def hinge_discriminator(real: Judgement, fake: Judgement) -> Tensor:
+    """Hinge loss over all scales (Lim & Ye, 2017; Miyato et al., ICLR 2018)."""
+    losses = [
+        functional.relu(1.0 - r.float()).mean() + functional.relu(1.0 + f.float()).mean()
+        for r, f in zip(real.scores, fake.scores, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+def hinge_generator(fake: Judgement) -> Tensor:
+    """The generator's side of the hinge loss."""
+    return -torch.stack([f.float().mean() for f in fake.scores]).mean()
+
+
+def segmentation_targets(groups: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    """Labels at the segmentation head's resolution: soft multi-hot (B, G, h, w)."""
+    return functional.interpolate(groups.float(), size=tuple(size), mode="area")
+
+
+def class_weights(targets: Tensor) -> Tensor:
+    """Rare classes count more (OASIS, eq. 1): inverse frequency per batch, at most 10."""
+    share = targets.mean(dim=(0, 2, 3))
+    present = (share > 1e-5).float()
+    weight = present / (share.clamp_min(1e-5) * present.sum().clamp_min(1.0))
+    return weight.clamp_max(10.0)
+
+
+def segmentation_real(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Cross entropy against *sets* of allowed classes, weighted by class.
+
+    A pixel whose label is a set (several groups at 1) is right with any of them. Pixels
+    without a label (all zeros) do not count.
+
+    Args:
+        logits: (B, G + 1, h, w). targets: (B, G, h, w) soft multi-hot. weights: (G,).
+    """
+    log_p = functional.log_softmax(logits, dim=1)[:, :-1]
+    peak = targets.amax(dim=1, keepdim=True)
+    allowed = torch.where(peak > 0.05, targets / peak.clamp_min(1e-3), torch.zeros_like(targets))
+    log_allowed = torch.logsumexp(log_p + allowed.clamp_min(1e-8).log(), dim=1)
+    pixel_weight = (targets * weights[:, None, None]).sum(dim=1)
+    return -(log_allowed * pixel_weight).sum() / pixel_weight.sum().clamp_min(1.0)
+
+
+def segmentation_fake(logits: Tensor) -> Tensor:
+    """Every pixel of a generated picture is class "fake"."""
+    return -functional.log_softmax(logits, dim=1)[:, -1].mean()
+
+
+def label_mix(real: Tensor, fake: Tensor, targets: Tensor, pick: Tensor) -> tuple[Tensor, Tensor]:
+    """LabelMix (OASIS, eq. 4): real where `pick`ed classes are, fake elsewhere.
+
+    Args:
+        pick: bool (G,), the classes shown from the real picture.
+
+    Returns:
+        the mixed pictures and the mask (B, 1, H, W) of real pixels.
+    """
+    mask = (targets * pick[:, None, None]).amax(dim=1, keepdim=True)
+    mask = (functional.interpolate(mask, size=real.shape[-2:]) > 0.5).to(real.dtype)
+    return mask * real + (1.0 - mask) * fake, mask
+
+
+def perceptual(fake: Sequence[Tensor], real: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Relative L1 between feature maps: each tap is measured in units of its own mean."""
+    total = torch.zeros((), device=fake[0].device)
+    for f, r, weight in zip(fake, real, weights, strict=True):
+        scale = r.float().abs().mean().clamp_min(1e-4)
+        total = total + weight * (f.float() - r.float()).abs().mean() / scale
+    return total
+
+
+def feature_matching(fake: Judgement, real: Judgement) -> Tensor:
+    """L1 between a discriminator's hidden maps (pix2pixHD, eq. 4), averaged over layers."""
+    losses = [
+        (f.float() - r.detach().float()).abs().mean()
+        for f, r in zip(fake.features, real.features, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+def coarse_colour(fake: Tensor, real: Tensor, valid: Tensor, factor: int = 8) -> Tensor:
+    """L1 on pictures shrunk by `factor`, where labels are known: tone without texture."""
+    weight = functional.avg_pool2d(valid, factor)
+    difference = (functional.avg_pool2d(fake, factor) - functional.avg_pool2d(real, factor)).abs()
+    return (difference * weight).sum() / (3.0 * weight.sum()).clamp_min(1.0)
+
+
+def temporal(current: Tensor, warped: Tensor, validity: Tensor) -> Tensor:
+    """L1 between a frame and its predecessor moved exactly, on non-disoccluded pixels."""
+    difference = (current - warped).abs() * validity
+    return difference.sum() / (3.0 * validity.sum()).clamp_min(1.0)
+
+
+def r1_penalty(scores: Tensor, rgb: Tensor) -> Tensor:
+    """Squared gradient at real pictures (Mescheder et al., ICML 2018); rgb needs grad."""
+    (gradient,) = torch.autograd.grad(scores.float().sum(), rgb, create_graph=True)
+    return gradient.float().square().sum(dim=(1, 2, 3)).mean()
+
+
+def diff_augment(pictures: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
+    """Brightness, saturation and contrast drawn once per sample, applied to all alike.
+
+    DiffAugment (Zhao et al., NeurIPS 2020) without translation and cut-out, which would
+    move pictures away from their labels. Each picture (B, 3, H, W).
+    """
+    b, device = pictures[0].shape[0], pictures[0].device
+
+    def draw(low: float, high: float) -> Tensor:
+        values = torch.rand(b, 1, 1, 1, generator=generator) * (high - low) + low
+        return values.to(device)
+
+    brightness, saturation, contrast = draw(-0.4, 0.4), draw(0.3, 1.7), draw(0.6, 1.4)
+
+    def change(x: Tensor) -> Tensor:
+        x = x + brightness
+        grey = x.mean(dim=1, keepdim=True)
+        x = grey + (x - grey) * saturation
+        centre = x.mean(dim=(1, 2, 3), keepdim=True)
+        return centre + (x - centre) * contrast
+
+    return [change(x) for x in pictures]

@@ -1,0 +1,133 @@
+"""One training step's losses: what the generator and the discriminators are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bridge.frame import SKY_DEPTH_M
+from neural_renderer.data.batch import Batch
+from neural_renderer.inputs import (
+    anchored_noise,
+    generator_input,
+    pixel_rays,
+)
+from neural_renderer.networks.discriminators import Judgement
+from neural_renderer.networks.generator import GeneratorInput
+from neural_renderer.networks.style import StyleCode
+from neural_renderer.reprojection import move_points
+from neural_renderer.training import losses
+from neural_renderer.training.config import LossWeights
+from neural_renderer.training.state import TrainState
+
+PERCEPTUAL_TAPS = (0.25, 0.35, 0.4)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """A batch as the networks see it: inputs, style, groups of the target's labels."""
+
+    x: GeneratorInput
+    style: StyleCode
+    groups: Tensor
+
+
+def conditions(state: TrainState, batch: Batch, rng: torch.Generator) -> Conditions:
+    """Network inputs of a batch of stills."""
+    groups = state.class_map.groups_from_multihot(batch.tags)
+    exemplar_groups = state.class_map.groups_from_multihot(batch.exemplar_tags)
+    style = state.generator.encode_style(batch.exemplar_rgb, exemplar_groups)
+    x = still_input(groups, batch, rng)
+    return Conditions(x, style, groups)
+
+
+def still_input(groups: Tensor, batch: Batch, rng: torch.Generator) -> GeneratorInput:
+    """GeneratorInput of photographs, noise anchored to their pseudo-depth."""
+    b = groups.shape[0]
+    depth_m = batch.depth_m[:, 0]
+    points = pixel_rays(batch.camera, *depth_m.shape[1:]) * depth_m[..., None]
+    points_m = move_points(points, batch.pose[:, None], None, depth_m >= SKY_DEPTH_M)
+    seeds = torch.randint(0, 2**20, (b,), generator=rng).to(groups.device)
+    noise = anchored_noise(points_m, depth_m, batch.camera[:, 0], seeds)
+    return generator_input(groups, batch.boundaries, depth_m, batch.has_depth, noise)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Both discriminators' opinions of one batch of pictures."""
+
+    patch: Judgement
+    semantic: Judgement | None
+
+
+def judge(state: TrainState, rgb: Tensor, lite_maps: list[Tensor] | None) -> Judged:
+    """rgb (B, 3, H, W), already augmented; `lite_maps` its frozen features, if any."""
+    semantic = None
+    if state.semantic is not None and lite_maps is not None:
+        semantic = state.semantic(lite_maps)
+    return Judged(state.patch(rgb), semantic)
+
+
+def discriminator_losses(real: Judged, fake: Judged, groups: Tensor) -> dict[str, Tensor]:
+    """Named terms of the discriminators' loss."""
+    terms = {"d_patch": losses.hinge_discriminator(real.patch, fake.patch)}
+    if real.semantic is None or fake.semantic is None:
+        return terms
+    terms["d_feature"] = losses.hinge_discriminator(real.semantic, fake.semantic)
+    logits_real, logits_fake = real.semantic.segmentation, fake.semantic.segmentation
+    assert logits_real is not None
+    assert logits_fake is not None
+    targets = losses.segmentation_targets(groups, logits_real.shape[-2:])
+    weights = losses.class_weights(targets)
+    terms["d_segment"] = losses.segmentation_real(
+        logits_real, targets, weights
+    ) + losses.segmentation_fake(logits_fake)
+    return terms
+
+
+def adversarial_losses(
+    fake: Judged, real: Judged, groups: Tensor, weights: LossWeights
+) -> dict[str, Tensor]:
+    """Named, weighted terms the discriminators give the generator."""
+    terms = {
+        "g_patch": weights.adversarial * losses.hinge_generator(fake.patch),
+        "g_matching": weights.feature_matching * losses.feature_matching(fake.patch, real.patch),
+    }
+    if fake.semantic is None:
+        return terms
+    terms["g_feature"] = weights.adversarial * losses.hinge_generator(fake.semantic)
+    logits = fake.semantic.segmentation
+    assert logits is not None
+    targets = losses.segmentation_targets(groups, logits.shape[-2:])
+    terms["g_segment"] = weights.segmentation * losses.segmentation_real(
+        logits, targets, losses.class_weights(targets)
+    )
+    return terms
+
+
+def picture_losses(
+    state: TrainState, fake: Tensor, real: Tensor, valid: Tensor, weights: LossWeights
+) -> dict[str, Tensor]:
+    """Named, weighted terms that compare with the target picture."""
+    terms = {"g_colour": weights.coarse_colour * losses.coarse_colour(fake, real, valid)}
+    if state.vgg is None or not weights.perceptual:
+        return terms
+    both = torch.cat([fake, real.to(fake.dtype)])
+    half = functional.avg_pool2d(both, 2)
+    total = _vgg_term(state, half, fake.shape[0])
+    h, w = fake.shape[-2:]
+    top, left = (h - h // 2) // 2, (w - w // 2) // 2
+    crop = both[..., top : top + h // 2, left : left + w // 2]
+    total = total + 0.5 * _vgg_term(state, crop, fake.shape[0])
+    terms["g_perceptual"] = weights.perceptual * total
+    return terms
+
+
+def _vgg_term(state: TrainState, both: Tensor, b: int) -> Tensor:
+    assert state.vgg is not None
+    with torch.no_grad():
+        real = state.vgg(both[b:].detach())
+    return losses.perceptual(state.vgg(both[:b]), real, PERCEPTUAL_TAPS)

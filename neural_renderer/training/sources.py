@@ -1,0 +1,81 @@
+"""Where a run's batches come from: photographs prepared once, one dataset per phase."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from configs import ConfigError
+from neural_renderer.data.batch import Batch
+from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
+from neural_renderer.data.photos import PhotoSourceConfig
+from neural_renderer.data.prepare import PreparedPhoto, load_photos
+from neural_renderer.training.config import Phase, TrainConfig
+
+Photos = dict[str, list[PreparedPhoto]]
+
+
+def load_sources(sources: tuple[PhotoSourceConfig, ...]) -> Photos:
+    """Read and prepare all photographs; they stay in memory."""
+    return {source.name: load_photos(source) for source in sources}
+
+
+def at_root(config: TrainConfig, root: Path) -> TrainConfig:
+    """The same run with relative data folders looked up under `root`."""
+
+    def moved(sources: tuple[PhotoSourceConfig, ...]) -> tuple[PhotoSourceConfig, ...]:
+        return tuple(s.model_copy(update={"root": root / s.root}) for s in sources)
+
+    update = {"sources": moved(config.sources), "validation": moved(config.validation)}
+    return config.model_copy(update=update)
+
+
+class StillSource:
+    """Batches of stills by step."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        if not config.sources:
+            raise ConfigError("a training run needs at least one photo source")
+        self._config = config
+        self._photos = load_sources(config.sources)
+        self._datasets = [self._dataset(phase) for phase in config.phases]
+        self.seen_tags = _seen_tags(self._photos)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, from the seed and the step alone."""
+        index, phase = self._config.phase_at(step)
+        return self._datasets[index].batch(step, phase.batch_size, phase.mix)
+
+    def samples(self, count: int, step: int) -> Batch:
+        """Fixed samples for a sheet: validation photographs where there are any."""
+        _, phase = self._config.phase_at(step)
+        photos = load_sources(self._config.validation) or self._photos
+        config = self._dataset_config(phase, zoom=(0.9, 1.0), plain=True)
+        return PhotoDataset(config, photos, seed=7).batch(0, count)
+
+    def _dataset(self, phase: Phase) -> PhotoDataset:
+        return PhotoDataset(
+            self._dataset_config(phase, phase.zoom), self._photos, self._config.seed
+        )
+
+    def _dataset_config(
+        self, phase: Phase, zoom: tuple[float, float], plain: bool = False
+    ) -> PhotoDatasetConfig:
+        config = PhotoDatasetConfig(
+            size_px=phase.size_px, exemplars=self._config.exemplars, zoom=zoom
+        )
+        if not plain:
+            return config
+        return config.model_copy(
+            update={"flip": False, "tone": 0.0, "depth_dropout": 0.0, "roughen": None}
+        )
+
+
+def _seen_tags(photos: Photos) -> tuple[int, ...]:
+    seen: set[int] = set()
+    for source in photos.values():
+        for photo in source:
+            ids = np.flatnonzero(np.bincount(photo.ids.ravel(), minlength=256))
+            seen |= set(np.flatnonzero(photo.sets[ids].any(axis=0)).tolist())
+    return tuple(sorted(seen - {0}))

@@ -1,0 +1,120 @@
+"""All state of a training run in one file: the same command again goes on exactly."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from neural_renderer.checkpoint import CheckpointError, CheckpointInfo, save_generator
+from neural_renderer.inputs import ClassMap
+from neural_renderer.networks.discriminators import FeatureDiscriminator, PatchDiscriminator
+from neural_renderer.networks.features import (
+    EfficientNetLite0Features,
+    Vgg16Features,
+    load_efficientnet_lite0,
+    load_vgg16,
+)
+from neural_renderer.networks.generator import Generator, build_generator
+from neural_renderer.training.config import TrainConfig
+
+
+@dataclass
+class TrainState:
+    """Networks, optimisers and the step counter.
+
+    The frozen feature networks are not saved: they come from their own files.
+    """
+
+    class_map: ClassMap
+    generator: Generator
+    ema: Generator
+    patch: PatchDiscriminator
+    semantic: FeatureDiscriminator | None
+    optimiser_g: torch.optim.Adam
+    optimiser_d: torch.optim.Adam
+    vgg: Vgg16Features | None
+    lite: EfficientNetLite0Features | None
+    device: torch.device
+    step: int = 0
+
+    def modules(self) -> dict[str, nn.Module]:
+        """What is saved, by name."""
+        named: dict[str, nn.Module | None] = {
+            "generator": self.generator,
+            "ema": self.ema,
+            "patch": self.patch,
+            "semantic": self.semantic,
+        }
+        return {name: module for name, module in named.items() if module is not None}
+
+
+def build_state(config: TrainConfig, device: torch.device) -> TrainState:
+    """Networks from the seed (set before they are built), optimisers, frozen features."""
+    torch.manual_seed(config.seed)
+    class_map = ClassMap.default()
+    groups = len(class_map.names)
+    generator = build_generator(config.size, groups)
+    lite = load_efficientnet_lite0(config.efficientnet_lite0) if config.efficientnet_lite0 else None
+    vgg = load_vgg16(config.vgg16) if config.vgg16 else None
+    patch = PatchDiscriminator()
+    semantic = FeatureDiscriminator(lite.channels, groups) if lite is not None else None
+    for module in (generator, patch, semantic, lite, vgg):
+        if module is not None:
+            module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    judges = [*patch.parameters(), *(semantic.parameters() if semantic is not None else ())]
+    return TrainState(
+        class_map,
+        generator,
+        copy.deepcopy(generator).requires_grad_(False).eval(),
+        patch,
+        semantic,
+        torch.optim.Adam(generator.parameters(), lr=config.lr_generator, betas=(0.0, 0.99)),
+        torch.optim.Adam(judges, lr=config.lr_discriminator, betas=(0.0, 0.99)),
+        vgg,
+        lite,
+        device,
+    )
+
+
+def save_state(state: TrainState, config: TrainConfig, path: Path) -> None:
+    """Write everything needed to go on, atomically."""
+    content: dict[str, Any] = {
+        "step": state.step,
+        "config": config.model_dump(mode="json"),
+        "modules": {name: module.state_dict() for name, module in state.modules().items()},
+        "optimiser_g": state.optimiser_g.state_dict(),
+        "optimiser_d": state.optimiser_d.state_dict(),
+    }
+    part = path.with_suffix(".part")
+    torch.save(content, part)
+    os.replace(part, path)
+
+
+def load_state(state: TrainState, path: Path) -> None:
+    """Continue from a saved state; refuses one that does not fit."""
+    try:
+        content = torch.load(path, map_location=state.device, weights_only=True)
+        for name, module in state.modules().items():
+            module.load_state_dict(content["modules"][name], strict=True)
+        state.optimiser_g.load_state_dict(content["optimiser_g"])
+        state.optimiser_d.load_state_dict(content["optimiser_d"])
+        state.step = int(content["step"])
+    except (RuntimeError, KeyError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} does not fit this run ({str(error).splitlines()[0]}): train in another "
+            "folder, or start from its weights with --init-from"
+        ) from error
+
+
+def export_ema(
+    state: TrainState, config: TrainConfig, seen_tags: tuple[int, ...], path: Path
+) -> None:
+    """Write the averaged generator as a serving checkpoint."""
+    info = CheckpointInfo(config.size, state.step, state.class_map, seen_tags, config.license)
+    save_generator(path, state.ema, info)

@@ -1,0 +1,209 @@
+"""The training loop, read top to bottom.
+
+One step: draw a batch from (seed, step), render it, teach the discriminators, teach the
+generator, average. The same command again continues where the last state was written; all
+randomness comes from the seed and the step, so that 2 + 2 steps equal 4.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from configs import Sim2StreetError
+from neural_renderer.data.batch import Batch, to_device
+from neural_renderer.training import losses
+from neural_renderer.training.config import TrainConfig
+from neural_renderer.training.log import ScalarLog
+from neural_renderer.training.objective import (
+    adversarial_losses,
+    conditions,
+    discriminator_losses,
+    judge,
+    picture_losses,
+)
+from neural_renderer.training.sheets import SheetMaker
+from neural_renderer.training.sources import StillSource
+from neural_renderer.training.state import (
+    TrainState,
+    build_state,
+    export_ema,
+    load_state,
+    save_state,
+)
+
+STATE_FILE = "state.pt"
+EXPORT_FILE = "generator.safetensors"
+COLLAPSED_STD = 0.02
+
+
+class TrainingStopped(Sim2StreetError):
+    """Training cannot go on: NaN, or collapse to a constant picture."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the caller may show after a step: mean loss terms and speed."""
+
+    step: int
+    total: int
+    terms: Mapping[str, float]
+    images_per_s: float
+
+
+def train(
+    config: TrainConfig,
+    out_dir: Path,
+    device: torch.device,
+    stop_at: int | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> TrainState:
+    """Train until the end of the last phase (or `stop_at`), resuming what is in `out_dir`.
+
+    Raises:
+        TrainingStopped: names the last good checkpoint.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    state = build_state(config, device)
+    state_file = out_dir / STATE_FILE
+    if state_file.exists():
+        load_state(state, state_file)
+    source = StillSource(config)
+    sheets = SheetMaker(source, out_dir)
+    logger = ScalarLog(out_dir)
+    end = min(config.total_steps, stop_at or config.total_steps)
+    saved_s = time.monotonic()
+    while state.step < end:
+        start_s = time.monotonic()
+        rng = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
+        set_learning_rates(state, config)
+        batch = to_device(source.batch(state.step), device)
+        terms, fake = still_step(state, config, batch, rng)
+        check_health(state, terms, fake, state_file)
+        state.step += 1
+        elapsed_s = time.monotonic() - start_s
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        logger.write(state.step, values)
+        report(Progress(state.step, end, values, batch.rgb.shape[0] / elapsed_s))
+        if state.step % config.sample_every == 0:
+            sheets.write(state)
+        if time.monotonic() - saved_s > config.checkpoint_every_s or state.step == end:
+            save_state(state, config, state_file)
+            export_ema(state, config, source.seen_tags, out_dir / EXPORT_FILE)
+            saved_s = time.monotonic()
+    logger.close()
+    return state
+
+
+def still_step(
+    state: TrainState, config: TrainConfig, batch: Batch, rng: torch.Generator
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Discriminators, then generator, on one batch of stills: named terms, the pictures."""
+    with torch.autocast(state.device.type, torch.bfloat16):
+        seen = conditions(state, batch, rng)
+        fake = state.generator(seen.x, seen.style).rgb
+        fake_aug, real_aug = losses.diff_augment([fake, batch.rgb], rng)
+        fake_maps = state.lite(fake_aug) if state.lite is not None else None
+        with torch.no_grad():
+            real_maps = state.lite(real_aug) if state.lite is not None else None
+        detached = [m.detach() for m in fake_maps] if fake_maps is not None else None
+        real = judge(state, real_aug, real_maps)
+        terms = discriminator_losses(real, judge(state, fake_aug.detach(), detached), seen.groups)
+    if state.step % config.r1_every == 0:
+        terms["d_r1"] = config.weights.r1 * patch_r1(state, batch.rgb)
+    if state.lite is not None and state.step % config.label_mix_every == 0:
+        terms["d_mix"] = label_mix_loss(state, real_aug, fake_aug.detach(), seen.groups, rng)
+    step_optimiser(state.optimiser_d, terms)
+    with torch.autocast(state.device.type, torch.bfloat16), frozen_judges(state):
+        with torch.no_grad():
+            real = judge(state, real_aug, real_maps)
+        fake_judged = judge(state, fake_aug, fake_maps)
+        g_terms = adversarial_losses(fake_judged, real, seen.groups, config.weights)
+        g_terms |= picture_losses(state, fake, batch.rgb, batch.valid, config.weights)
+        step_optimiser(state.optimiser_g, g_terms)
+    update_average(state, config)
+    return terms | g_terms, fake.detach()
+
+
+@contextmanager
+def frozen_judges(state: TrainState) -> Iterator[None]:
+    """No gradients for the discriminators' weights while the generator learns."""
+    judges = [p for group in state.optimiser_d.param_groups for p in group["params"]]
+    for parameter in judges:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in judges:
+            parameter.requires_grad_(True)
+
+
+def patch_r1(state: TrainState, rgb: Tensor) -> Tensor:
+    """R1 on the raw-pixel discriminator, in float32."""
+    rgb = rgb.detach().requires_grad_(True)
+    (scores,) = state.patch(rgb).scores
+    return losses.r1_penalty(scores, rgb)
+
+
+def label_mix_loss(
+    state: TrainState, real: Tensor, fake: Tensor, groups: Tensor, rng: torch.Generator
+) -> Tensor:
+    """Judging a mixture must equal mixing the judgements (OASIS, eq. 4)."""
+    assert state.lite is not None
+    assert state.semantic is not None
+    pick = (torch.rand(groups.shape[1], generator=rng) < 0.5).to(groups.device)
+    mixed, mask = losses.label_mix(real, fake, groups, pick)
+    with torch.autocast(state.device.type, torch.bfloat16):
+        with torch.no_grad():
+            maps = [state.lite(x) for x in (mixed, real, fake)]
+        of_mixed, of_real, of_fake = (state.semantic(m).segmentation for m in maps)
+    small = torch.nn.functional.adaptive_avg_pool2d(mask.float(), of_mixed.shape[-2:])
+    return (of_mixed - (small * of_real + (1.0 - small) * of_fake)).square().mean()
+
+
+def step_optimiser(optimiser: torch.optim.Optimizer, terms: Mapping[str, Tensor]) -> None:
+    """Back-propagate the sum of the terms and step; gradients of others are dropped."""
+    optimiser.zero_grad(set_to_none=True)
+    torch.stack([term.float() for term in terms.values()]).sum().backward()
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    torch.nn.utils.clip_grad_norm_(parameters, 10.0)
+    optimiser.step()
+
+
+def update_average(state: TrainState, config: TrainConfig) -> None:
+    """EMA of the generator with a ramp: early on it follows closely."""
+    decay = min(config.ema_decay, (1.0 + state.step) / (10.0 + state.step))
+    with torch.no_grad():
+        pairs = zip(state.ema.parameters(), state.generator.parameters(), strict=True)
+        for slow, fast in pairs:
+            slow.lerp_(fast, 1.0 - decay)
+
+
+def set_learning_rates(state: TrainState, config: TrainConfig) -> None:
+    """Constant, then linear decay to a tenth over the last `decay_steps`; short warm-up."""
+    left = (config.total_steps - state.step) / max(config.decay_steps, 1)
+    factor = max(0.1, min(1.0, left)) * min(1.0, (state.step + 1) / 100.0)
+    rates = ((state.optimiser_g, config.lr_generator), (state.optimiser_d, config.lr_discriminator))
+    for optimiser, rate in rates:
+        for group in optimiser.param_groups:
+            group["lr"] = rate * factor
+
+
+def check_health(
+    state: TrainState, terms: Mapping[str, Tensor], fake: Tensor, state_file: Path
+) -> None:
+    """Stop on NaN or on pictures without content, naming the last good checkpoint."""
+    bad = [name for name, term in terms.items() if not torch.isfinite(term)]
+    collapsed = state.step > 200 and float(fake.float().std()) < COLLAPSED_STD
+    if bad or collapsed:
+        reason = f"{bad[0]} is not finite" if bad else "pictures collapsed to a constant"
+        raise TrainingStopped(
+            f"training stopped at step {state.step}: {reason}. The last good state is "
+            f"{state_file}; lower the learning rates or go on from it with another seed"
+        )

@@ -1,0 +1,127 @@
+"""The generator: cost, shapes, and that unused paths change nothing at the start."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from neural_renderer.inputs import ClassMap, generator_input
+from neural_renderer.networks.generator import (
+    SIZES,
+    Generator,
+    GeneratorInput,
+    History,
+    build_generator,
+)
+from neural_renderer.networks.motion import catmull_rom_warp
+from neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
+
+BUDGET_GMAC = {"tiny": 2.5, "small": 5.0, "base": 15.0}
+GROUPS = len(ClassMap.default().names)
+
+
+def make_input(batch: int, height: int, width: int, seed: int = 0) -> GeneratorInput:
+    rng = torch.Generator().manual_seed(seed)
+    tags = torch.randint(0, 29, (batch, height, width), generator=rng)
+    return generator_input(
+        ClassMap.default().groups_from_tags(tags),
+        torch.zeros(batch, 1, height, width),
+        torch.rand(batch, height, width, generator=rng) * 100.0 + 1.0,
+        torch.ones(batch, dtype=torch.bool),
+        torch.rand(batch, 3, height, width, generator=rng) * 2.0 - 1.0,
+    )
+
+
+def make_style(generator: Generator, exemplars: int, seed: int = 0, batch: int = 1) -> StyleCode:
+    rng = torch.Generator().manual_seed(seed)
+    rgb = torch.rand(batch, exemplars, 3, 64, 128, generator=rng) * 2.0 - 1.0
+    tags = torch.randint(0, 29, (batch, exemplars, 64, 128), generator=rng)
+    return generator.encode_style(rgb, ClassMap.default().groups_from_tags(tags))
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Generator:
+    torch.manual_seed(0)
+    return build_generator("tiny", GROUPS).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_cost_of_a_512x256_frame_is_within_budget(size: str) -> None:
+    with torch.device("meta"):
+        generator = build_generator(size, GROUPS).eval()
+        x = GeneratorInput(
+            torch.empty(1, GROUPS, 256, 512), torch.empty(1, 1, 256, 512),
+            torch.empty(1, 1, 256, 512), torch.empty(1, 1, 1, 1), torch.empty(1, 3, 256, 512),
+        )  # fmt: skip
+        style = StyleCode(
+            torch.empty(1, GROUPS, 64), torch.empty(1, 64), torch.empty(1, 1024, 32),
+            torch.empty(1, 1024, 64), torch.empty(1, 1024),
+        )  # fmt: skip
+        history = History(
+            torch.empty(1, 3, 256, 512), torch.empty(1, 1, 256, 512), torch.empty(1, 1, 1, 1)
+        )
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            generator(x, style, history)
+    gmac = counter.get_total_flops() / 2e9
+    assert 0.3 * BUDGET_GMAC[size] < gmac <= BUDGET_GMAC[size]
+
+
+def test_output_is_a_picture_of_the_inputs_size(tiny: Generator) -> None:
+    out = tiny(make_input(2, 64, 96), make_style(tiny, 3, batch=2))
+    assert out.rgb.shape == (2, 3, 64, 96)
+    assert out.rgb.abs().max() <= 1.0
+
+
+def test_invalid_history_changes_nothing(tiny: Generator) -> None:
+    """Validity 0 everywhere (a restart) is the same as no history at all."""
+    x, style = make_input(1, 64, 64), make_style(tiny, 1)
+    nothing = History(torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64), torch.ones(1, 1, 1, 1))
+    torch.testing.assert_close(tiny(x, style, nothing).rgb, tiny(x, style).rgb)
+
+
+def test_valid_history_is_blended_in(tiny: Generator) -> None:
+    x, style = make_input(1, 64, 64), make_style(tiny, 1)
+    valid = torch.ones(1, 1, 64, 64)
+    history = History(torch.full((1, 3, 64, 64), 0.9), valid, torch.ones(1, 1, 1, 1))
+    out = tiny(x, style, history)
+    assert out.keep.mean() > 0.1
+    assert (out.rgb - out.raw).abs().max() > 1e-3
+
+
+def test_style_changes_the_picture_and_any_number_of_exemplars_works(tiny: Generator) -> None:
+    x = make_input(1, 64, 64)
+    pictures = [tiny(x, make_style(tiny, k, seed=k)).rgb for k in (1, 2, 5)]
+    assert (pictures[0] - pictures[1]).abs().max() > 1e-4
+    assert (pictures[1] - pictures[2]).abs().max() > 1e-4
+
+
+def test_batch_of_different_styles_equals_one_by_one(tiny: Generator) -> None:
+    x = make_input(2, 64, 64)
+    styles = [make_style(tiny, 1, seed=1), make_style(tiny, 3, seed=2)]
+    both = tiny(x, stack_styles(styles)).rgb
+    for i, style in enumerate(styles):
+        parts = (x.groups, x.boundaries, x.inverse_depth, x.has_depth, x.noise)
+        alone = tiny(GeneratorInput(*(part[i : i + 1] for part in parts)), style).rgb
+        torch.testing.assert_close(both[i : i + 1], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_blend_of_a_style_with_itself_is_that_style(tiny: Generator) -> None:
+    x, style = make_input(1, 64, 64), make_style(tiny, 2)
+    blended = blend_styles([style, style], [0.3, 0.7])
+    torch.testing.assert_close(tiny(x, blended).rgb, tiny(x, style).rgb, atol=1e-4, rtol=1e-4)
+
+
+def test_blend_refuses_weights_that_are_not_positive(tiny: Generator) -> None:
+    style = make_style(tiny, 1)
+    with pytest.raises(ValueError, match="positive weight"):
+        blend_styles([style, style], [1.0, 0.0])
+
+
+def test_catmull_rom_shifts_exactly_and_keeps_detail() -> None:
+    rng = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, 16, 24, generator=rng)
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(24.0), indexing="ij")
+    shifted = catmull_rom_warp(image, torch.stack([x + 3.0, y - 2.0], dim=-1)[None])
+    torch.testing.assert_close(shifted[..., 2:, :-3], image[..., :-2, 3:])
+    half = catmull_rom_warp(image, torch.stack([x + 0.5, y], dim=-1)[None])
+    bilinear = (image[..., :-1] + image[..., 1:]) / 2.0
+    assert half[..., 2:-2].std() > bilinear[..., 2:-2].std()

@@ -1,0 +1,62 @@
+"""The torch twin of bridge.geometry agrees with it."""
+
+import numpy as np
+import torch
+
+from bridge import geometry
+from bridge.frame import SKY_DEPTH_M, Actor, Camera, View
+from neural_renderer.inputs import pixel_rays
+from neural_renderer.reprojection import Moves, reproject, visible_before
+
+CAMERA = Camera.from_fov(96, 48, 62.0)
+
+
+def pose(x: float, yaw: float) -> np.ndarray:
+    matrix = np.eye(4, dtype=np.float32)
+    c, s = np.cos(yaw), np.sin(yaw)
+    matrix[:3, :3] = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    matrix[0, 3], matrix[2, 3] = 200.0 + x, -80.0 + 2.0 * x
+    return matrix
+
+
+def scene(seed: int, shift: float) -> tuple[View, tuple[Actor, ...]]:
+    rng = np.random.default_rng(seed)
+    depth_m = (5.0 + 20.0 * rng.random((48, 96))).astype(np.float32)
+    depth_m[:10] = SKY_DEPTH_M
+    instances = np.zeros((48, 96), np.uint32)
+    instances[20:30, 30:50], instances[25:40, 60:80], instances[35:, :20] = 7, 3, 11
+    view = View(CAMERA, pose(shift, 0.1 * shift), depth_m=depth_m, instances=instances)
+    ids = (3, 7) if seed == 1 else (3, 7, 11)
+    actors = tuple(Actor(i, 14, pose(shift * i, 0.05 * i * shift), (2, 1, 1)) for i in ids)
+    return view, actors
+
+
+def test_motion_and_visibility_equal_the_numpy_reference() -> None:
+    previous, earlier_actors = scene(1, 0.0)
+    current, actors = scene(2, 0.3)
+    expected = geometry.motion(current, previous, actors, earlier_actors)
+    seen = geometry.visible_before(expected, current, previous)
+
+    transforms = geometry.relative_transforms(current.pose, previous.pose, actors, earlier_actors)
+    moves = Moves(
+        torch.from_numpy(np.concatenate([transforms.static[None], transforms.actors]))[None],
+        torch.from_numpy(np.concatenate([[True], transforms.known]))[None],
+    )
+    order = {int(actor_id): i + 1 for i, actor_id in enumerate(transforms.actor_ids)}
+    slots = torch.from_numpy(np.vectorize(lambda i: order.get(int(i), 0))(current.instances))
+    intrinsics = torch.tensor([[CAMERA.fx_px, CAMERA.fy_px, CAMERA.cx_px, CAMERA.cy_px]])
+    depth = torch.from_numpy(current.depth_m)[None]
+    twin = reproject(depth, pixel_rays(intrinsics, 48, 96), slots[None], moves, intrinsics)
+    visible = visible_before(
+        twin,
+        torch.from_numpy(previous.depth_m)[None],
+        torch.from_numpy(current.instances.astype(np.int64))[None],
+        torch.from_numpy(previous.instances.astype(np.int64))[None],
+    )
+    known = expected.depth_m > 0
+    np.testing.assert_allclose(twin.depth_m[0].numpy(), expected.depth_m, atol=2e-3)
+    np.testing.assert_allclose(
+        twin.source_px[0].numpy()[known], expected.source_px[known], atol=5e-2
+    )
+    assert (visible[0].numpy() == seen).mean() > 0.995
+    assert 0.05 < seen.mean() < 0.95
