@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 
@@ -60,9 +59,9 @@ class _Draft:
         return lane.lane_id
 
 
-@lru_cache(maxsize=8)
-def make_layout(seed: int, config: LayoutConfig = LayoutConfig()) -> Layout:  # noqa: B008 frozen
+def make_layout(seed: int, config: LayoutConfig | None = None) -> Layout:
     """The town of this id. The same arguments always give the same town."""
+    config = config or LayoutConfig()
     rng = np.random.default_rng([seed, 0x70])
     graph = make_graph(rng, config.graph)
     widths = [_widths(rng, street, config) for street in graph.streets]

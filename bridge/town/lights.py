@@ -1,0 +1,56 @@
+"""Traffic lights: a pure function of time, so that no state has to be kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bridge.frame import LightState
+from bridge.town.layout import Layout
+from bridge.town.paths import Ints
+from bridge.town.polyline import Floats
+
+GREEN, YELLOW, RED = 0, 1, 2
+LIGHT_STATES = (LightState.GREEN, LightState.YELLOW, LightState.RED)
+"""`LightState` by the integer used in arrays."""
+
+YELLOW_S = 3.0
+ALL_RED_S = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class LightPlan:
+    """When each of M lights is green: float64 (M,) seconds.
+
+    Within a cycle of its junction a light is green from `start_s` on for `green_s`, then
+    yellow, then red. Groups of one junction never overlap, with all red between them.
+    """
+
+    cycle_s: Floats
+    start_s: Floats
+    green_s: Floats
+
+
+def plan_lights(layout: Layout, rng: np.random.Generator) -> LightPlan:
+    """Draw green times and an offset for every junction with lights."""
+    greens = rng.uniform(9.0, 15.0, (len(layout.junctions), 2))
+    offsets = rng.uniform(0.0, 1.0, len(layout.junctions))
+    pause = YELLOW_S + ALL_RED_S
+    cycle = greens.sum(axis=1) + 2 * pause
+    junction = np.array([light.junction_id for light in layout.lights], np.int64)
+    group = np.array([light.group for light in layout.lights], np.int64)
+    start = offsets * cycle
+    late = np.where(group == 1, greens[junction, 0] + pause, 0.0)
+    return LightPlan(cycle[junction], start[junction] + late, greens[junction, group])
+
+
+def light_states(plan: LightPlan, time_s: float) -> Ints:
+    """GREEN, YELLOW or RED of every light: int64 (M,)."""
+    into = (time_s - plan.start_s) % plan.cycle_s
+    return (into >= plan.green_s).astype(np.int64) + (into >= plan.green_s + YELLOW_S)
+
+
+def time_to_green_s(plan: LightPlan, time_s: float) -> Floats:
+    """Seconds until each light turns green next (a whole cycle at the moment it did)."""
+    return plan.cycle_s - (time_s - plan.start_s) % plan.cycle_s

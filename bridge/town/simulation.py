@@ -1,0 +1,215 @@
+"""One episode of the town: its whole changing state, how it begins and how it ticks."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from bridge.frame import Control, Weather
+from bridge.town import pedestrians, right_of_way, traffic
+from bridge.town.collisions import Boxes, corners, touching
+from bridge.town.ego import EgoConfig, EgoMotion, advance
+from bridge.town.ego_lanes import blocked_lanes, ego_box, ego_claim
+from bridge.town.lane_map import Bools
+from bridge.town.lights import light_states
+from bridge.town.models import PEDESTRIAN_MODELS
+from bridge.town.pedestrians import Box, WalkState
+from bridge.town.right_of_way import EgoGrant, Surroundings
+from bridge.town.route import Route, RoutePoint, RouteState
+from bridge.town.town_map import TownMap
+from bridge.town.traffic import HALF_LENGTH_M, HALF_WIDTH_M, TrafficState
+from bridge.town.traffic_spawn import spawn_traffic
+from bridge.town.weather import draw_weather
+from configs import ConfigError
+
+_DECIDE_S = 0.2
+"""Lights, grants and crossings are looked at this often."""
+
+_EDGE_M = 12.0
+_EGO_CLEAR_M = 22.0
+PEDESTRIAN_EXTENT_M = np.array([model.extent_m for model in PEDESTRIAN_MODELS])
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodePlan:
+    """What an episode is made of, all options resolved.
+
+    Attributes:
+        spawn: road lane the ego starts on, or None for any.
+        route_length_m: to the goal.
+    """
+
+    town: int
+    seed: int
+    weather: str | None
+    spawn: int | None
+    route_length_m: float
+    vehicles: int
+    pedestrians: int
+
+
+@dataclass(slots=True)
+class TownState:
+    """Everything that changes from tick to tick (the town's map does not)."""
+
+    plan: EpisodePlan
+    tick: int
+    clock_s: float
+    ego: EgoMotion
+    route: RouteState
+    ego_grant: EgoGrant
+    traffic: TrafficState
+    walkers: WalkState
+    may_cross: Bools
+    weather: Weather
+    collision: bool
+    route_rng: np.random.Generator
+
+    def copy(self) -> TownState:
+        """An independent copy: a snapshot."""
+        return copy.deepcopy(self)
+
+
+class Simulation:
+    """The episode `state` on its town; ticks in place."""
+
+    def __init__(
+        self, town: TownMap, state: TownState, ego_config: EgoConfig, tick_s: float
+    ) -> None:
+        self.town = town
+        self.state = state
+        self.ego_config = ego_config
+        self.tick_s = tick_s
+        self.route = Route(town.layout, state.route, self._pick)
+        self.point: RoutePoint
+        self.boxes: Boxes
+        self._decide_every = max(1, round(_DECIDE_S / tick_s))
+        if state.tick == 0:
+            self.route.grow()
+        self._look()
+
+    @property
+    def time_s(self) -> float:
+        """Time of the lights' clock."""
+        return self.state.clock_s + self.state.tick * self.tick_s
+
+    def step(self, control: Control) -> None:
+        """One tick: decisions on what is, then everybody moves, then the ego's contacts."""
+        state, town = self.state, self.town
+        box = ego_box(state.ego, self.ego_config)
+        blocked = blocked_lanes(box, town)
+        if state.tick % self._decide_every == 0:
+            self._decide(blocked)
+        traffic.move(state.traffic, town.lanes, blocked, self.tick_s)
+        pedestrians.move(state.walkers, town.walks, state.may_cross, box, state.tick, self.tick_s)
+        moved = advance(state.ego, control, self.tick_s, self.ego_config)
+        self._place(moved, box)
+        state.tick += 1
+        self._look()
+
+    def _pick(self, ways: tuple[int, ...]) -> int:
+        return int(ways[self.state.route_rng.integers(len(ways))])
+
+    def _decide(self, blocked: tuple[traffic.Obstacle, ...]) -> None:
+        state, town, count = self.state, self.town, self.town.crossing_count
+        signs = pedestrians.walk_signs(town.walks, town.lights, self.time_s)
+        around = Surroundings(
+            light=light_states(town.lights, self.time_s),
+            walked=pedestrians.walked(state.walkers, town.walks, count),
+            wanted=pedestrians.wanted(state.walkers, town.walks, signs, count, state.tick),
+            blocked=blocked,
+        )
+        claim = ego_claim(state.ego, self.route, self.point.at_m, self.ego_config)
+        right_of_way.decide(state.traffic, state.ego_grant, claim, town.lanes, around, state.tick)
+        used = right_of_way.crossings_in_use(
+            state.traffic, state.ego_grant, town.lanes, blocked, count
+        )
+        may_cross = np.zeros(count + 1, bool)
+        may_cross[town.walks.crossing[signs]] = True
+        may_cross[:-1] &= ~used
+        may_cross[-1] = True
+        state.may_cross = may_cross
+
+    def _place(self, moved: EgoMotion, before: Box) -> None:
+        """Move the ego unless it would hit something: then it stops where it is."""
+        state, after = self.state, ego_box(moved, self.ego_config)
+        self.boxes = self._all_boxes()
+        hit = self._hits(after)
+        if hit and not self._hits(before):
+            moved = dataclasses.replace(
+                state.ego, speed_mps=0.0, yaw_rate_rps=0.0, wheel_rad=moved.wheel_rad
+            )
+        state.ego = moved
+        state.collision = hit
+
+    def _hits(self, box: Box) -> bool:
+        if len(touching(box, self.boxes)):
+            return True
+        if abs(self.point.offset_m) < 1.0:  # in its lane: walls are far
+            return False
+        return not all(self.town.space.contains(x, y) for x, y in corners(box))
+
+    def _all_boxes(self) -> Boxes:
+        cars, people, still = self.state.traffic, self.state.walkers, self.town.still
+        car_poses = traffic.poses(cars, self.town.lanes)
+        people_poses = pedestrians.poses(people, self.town.walks)
+        size = PEDESTRIAN_EXTENT_M[people.model]
+        x, y, heading = (
+            np.concatenate(parts)
+            for parts in zip(
+                car_poses, people_poses, (still.x_m, still.y_m, still.heading_rad), strict=True
+            )
+        )
+        length = (HALF_LENGTH_M[cars.model], size[:, 0], still.half_length_m)
+        width = (HALF_WIDTH_M[cars.model], size[:, 1], still.half_width_m)
+        return Boxes(x, y, heading, np.concatenate(length), np.concatenate(width))
+
+    def _look(self) -> None:
+        """Where the ego is on its route now."""
+        self.boxes = self._all_boxes()
+        ego = self.state.ego
+        self.point = self.route.follow(ego.x_m, ego.y_m)
+        self.state.route = self.route.state
+
+
+def begin(plan: EpisodePlan, town: TownMap, ego_config: EgoConfig, tick_s: float) -> Simulation:
+    """The first tick of an episode: everything drawn from `plan.seed`."""
+    place, ahead, cars, people, sky = (
+        np.random.default_rng([plan.seed, stream]) for stream in range(5)
+    )
+    lane, s = _spawn(place, town, plan.spawn)
+    x, y, heading = (float(v[0]) for v in town.lanes.paths.poses(np.array([lane]), np.array([s])))
+    clear = (x, y, _EGO_CLEAR_M)
+    state = TownState(
+        plan=plan,
+        tick=0,
+        clock_s=float(place.uniform(0.0, 120.0)),
+        ego=EgoMotion(x, y, heading),
+        route=RouteState((lane,), 0.0, s, s + plan.route_length_m, int(s)),
+        ego_grant=EgoGrant(),
+        traffic=spawn_traffic(cars, town.layout, town.lanes, plan.vehicles, clear),
+        walkers=pedestrians.spawn_pedestrians(people, town.walks, plan.pedestrians),
+        may_cross=np.zeros(town.crossing_count + 1, bool),
+        weather=draw_weather(sky, plan.weather),
+        collision=False,
+        route_rng=ahead,
+    )
+    return Simulation(town, state, ego_config, tick_s)
+
+
+def _spawn(rng: np.random.Generator, town: TownMap, spawn: int | None) -> tuple[int, float]:
+    """A lane and a place along it, clear of its ends."""
+    lanes = town.layout.lanes
+    roads = [lane.lane_id for lane in lanes if lane.road_id is not None]
+    drawn = roads[int(rng.integers(len(roads)))]
+    share = float(rng.uniform())
+    lane = drawn if spawn is None else spawn
+    if lane not in roads:
+        raise ConfigError(
+            f"spawn: expected a road lane of this town ({min(roads)}..{max(roads)}), got {lane}"
+        )
+    length = float(town.lanes.paths.length_m[lane])
+    return lane, _EDGE_M + share * max(0.0, length - 2.5 * _EDGE_M)
