@@ -110,4 +110,4 @@ def _pavement(kerb: Points, outer: Points, kerb_on_left: bool) -> Iterator[Item]
     left, right = (kerb, outer) if kerb_on_left else (outer, kerb)
     yield _flat(ribbon(left, right, KERB_M), Tag.SIDEWALK, Layer.SOLID, middle)
     face = walls(kerb, 0.0, KERB_M, closed=False)
-    yield _flat(face, Tag.SIDEWALK, Layer.SHEET, middle, _KERB_SEEN_M)
+    yield _flat(face, Tag.SIDEWALK, Layer.SOLID, middle, _KERB_SEEN_M)

@@ -128,7 +128,7 @@ class Rasteriser:
             node.set_bin("background", int(layer))
             node.set_depth_test(False)
             node.set_depth_write(False)
-        node.set_two_sided(layer is Layer.SHEET)
+        node.set_two_sided(True)
         return node
 
     def _make_target(self, camera: Camera) -> _Target:

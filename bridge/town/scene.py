@@ -154,7 +154,7 @@ class Scene:
         parts, ranges, far = [], [], []
         for mesh, far_m in actor_levels(name):
             first = self._table.add(mesh.triangles, mesh.tags, mesh.instances, self._groups)
-            part = self._rasteriser.add(mesh.triangles, first, Layer.SHEET)
+            part = self._rasteriser.add(mesh.triangles, first, Layer.SOLID)
             self._rasteriser.show(part, False)
             parts.append(part)
             ranges.append((first, len(mesh)))

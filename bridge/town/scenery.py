@@ -7,10 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from bridge.town.actor_meshes import actor_levels
+from bridge.town.blocks import Builder, block_items
 from bridge.town.ground import ground_items
 from bridge.town.layout import Layout
 from bridge.town.markings import marking_items
 from bridge.town.meshes import Item, Layer, placed, with_instance
+from bridge.town.plots import FreeGround
+from bridge.town.roadside import roadside_items
+from bridge.town.surroundings import surrounding_items
 
 
 def scenery_items(layout: Layout) -> Iterator[Item]:
@@ -18,6 +22,10 @@ def scenery_items(layout: Layout) -> Iterator[Item]:
     yield from ground_items(layout)
     yield from marking_items(layout, np.random.default_rng([layout.seed, 1]))
     yield from _parked_cars(layout)
+    yield from roadside_items(layout, np.random.default_rng([layout.seed, 2]))
+    builder = Builder(np.random.default_rng([layout.seed, 3]), FreeGround(layout))
+    yield from block_items(layout, builder)
+    yield from surrounding_items(layout, builder)
 
 
 def _parked_cars(layout: Layout) -> Iterator[Item]:
@@ -26,5 +34,5 @@ def _parked_cars(layout: Layout) -> Iterator[Item]:
         for mesh, far_m in actor_levels(car.model):
             body = placed(mesh, car.x_m, car.y_m, 0.0, car.heading_rad)
             here = (car.x_m, car.y_m)
-            yield Item(with_instance(body, car.actor_id), Layer.SHEET, here, near_m, far_m)
+            yield Item(with_instance(body, car.actor_id), Layer.SOLID, here, near_m, far_m)
             near_m = far_m

@@ -1,0 +1,238 @@
+"""Trees with irregular crowns, bushes and hedges: a library of shapes, made once.
+
+A crown is a heap of dented balls with loose sprigs about them, so that its outline is
+ragged and the sky shows through; bare trees are branches alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from bridge.labels import Tag
+from bridge.town.meshes import Floats, Mesh, joined, loft, mesh, tube
+
+_SEED = 20240607
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """A tree or bush of unit size standing at the origin, from fine to coarse."""
+
+    kind: str
+    height_m: float
+    fine: Mesh
+    medium: Mesh
+    coarse: Mesh
+
+
+@cache
+def plants(kind: str) -> tuple[Plant, ...]:
+    """The shapes of a kind: broad, tall, sparse, bare, young, conifer or bush."""
+    count = 4 if kind in ("young", "conifer") else 6
+    rng = np.random.default_rng([_SEED, *kind.encode()])
+    return tuple(_BUILDERS[kind](rng, kind) for _ in range(count))
+
+
+def _broad(rng: np.random.Generator, kind: str) -> Plant:
+    """A full crown on a short trunk; `tall` ones are narrower, `sparse` ones see-through."""
+    slim = {"broad": 0.40, "tall": 0.26, "sparse": 0.36}[kind] * rng.uniform(0.85, 1.15)
+    height = rng.uniform(7.0, 12.0) if kind != "tall" else rng.uniform(10.0, 15.0)
+    radius, clear = height * slim, height * rng.uniform(0.20, 0.32)
+    count = int(rng.integers(6, 9))
+    blobs = []
+    for index in range(count):
+        up = (index + rng.uniform(0.2, 0.8)) / count
+        wide = math.sin(math.pi * (0.16 + 0.74 * up))
+        angle, out = rng.uniform(0, 2 * math.pi), radius * wide * rng.uniform(0.25, 0.68)
+        size = radius * wide * rng.uniform(0.42, 0.66)
+        if kind == "sparse":
+            size *= 0.62
+        at = (out * math.cos(angle), out * math.sin(angle), clear + (height - clear) * up * 0.93)
+        blobs.append((np.array(at), size))
+    trunk = rng.uniform(0.022, 0.034) * height
+    return _tree(rng, kind, height, clear, trunk, blobs)
+
+
+def _conifer(rng: np.random.Generator, kind: str) -> Plant:
+    height = rng.uniform(7.0, 13.0)
+    radius = height * rng.uniform(0.16, 0.24)
+    blobs = []
+    for up in np.linspace(0.08, 0.95, 7):
+        size = max(0.25, radius * (1.05 - up) * rng.uniform(0.8, 1.15))
+        at = np.array([*rng.normal(0, 0.12 * size, 2), height * up])
+        blobs.append((at, size))
+    return _tree(rng, kind, height, height * 0.1, 0.02 * height, blobs)
+
+
+def _young(rng: np.random.Generator, kind: str) -> Plant:
+    height = rng.uniform(3.6, 5.5)
+    blobs = []
+    for _ in range(4):
+        at = np.array([*rng.normal(0, 0.35, 2), height * rng.uniform(0.55, 0.85)])
+        blobs.append((at, rng.uniform(0.45, 0.85)))
+    return _tree(rng, kind, height, height * 0.5, 0.05, blobs)
+
+
+def _bush(rng: np.random.Generator, kind: str) -> Plant:
+    height = rng.uniform(0.9, 2.2)
+    blobs = []
+    for _ in range(5):
+        at = np.array([*rng.normal(0, 0.45 * height, 2), height * rng.uniform(0.25, 0.6)])
+        blobs.append((at, height * rng.uniform(0.3, 0.5)))
+    return _tree(rng, kind, height, 0.0, 0.0, blobs)
+
+
+def _bare(rng: np.random.Generator, kind: str) -> Plant:
+    """A winter tree: forked branches and twigs."""
+    height = rng.uniform(7.0, 12.0)
+    clear = height * rng.uniform(0.22, 0.35)
+    limbs, twigs = _branches(rng, height, clear)
+    trunk = tube((0, 0, 0), (0, 0, clear * 1.05), 0.026 * height, 0.018 * height, 5)
+    leaves = _sprigs(rng, [(np.array([0, 0, height * 0.68]), height * 0.27)], 30, 0.16)
+    fine = np.concatenate([trunk, *limbs, *twigs, leaves])
+    medium = np.concatenate([trunk, *limbs, *twigs[::2]])
+    coarse = np.concatenate([trunk, *limbs[::2], *twigs[::5]])
+    return Plant(kind, height, _leafy(fine), _leafy(medium), _leafy(coarse))
+
+
+def _branches(
+    rng: np.random.Generator, height_m: float, clear_m: float
+) -> tuple[list[Floats], list[Floats]]:
+    limbs, twigs = [], []
+    for _ in range(int(rng.integers(6, 9))):
+        start = np.array([0.0, 0.0, clear_m * rng.uniform(0.8, 1.3)])
+        heading, rise = rng.uniform(0, 2 * math.pi), rng.uniform(0.55, 1.3)
+        out = np.array([math.cos(heading), math.sin(heading), 0.0]) * math.cos(rise)
+        end = start + (out + [0, 0, math.sin(rise)]) * height_m * rng.uniform(0.35, 0.6)
+        end[2] = min(end[2], height_m)
+        limbs.append(tube(start, end, 0.011 * height_m, 0.004 * height_m, 3))
+        for _ in range(9):
+            fork = start + (end - start) * rng.uniform(0.3, 1.0)
+            tip = fork + rng.normal(0, 1, 3) * height_m * 0.09 + [0, 0, height_m * 0.07]
+            side = np.cross(tip - fork, rng.normal(0, 1, 3))
+            side *= 0.0045 * height_m / max(float(np.linalg.norm(side)), 1e-9)
+            twigs.append(np.array([[fork - side, fork + side, tip]]))
+    return limbs, twigs
+
+
+_BUILDERS = {
+    "broad": _broad,
+    "tall": _broad,
+    "sparse": _broad,
+    "bare": _bare,
+    "young": _young,
+    "conifer": _conifer,
+    "bush": _bush,
+}
+
+Blob = tuple[Floats, float]
+
+
+def _tree(
+    rng: np.random.Generator,
+    kind: str,
+    height_m: float,
+    clear_m: float,
+    trunk_m: float,
+    blobs: list[Blob],
+) -> Plant:
+    trunks = [np.empty((0, 3, 3))] * 3
+    if trunk_m > 0.0:
+        top = np.array([*rng.normal(0, 0.02 * height_m, 2), clear_m + 0.35 * (height_m - clear_m)])
+        trunks = [tube((0, 0, 0), top, trunk_m, trunk_m * 0.5, n) for n in (6, 4, 3)]
+    loose = {"sparse": 2.0, "conifer": 1.2}.get(kind, 1.0)
+    fine = [_ball(rng, at, size, True) for at, size in blobs]
+    fine.append(_sprigs(rng, blobs, int(90 * loose), 0.13))
+    medium = [_ball(rng, at, size * 1.05, False) for at, size in blobs]
+    medium.append(_sprigs(rng, blobs, int(24 * loose), 0.2))
+    coarse = [_ball(rng, at, size * 1.12, False) for at, size in blobs[::2]]
+    coarse.append(_sprigs(rng, blobs, 6, 0.3))
+    levels = [
+        _leafy(np.concatenate([t, *p])) for t, p in zip(trunks, (fine, medium, coarse), strict=True)
+    ]
+    return Plant(kind, height_m, *levels)
+
+
+def _leafy(triangles: Floats) -> Mesh:
+    return mesh(triangles, Tag.VEGETATION)
+
+
+def _ball(rng: np.random.Generator, centre: Floats, radius_m: float, fine: bool) -> Floats:
+    """A dented ball: every corner nearer or farther than the radius."""
+    corners, faces = _sphere(fine)
+    reach = rng.uniform(0.72, 1.22, len(corners)) * radius_m
+    squash = np.array([1.0, 1.0, 0.86])
+    turned = corners @ _turn(rng.uniform(0, 2 * math.pi))
+    triangles: Floats = (centre + turned * reach[:, None] * squash)[faces]
+    return triangles
+
+
+def _sprigs(rng: np.random.Generator, blobs: list[Blob], count: int, size: float) -> Floats:
+    """Loose triangles on the surface of the blobs; `size` relative to the blob's radius."""
+    pick = rng.integers(len(blobs), size=count)
+    centres = np.array([blobs[i][0] for i in pick])
+    radii = np.array([blobs[i][1] for i in pick])[:, None]
+    direction = rng.normal(0, 1, (count, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    at = centres + direction * radii * rng.uniform(0.85, 1.28, (count, 1))
+    spread = rng.normal(0, 1, (count, 3, 3)) * (radii * size * 1.3)[..., None]
+    triangles: Floats = at[:, None] + spread
+    triangles[..., 2] = np.maximum(triangles[..., 2], 0.05)
+    return triangles
+
+
+@cache
+def _sphere(fine: bool) -> tuple[Floats, np.ndarray]:
+    """Corners (N, 3) and faces (M, 3) of an icosahedron, or of one divided once."""
+    g = (1 + math.sqrt(5)) / 2
+    corners = np.array(
+        [(-1, g, 0), (1, g, 0), (-1, -g, 0), (1, -g, 0), (0, -1, g), (0, 1, g),
+         (0, -1, -g), (0, 1, -g), (g, 0, -1), (g, 0, 1), (-g, 0, -1), (-g, 0, 1)]
+    ) / math.hypot(1, g)  # fmt: skip
+    faces = np.array(
+        [(0, 11, 5), (0, 5, 1), (0, 1, 7), (0, 7, 10), (0, 10, 11), (1, 5, 9), (5, 11, 4),
+         (11, 10, 2), (10, 7, 6), (7, 1, 8), (3, 9, 4), (3, 4, 2), (3, 2, 6), (3, 6, 8),
+         (3, 8, 9), (4, 9, 5), (2, 4, 11), (6, 2, 10), (8, 6, 7), (9, 8, 1)]
+    )  # fmt: skip
+    if not fine:
+        return corners, faces
+    points, index = [tuple(c) for c in corners], {}
+    divided = []
+    for face in faces:
+        middles = []
+        for a, b in ((0, 1), (1, 2), (2, 0)):
+            key = tuple(sorted((int(face[a]), int(face[b]))))
+            if key not in index:
+                middle = corners[key[0]] + corners[key[1]]
+                index[key] = len(points)
+                points.append(tuple(middle / np.linalg.norm(middle)))
+            middles.append(index[key])
+        a, b, c = (int(v) for v in face)
+        d, e, f = middles
+        divided += [(a, d, f), (d, b, e), (f, e, c), (d, e, f)]
+    return np.array(points), np.array(divided)
+
+
+def _turn(angle_rad: float) -> Floats:
+    cos, sin = math.cos(angle_rad), math.sin(angle_rad)
+    return np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
+
+
+def hedge(rng: np.random.Generator, width_m: float, deep_m: float, height_m: float) -> Mesh:
+    """A hedge along x from 0 to `width_m`, y from 0 to `deep_m`, uneven on top."""
+    count = max(2, int(width_m / 0.9) + 1)
+    rings = []
+    for x in np.linspace(0.0, width_m, count):
+        low, high = rng.normal(0, 0.06, 2), height_m * rng.uniform(0.86, 1.12)
+        back = deep_m + low[1]
+        rings.append(
+            np.array([(x, low[0], 0.0), (x, low[0] - 0.05, high * 0.8), (x, deep_m / 2, high),
+                      (x, back, high * 0.8), (x, back, 0.0)])
+        )  # fmt: skip
+    sprigs = _sprigs(rng, [(np.array([x, deep_m / 2, height_m * 0.7]), height_m * 0.3)
+                           for x in np.linspace(0.3, width_m - 0.3, count)], 3 * count, 0.3)  # fmt: skip
+    return joined([_leafy(loft(rings)), _leafy(sprigs)])
