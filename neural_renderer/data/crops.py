@@ -1,0 +1,174 @@
+"""Windows of photographs: which part, and its pixels, labels, depth and camera."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F  # noqa: N812  (the usual name)
+from torch import Tensor
+
+from bridge.frame import ByteArray, FloatArray
+from configs import StrictModel
+from neural_renderer.data.augment import (
+    THIN_RANK,
+    RoughenConfig,
+    Tone,
+    apply_tone,
+    elastic_offsets,
+    roughen,
+)
+from neural_renderer.data.prepare import PreparedPhoto
+
+
+class CropConfig(StrictModel):
+    """Which windows of a photograph are taken.
+
+    Attributes:
+        size_px: (width, height) of a crop; 2:1 as the town's camera.
+        zoom: range of the crop's width as a fraction of the photograph's.
+        horizon: range of the horizon's height in the crop, from its top.
+        flip: mirror half of the pictures.
+    """
+
+    size_px: tuple[int, int] = (256, 128)
+    zoom: tuple[float, float] = (0.62, 1.0)
+    horizon: tuple[float, float] = (0.36, 0.50)
+    flip: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A window of a photograph: rows, columns, mirrored or not."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flip: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCrop:
+    """Ids and facades uint8, depth_m float32, all (H, W)."""
+
+    ids: ByteArray
+    depth_m: FloatArray
+    facades: ByteArray
+
+
+def choose_crop(photo: PreparedPhoto, config: CropConfig, rng: np.random.Generator) -> Crop:
+    """A window of the crop's aspect whose horizon lies where a driving camera has it."""
+    full_height, full_width = photo.ids.shape
+    full_height = min(full_height, photo.bottom_px)
+    aspect = config.size_px[1] / config.size_px[0]
+    low, high = config.zoom
+    zoom = math.exp(rng.uniform(math.log(low), math.log(high)))
+    width = min(round(full_width * zoom), int(full_height / aspect))
+    height = round(width * aspect)
+    top = round(photo.camera.horizon_px - rng.uniform(*config.horizon) * height)
+    return Crop(
+        min(max(top, 0), full_height - height),
+        int(rng.integers(full_width - width + 1)),
+        height,
+        width,
+        bool(config.flip and rng.random() < 0.5),
+    )
+
+
+def crop_rgb(
+    photo: PreparedPhoto, crop: Crop, size_px: tuple[int, int], tone: Tone | None
+) -> Tensor:
+    """Pixels of a window, float32 (3, H, W) in [-1, 1], area-filtered."""
+    window = photo.rgb[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    if crop.flip:
+        window = window[:, ::-1]
+    source = torch.from_numpy(np.ascontiguousarray(window)).permute(2, 0, 1)[None]
+    small = F.interpolate(source, (size_px[1], size_px[0]), mode="bilinear", antialias=True)
+    return apply_tone(small[0].float() / 255.0, tone).mul(2.0).sub(1.0)
+
+
+def crop_labels(
+    photo: PreparedPhoto,
+    crop: Crop,
+    size_px: tuple[int, int],
+    rng: np.random.Generator,
+    rough: RoughenConfig | None,
+) -> LabelCrop:
+    """Ids and depth of a window; of 2x2 samples a pixel the thinnest thing wins."""
+    shift = None
+    if rough is not None:
+        amplitude_px = float(rng.uniform(0.0, rough.elastic_px)) * size_px[0] / 256.0
+        shift = elastic_offsets(rng, size_px, amplitude_px)
+    chosen = sample_positions(photo, crop, size_px, shift)
+    picked = photo.ids.take(chosen, mode="clip")
+    if rough is not None:
+        picked = roughen(picked, photo.primary, rng, rough)
+    depth_m = photo.depth_m.take(chosen, mode="clip").astype(np.float32)
+    return LabelCrop(picked, depth_m, photo.facades.take(chosen, mode="clip"))
+
+
+def planes(ids: ByteArray, sets: ByteArray) -> Tensor:
+    """Multi-hot planes, uint8 (29, H, W), of ids (H, W) through sets uint8 (256, 29)."""
+    hot = np.zeros((sets.shape[1], *ids.shape), dtype=np.uint8)
+    for label_id in np.flatnonzero(np.bincount(ids.ravel())):
+        mask = ids == label_id
+        for tag in np.flatnonzero(sets[label_id]):
+            hot[tag] |= mask
+    return torch.from_numpy(hot)
+
+
+def crop_camera(photo: PreparedPhoto, crop: Crop, size_px: tuple[int, int]) -> Tensor:
+    """fx, fy, cx, cy of a window, float32 (4,); the camera is level, so cy is the horizon."""
+    width, height = size_px
+    sx, sy = width / crop.width, height / crop.height
+    cx = (photo.ids.shape[1] / 2.0 - crop.left) * sx - 0.5
+    cy = (photo.camera.horizon_px + 0.5 - crop.top) * sy - 0.5
+    if crop.flip:
+        cx = width - 1 - cx
+    return torch.tensor([photo.camera.focal_px * sx, photo.camera.focal_px * sy, cx, cy])
+
+
+def random_pose(height_m: float, rng: np.random.Generator) -> FloatArray:
+    """A level camera somewhere in a made-up world: camera (OpenCV axes) to world (z up)."""
+    yaw = rng.uniform(-math.pi, math.pi)
+    x, y = rng.uniform(-500.0, 500.0, 2)
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    return np.array(
+        [[sin, 0.0, cos, x], [-cos, 0.0, sin, y], [0.0, -1.0, 0.0, height_m], [0, 0, 0, 1]],
+        dtype=np.float32,
+    )
+
+
+def sample_positions(
+    photo: PreparedPhoto,
+    crop: Crop,
+    size_px: tuple[int, int],
+    shift: npt.NDArray[np.float32] | None,
+) -> npt.NDArray[np.int32]:
+    """Flat indices into the photograph, int32 (H, W): the thinnest of four samples.
+
+    `shift` float32 (2, H, W): displacement of the samples in pixels of the crop.
+    """
+    width, height = size_px
+    full_height, full_width = photo.ids.shape
+    if shift is None:
+        shift = np.zeros((2, 1, 1), dtype=np.float32)
+    rows = np.arange(height, dtype=np.float32)[:, None] + 0.5 + shift[0]
+    columns = np.arange(width, dtype=np.float32) + 0.5 + shift[1]
+    if crop.flip:
+        columns = width - columns
+    ranks = THIN_RANK[photo.primary]
+    best = np.zeros((height, width), dtype=np.uint8)
+    chosen = np.zeros((height, width), dtype=np.int32)
+    for dy, dx in ((0.25, 0.25), (-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25)):
+        y = ((rows + dy) * (crop.height / height)).astype(np.int32) + crop.top
+        x = ((columns + dx) * (crop.width / width)).astype(np.int32) + crop.left
+        flat = np.clip(y, 0, full_height - 1) * full_width + np.clip(x, 0, full_width - 1)
+        rank = ranks.take(photo.ids.take(flat, mode="clip"), mode="clip") + np.uint8(1)
+        np.copyto(chosen, flat, where=rank > best)
+        np.maximum(best, rank, out=best)
+    return chosen

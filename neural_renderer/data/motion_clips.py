@@ -1,0 +1,360 @@
+"""Clips from single photographs: the camera drives, the labels follow their pseudo-depth.
+
+The photograph is the last frame. Earlier frames are what a camera farther back would have
+seen: labels and depth are warped forward, things that can move get a motion of their own,
+and what the photograph did not show is filled in and marked invalid. Because all poses are
+known, the exact motion between the frames is too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from scipy import ndimage
+
+from bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray
+from bridge.labels import Tag
+from configs import StrictModel
+from neural_renderer.data.augment import draw_tone, roughen
+from neural_renderer.data.batch import ClipBatch
+from neural_renderer.data.boundaries import boundaries
+from neural_renderer.data.crops import (
+    Crop,
+    choose_crop,
+    crop_camera,
+    crop_rgb,
+    planes,
+    random_pose,
+    sample_positions,
+)
+from neural_renderer.data.dataset import PhotoDataset, thinned_sets
+from neural_renderer.data.prepare import PreparedPhoto
+from neural_renderer.data.pseudo_depth import GROUND
+from neural_renderer.data.splat import PointCloud, nearest_filled, point_cloud, splat
+
+Pose = npt.NDArray[np.float64]
+Intrinsics = tuple[float, float, float, float]
+
+VEHICLES = (Tag.CAR, Tag.TRUCK, Tag.BUS)
+PEOPLE = (Tag.PEDESTRIAN, Tag.RIDER, Tag.BICYCLE, Tag.MOTORCYCLE)
+
+
+class MotionConfig(StrictModel):
+    """How the camera and the things in front of it move; a frame is about 0.1 s.
+
+    Attributes:
+        step_m: range of the camera's way per frame. standstill: share of clips without.
+        yaw_deg: largest turn per frame.
+        mover_share: probability that a thing that can move does.
+        vehicle_m, person_m: largest way per frame, relative to the ground.
+        max_movers: the largest so many; the others stand still.
+    """
+
+    step_m: tuple[float, float] = (0.1, 1.2)
+    standstill: float = Field(0.1, ge=0.0, le=1.0)
+    yaw_deg: float = Field(0.8, ge=0.0)
+    mover_share: float = Field(0.6, ge=0.0, le=1.0)
+    vehicle_m: float = Field(1.2, ge=0.0)
+    person_m: float = Field(0.15, ge=0.0)
+    max_movers: int = Field(6, ge=0, le=200)
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What one frame shows, all (H, W): ids, facades and slots uint8, depth_m float32,
+    valid bool."""
+
+    ids: ByteArray
+    facades: ByteArray
+    slots: ByteArray
+    depth_m: FloatArray
+    valid: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The crop's camera (fx, fy, cx, cy), its size, and per row the depth of the ground."""
+
+    camera: Intrinsics
+    size_px: tuple[int, int]
+    plane_m: npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """Camera poses (T, 4, 4) and mover poses (T, A, 4, 4), to world, float64."""
+
+    camera: Pose
+    movers: Pose
+
+
+def still_clips(
+    dataset: PhotoDataset,
+    step: int,
+    batch_size: int,
+    frames: int,
+    weights: Mapping[str, float] | None = None,
+    motion: MotionConfig | None = None,
+) -> ClipBatch:
+    """The clip batch of a step: `has_rgb` in the last frame only."""
+    clips = []
+    for index in range(batch_size):
+        rng = np.random.default_rng((dataset.seed, step, index, 1))
+        photo = dataset.draw(rng, weights)
+        clips.append(make_clip(dataset, photo, frames, rng, motion or MotionConfig()))
+    return collate_clips(clips)
+
+
+def make_clip(
+    dataset: PhotoDataset,
+    photo: PreparedPhoto,
+    frames: int,
+    rng: np.random.Generator,
+    motion: MotionConfig,
+) -> ClipBatch:
+    """One clip that ends in `photo`, as a batch of one."""
+    config = dataset.config
+    tone = draw_tone(rng, config.tone)
+    if config.flip and rng.random() < 0.5:
+        photo = mirrored(photo)
+    crop = choose_crop(photo, config.model_copy(update={"flip": False}), rng)
+    rough = config.roughen
+    if rough is not None and rng.random() < rough.probability:
+        photo = dataclasses.replace(photo, ids=roughen(photo.ids, photo.primary, rng, rough))
+    slots, count = find_movers(photo, motion.max_movers)
+    path = draw_trajectory(photo, slots, count, frames, rng, motion)
+    camera = crop_camera(photo, crop, config.size_px)
+    layers = _frames(photo, slots, crop, config.size_px, path)
+    rgb = torch.zeros(frames, 3, config.size_px[1], config.size_px[0])
+    rgb[-1] = crop_rgb(photo, crop, config.size_px, tone)
+    has_rgb = torch.zeros(frames, dtype=torch.bool)
+    has_rgb[-1] = True
+    sets = thinned_sets(photo, rng, config.thin_sets)
+    exemplar_rgb, exemplar_tags = dataset.exemplars(photo, rng, tone)
+    parts = {
+        "rgb": rgb,
+        "has_rgb": has_rgb,
+        "tags": torch.stack([planes(layer.ids, sets) for layer in layers]),
+        "depth_m": _stack([layer.depth_m for layer in layers]),
+        "boundaries": _stack([_edges(layer, photo.primary) for layer in layers]).float(),
+        "valid": _stack([layer.valid for layer in layers]).float(),
+        "instances": _stack([layer.slots for layer in layers]).long(),
+        "camera": camera,
+        "pose": torch.from_numpy(path.camera.astype(np.float32)),
+        "actor_pose": torch.from_numpy(path.movers.astype(np.float32)),
+        "actor_present": torch.ones(path.movers.shape[:2], dtype=torch.bool),
+        "exemplar_rgb": exemplar_rgb,
+        "exemplar_tags": exemplar_tags,
+        "has_exemplars": torch.tensor(True),
+    }
+    batched = {name: tensor[None] for name, tensor in parts.items()}
+    return ClipBatch(**batched, drives=(photo.drive,))
+
+
+def collate_clips(clips: Sequence[ClipBatch]) -> ClipBatch:
+    """One batch from batches of one; missing actors are absent, at the identity."""
+    most = max(clip.actor_present.shape[2] for clip in clips)
+    clips = [_with_actors(clip, most) for clip in clips]
+    names = [field.name for field in dataclasses.fields(ClipBatch) if field.name != "drives"]
+    tensors = {name: torch.cat([getattr(clip, name) for clip in clips]) for name in names}
+    return ClipBatch(**tensors, drives=tuple(drive for clip in clips for drive in clip.drives))
+
+
+def mirrored(photo: PreparedPhoto) -> PreparedPhoto:
+    """The photograph in a mirror; its camera looks through the middle, so it stays."""
+    return dataclasses.replace(
+        photo,
+        rgb=np.ascontiguousarray(photo.rgb[:, ::-1]),
+        ids=np.ascontiguousarray(photo.ids[:, ::-1]),
+        depth_m=np.ascontiguousarray(photo.depth_m[:, ::-1]),
+        facades=np.ascontiguousarray(photo.facades[:, ::-1]),
+    )
+
+
+def find_movers(photo: PreparedPhoto, most: int) -> tuple[ByteArray, int]:
+    """Uint8 (H, W): number of the thing that could move, 0 = none; and how many there are."""
+    tags = photo.tags
+    slots = np.zeros(tags.shape, dtype=np.uint8)
+    found: list[tuple[int, npt.NDArray[np.bool_]]] = []
+    for group in (VEHICLES, PEOPLE):
+        marks, count = ndimage.label(np.isin(tags, group))
+        sizes = np.bincount(marks.ravel(), minlength=count + 1)
+        found += [(int(sizes[i]), marks == i) for i in _largest(sizes, most)]
+    found.sort(key=lambda item: -item[0])
+    for slot, (_, mask) in enumerate(found[:most], start=1):
+        slots[mask] = slot
+    return slots, min(len(found), most)
+
+
+def draw_trajectory(
+    photo: PreparedPhoto,
+    slots: ByteArray,
+    count: int,
+    frames: int,
+    rng: np.random.Generator,
+    motion: MotionConfig,
+) -> Trajectory:
+    """Poses that end where the photograph was taken."""
+    last = random_pose(photo.camera.height_m, rng).astype(np.float64)
+    way_m = 0.0 if rng.random() < motion.standstill else rng.uniform(*motion.step_m)
+    turn = math.radians(rng.uniform(-motion.yaw_deg, motion.yaw_deg)) if way_m else 0.0
+    poses = [last]
+    for _ in range(frames - 1):
+        step = _step(way_m * rng.uniform(0.95, 1.05), turn * rng.uniform(0.8, 1.2))
+        poses.insert(0, poses[0] @ np.linalg.inv(step))
+    movers = np.tile(np.eye(4), (frames, count, 1, 1))
+    for slot in range(1, count + 1):
+        mask = slots == slot
+        person = bool(np.isin(photo.tags[mask][0], PEOPLE))
+        end = last @ _standing_at(photo, mask)
+        ways_m = _own_way(person, rng, motion)
+        for frame in range(frames):
+            movers[frame, slot - 1] = end
+            movers[frame, slot - 1, :3, 3] -= last[:3, :3] @ ways_m * (frames - 1 - frame)
+    return Trajectory(np.stack(poses), movers)
+
+
+def _own_way(person: bool, rng: np.random.Generator, motion: MotionConfig) -> Pose:
+    """Way per frame in the photograph's camera axes (x right, z forward)."""
+    if rng.random() >= motion.mover_share:
+        return np.zeros(3)
+    if person:
+        across, along = rng.uniform(-motion.person_m, motion.person_m, 2)
+    else:
+        across = 0.0
+        along = rng.uniform(-motion.vehicle_m, motion.vehicle_m)
+    return np.array([across, 0.0, along])
+
+
+def _standing_at(photo: PreparedPhoto, mask: npt.NDArray[np.bool_]) -> Pose:
+    """Body pose of a thing in the camera: origin on the ground below it, x forward."""
+    depth_m = float(np.median(photo.depth_m[mask].astype(np.float32)))
+    column = float(np.flatnonzero(mask.any(axis=0)).mean())
+    x_m = (column - (mask.shape[1] - 1) / 2.0) / photo.camera.focal_px * depth_m
+    pose = np.eye(4)
+    pose[:3, 0], pose[:3, 1], pose[:3, 2] = (0, 0, 1), (-1, 0, 0), (0, -1, 0)
+    pose[:3, 3] = (x_m, photo.camera.height_m, depth_m)
+    return pose
+
+
+def _step(way_m: float, turn: float) -> Pose:
+    """Camera pose after a frame, in the camera before it: forward, then a turn to the right."""
+    cos, sin = math.cos(turn), math.sin(turn)
+    return np.array([[cos, 0, sin, 0], [0, 1, 0, 0], [-sin, 0, cos, way_m], [0, 0, 0, 1.0]])
+
+
+def _frames(
+    photo: PreparedPhoto,
+    slots: ByteArray,
+    crop: Crop,
+    size_px: tuple[int, int],
+    path: Trajectory,
+) -> list[Layers]:
+    """All frames of the clip, the photograph's own last."""
+    fx, fy, cx, cy = (float(value) for value in crop_camera(photo, crop, size_px))
+    focal_px, height_m = photo.camera.focal_px, photo.camera.height_m
+    source = (focal_px, focal_px, (photo.ids.shape[1] - 1) / 2.0, photo.camera.horizon_px)
+    finer = 2 if size_px[0] > 0.8 * crop.width else 1
+    cloud = point_cloud(photo.depth_m.astype(np.float32), slots, source, finer)
+    flat = _fine_index(photo.ids.shape, finer)
+    plane_m = fy * height_m / np.maximum(np.arange(size_px[1]) - cy, 1e-3)
+    target = Target((fx, fy, cx, cy), size_px, plane_m)
+    layers = []
+    for frame in range(len(path.camera) - 1):
+        moves = _moves(path, frame)
+        layers.append(_seen_from(photo, slots, cloud, flat, moves, target))
+    return [*layers, _own_frame(photo, slots, crop, size_px)]
+
+
+def _moves(path: Trajectory, frame: int) -> Pose:
+    """From the last camera to that of `frame`: what stands still, then each mover."""
+    to_camera = np.linalg.inv(path.camera[frame])
+    last = path.camera[-1]
+    moves = [to_camera @ last]
+    for then, end in zip(path.movers[frame], path.movers[-1], strict=True):
+        moves.append(to_camera @ then @ np.linalg.inv(end) @ last)
+    return np.stack(moves)
+
+
+def _seen_from(
+    photo: PreparedPhoto,
+    slots: ByteArray,
+    cloud: PointCloud,
+    flat: npt.NDArray[np.int64],
+    moves: Pose,
+    target: Target,
+) -> Layers:
+    """Labels and depth of the photograph's points in another view."""
+    index, depth_m = splat(cloud, moves, target.camera, target.size_px)
+    shown = index >= 0
+    still = shown & (cloud.slots[index] == 0)
+    index = nearest_filled(index, still)
+    pixel = flat[index]
+    ids = photo.ids.ravel()[pixel]
+    tags = photo.primary[ids]
+    filled_m = np.where(cloud.sky[index], SKY_DEPTH_M, cloud.points[index, 2])
+    depth_m = np.where(shown, depth_m, filled_m)
+    # Ground is a plane: its depth at the pixel's centre, not at the point that fell there.
+    plane_m = np.broadcast_to(target.plane_m[:, None], depth_m.shape)
+    depth_m = np.where(np.isin(tags, GROUND) & (plane_m < 200.0), plane_m, depth_m)
+    return Layers(
+        ids,
+        photo.facades.ravel()[pixel],
+        np.where(shown, slots.ravel()[pixel], 0).astype(np.uint8),
+        depth_m.astype(np.float32),
+        shown & (tags != Tag.UNKNOWN),
+    )
+
+
+def _own_frame(
+    photo: PreparedPhoto, slots: ByteArray, crop: Crop, size_px: tuple[int, int]
+) -> Layers:
+    chosen = sample_positions(photo, crop, size_px, None)
+    ids = photo.ids.take(chosen)
+    return Layers(
+        ids,
+        photo.facades.take(chosen),
+        slots.take(chosen),
+        photo.depth_m.take(chosen).astype(np.float32),
+        photo.primary[ids] != Tag.UNKNOWN,
+    )
+
+
+def _fine_index(shape: tuple[int, ...], finer: int) -> npt.NDArray[np.int64]:
+    """Pixel of each point of a cloud that has `finer` squared points a pixel."""
+    pixels = np.arange(shape[0] * shape[1], dtype=np.int64).reshape(shape)
+    return pixels.repeat(finer, axis=0).repeat(finer, axis=1).ravel()
+
+
+def _edges(layer: Layers, primary: ByteArray) -> ByteArray:
+    tags = primary[layer.ids]
+    return boundaries(tags, np.where(tags == Tag.BUILDING, layer.facades, np.uint8(0)))
+
+
+def _largest(sizes: npt.NDArray[np.integer], most: int) -> list[int]:
+    """Component numbers of at least 60 pixels, largest first."""
+    order = np.argsort(-sizes[1:])[:most] + 1
+    return [int(i) for i in order if sizes[i] >= 60]
+
+
+def _stack(maps: Sequence[npt.NDArray[np.generic]]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(maps))[:, None]
+
+
+def _with_actors(clip: ClipBatch, count: int) -> ClipBatch:
+    """The same clip with room for `count` actors."""
+    b, t, a = clip.actor_present.shape
+    if a == count:
+        return clip
+    pose = torch.eye(4).repeat(b, t, count, 1, 1)
+    pose[:, :, :a] = clip.actor_pose
+    present = torch.zeros(b, t, count, dtype=torch.bool)
+    present[:, :, :a] = clip.actor_present
+    return dataclasses.replace(clip, actor_pose=pose, actor_present=present)

@@ -1,0 +1,99 @@
+"""Forward warp of labels: what a displaced camera would have seen of a photograph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray
+
+IndexArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PointCloud:
+    """Pixels of a photograph as points in the camera that took it.
+
+    Attributes:
+        points: float32 (N, 3), camera axes, metres.
+        sky: bool (N,): only a direction.
+        slots: int64 (N,), 0 = stands still, i = mover number i.
+    """
+
+    points: FloatArray
+    sky: npt.NDArray[np.bool_]
+    slots: IndexArray
+
+
+def point_cloud(
+    depth_m: FloatArray, slots: ByteArray, camera: tuple[float, float, float, float], finer: int
+) -> PointCloud:
+    """Points of all pixels, row by row; `finer` squared points a pixel.
+
+    depth_m float32 (H, W), slots uint8 (H, W), camera fx, fy, cx, cy.
+    """
+    height, width = depth_m.shape
+    fx, fy, cx, cy = camera
+    offsets = (np.arange(finer, dtype=np.float32) + 0.5) / finer - 0.5
+    u = (np.arange(width, dtype=np.float32)[:, None] + offsets).ravel()
+    v = (np.arange(height, dtype=np.float32)[:, None] + offsets).ravel()
+    z = depth_m.repeat(finer, axis=0).repeat(finer, axis=1)
+    points = np.stack([(u - cx) / fx * z, ((v - cy) / fy)[:, None] * z, z], axis=-1)
+    fine_slots = slots.repeat(finer, axis=0).repeat(finer, axis=1)
+    return PointCloud(
+        points.reshape(-1, 3).astype(np.float32),
+        (z >= SKY_DEPTH_M).ravel(),
+        fine_slots.ravel().astype(np.int64),
+    )
+
+
+def splat(
+    cloud: PointCloud,
+    moves: npt.NDArray[np.float64],
+    camera: tuple[float, float, float, float],
+    size_px: tuple[int, int],
+) -> tuple[IndexArray, FloatArray]:
+    """Which point each pixel of the other view shows.
+
+    Args:
+        moves: float64 (A + 1, 4, 4), from the photograph's camera to the other one, for what
+            stands still and for each mover.
+        camera: fx, fy, cx, cy of the other view.
+        size_px: (width, height) of the other view.
+
+    Returns:
+        Index of the point, int64 (H, W), -1 where there is none, and its depth in the
+        other view, float32 (H, W), sky = 1000.
+    """
+    width, height = size_px
+    moved = cloud.points @ moves[0, :3, :3].T.astype(np.float32)
+    moved[~cloud.sky] += moves[0, :3, 3].astype(np.float32)
+    for slot in range(1, len(moves)):
+        mine = cloud.slots == slot
+        moved[mine] = cloud.points[mine] @ moves[slot, :3, :3].T + moves[slot, :3, 3]
+    fx, fy, cx, cy = camera
+    z = np.maximum(moved[:, 2], 1e-3)
+    u = np.rint(moved[:, 0] / z * fx + cx)
+    v = np.rint(moved[:, 1] / z * fy + cy)
+    seen = (u >= 0) & (u < width) & (v >= 0) & (v < height) & (moved[:, 2] > 0.5)
+    candidates = np.flatnonzero(seen)
+    order = candidates[np.argsort(-z[candidates], kind="stable")]  # nearest is written last
+    flat = v[order].astype(np.int64) * width + u[order].astype(np.int64)
+    index = np.full(height * width, -1, dtype=np.int64)
+    index[flat] = order
+    depth = np.where(cloud.sky[index], np.float32(SKY_DEPTH_M), z[index]).astype(np.float32)
+    depth[index < 0] = 0.0
+    return index.reshape(height, width), depth.reshape(height, width)
+
+
+def nearest_filled(index: IndexArray, usable: npt.NDArray[np.bool_]) -> IndexArray:
+    """Pixels that show no point take the point of the nearest `usable` pixel (bool (H, W))."""
+    if not usable.any():
+        return np.maximum(index, 0)
+    rows, columns = ndimage.distance_transform_edt(
+        ~usable, return_distances=False, return_indices=True
+    )
+    return np.where(index >= 0, index, index[rows, columns])
