@@ -41,7 +41,7 @@ class ServerStats:
 
     Attributes:
         requests: served for the first time. retries: answered from the reply cache.
-        stale: older than the client's last request, ignored. refused: not understood.
+        stale: older than the client's last request. refused: not understood.
         errors: understood, but answered with an error. unroutable: the client was gone.
         disconnects: connections that ended (an oversized part also ends its connection).
         handshakes_refused: wrong or missing keys. batches: renders, with `rendered` views.
@@ -95,7 +95,7 @@ class RequestChannel:
         self._context: Context = zmq.Context()
         self._authenticator = None
         try:
-            self._socket = make_socket(self._context, zmq.ROUTER, self._limits)
+            self._socket = make_socket(self._context, zmq.ROUTER, self._limits, config.endpoint)
             self._socket.router_mandatory = 1
             self._authenticator = secure_server(self._context, self._socket, config)
             self._monitor = self._socket.get_monitor_socket(
@@ -196,12 +196,21 @@ class RequestChannel:
             client.seq, client.parts = message.seq, None
             self._forget_oldest()
             return request
-        if message.seq == client.seq and client.parts is not None:
+        if message.seq < client.seq:
+            self.stats.stale += 1
+            self._send(route, self._too_old(message, client.seq))
+        elif client.parts is not None:
             self.stats.retries += 1
             self._send(route, client.parts)
-        else:
-            self.stats.stale += 1
         return None
+
+    def _too_old(self, message: Message, last: int) -> list[Buffer]:
+        """Ignored as late by a good client; tells another what is wrong."""
+        error = ProtocolError(
+            f"request {message.seq} of '{message.sender}' is older than its last one, {last}: "
+            "count upwards, and draw a new sender name at every start"
+        )
+        return encode(Message("error", message.seq, self.instance, 0, error_body(error)))
 
     def _forget_oldest(self) -> None:
         while len(self._clients) > _MAX_CLIENTS:

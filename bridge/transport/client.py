@@ -38,7 +38,7 @@ class StepClient:
         self._name = secrets.token_hex(8)
         self._seq = 0
         self._peer_limit_bytes = config.limits.max_part_bytes
-        self._context: Context = zmq.Context()
+        self._context: Context | None = None
         self._socket: Socket | None = None
         self._last: tuple[int, Sequence[Buffer]] | None = None
 
@@ -92,9 +92,10 @@ class StepClient:
         return self._exchange(*self._last, self._config.deadline_s)
 
     def close(self) -> None:
-        """Release the socket and its context. Allowed more than once."""
-        self._socket = None
-        self._context.destroy(linger=0)
+        """Release the socket and its context; a later request connects anew."""
+        if self._context is not None:
+            self._context.destroy(linger=0)
+        self._context = self._socket = None
 
     def _exchange(self, seq: int, parts: Sequence[Buffer], deadline_s: float) -> Message:
         now_s = time.monotonic()
@@ -109,7 +110,7 @@ class StepClient:
             if reply is not None:
                 return reply
             now_s = time.monotonic()
-        self._disconnect()
+        self.close()
         raise PeerTimeout(self._why_silent(sent, deadline_s))
 
     def _why_silent(self, sent: int, deadline_s: float) -> str:
@@ -130,15 +131,25 @@ class StepClient:
     def _send(self, parts: Sequence[Buffer]) -> bool:
         """Whether there was a connection to send on."""
         if self._socket is None:
-            self._socket = make_socket(self._context, zmq.DEALER, self._config.limits)
-            self._socket.immediate = 1  # no queue towards a peer that is not there
-            secure_client(self._socket, self._config)
-            self._socket.connect(self._config.endpoint)
+            self._socket = self._connect()
         try:
             self._socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return False
         return True
+
+    def _connect(self) -> Socket:
+        self._context = zmq.Context()
+        try:
+            endpoint = self._config.endpoint
+            socket = make_socket(self._context, zmq.DEALER, self._config.limits, endpoint)
+            socket.immediate = 1  # no queue towards a peer that is not there
+            secure_client(socket, self._config)
+            socket.connect(endpoint)
+        except BaseException:
+            self.close()
+            raise
+        return socket
 
     def _receive(self, seq: int, until_s: float) -> Message | None:
         """The reply to `seq`; what belongs to earlier requests is dropped."""
@@ -156,11 +167,6 @@ class StepClient:
             if time.monotonic() >= until_s:
                 return None
         return None
-
-    def _disconnect(self) -> None:
-        if self._socket is not None:
-            self._socket.close(linger=0)
-            self._socket = None
 
 
 def query_status(config: ClientConfig | str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from bridge.messages import control_body, read_frame, read_spec, reset_body
 from bridge.transport.client import StepClient
 from bridge.transport.config import ClientConfig
 from bridge.world import World
-from configs import ConfigError
+from configs import ConfigError, Sim2StreetError
 
 
 class RemoteWorld(World):
@@ -53,7 +53,11 @@ class RemoteWorld(World):
             PeerTimeout: no server there. WorldBusy: another client holds it.
         """
         self._sensors = sensors
-        self._take(time.monotonic() + self._config.open_deadline_s)
+        try:
+            self._take(time.monotonic() + self._config.open_deadline_s)
+        except Sim2StreetError:
+            self._client.close()
+            raise
 
     def reset(
         self, seed: int | None = None, options: Mapping[str, Any] | None = None

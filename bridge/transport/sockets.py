@@ -16,7 +16,7 @@ _RECONNECT_MS = 50
 _RECONNECT_MAX_MS = 500
 
 
-def make_socket(context: Context, kind: int, limits: Limits) -> Socket:
+def make_socket(context: Context, kind: int, limits: Limits, endpoint: str) -> Socket:
     """A socket that never lingers, never grows without bound and never eats oversize.
 
     Heartbeats find a peer whose machine or cable is gone; an application that hangs is
@@ -31,5 +31,5 @@ def make_socket(context: Context, kind: int, limits: Limits) -> Socket:
     socket.heartbeat_timeout = _HEARTBEAT_TIMEOUT_MS
     socket.reconnect_ivl = _RECONNECT_MS
     socket.reconnect_ivl_max = _RECONNECT_MAX_MS
-    socket.ipv6 = True
+    socket.ipv6 = "[" in endpoint  # tcp://[::1]:5555
     return socket

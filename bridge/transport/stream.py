@@ -32,7 +32,7 @@ class FramePublisher:
         self._context: Context = zmq.Context()
         self._authenticator = None
         try:
-            self._socket = make_socket(self._context, zmq.PUB, config.limits)
+            self._socket = make_socket(self._context, zmq.PUB, config.limits, config.endpoint)
             self._socket.conflate = 1
             self._authenticator = secure_server(self._context, self._socket, config)
             self.endpoint = bind(self._socket, config.endpoint, config.secret_key is not None)
@@ -74,7 +74,9 @@ class FrameSubscriber:
         self._number = 0
         self._context: Context = zmq.Context()
         try:
-            self._socket = make_socket(self._context, zmq.SUB, self._config.limits)
+            self._socket = make_socket(
+                self._context, zmq.SUB, self._config.limits, self._config.endpoint
+            )
             self._socket.conflate = 1
             self._socket.maxmsgsize = self._config.limits.max_packed_bytes
             secure_client(self._socket, self._config)

@@ -1,0 +1,184 @@
+"""The MCAP side of recordings: topics, records, and what survives in a broken file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import zstandard
+from mcap.exceptions import McapError
+from mcap.records import Channel, Message, Metadata
+from mcap.stream_reader import StreamReader
+from mcap.writer import Writer
+
+from bridge.codec import PROTOCOL, Body, Limits, decode, unpack
+from bridge.errors import ProtocolError, RecordingError
+from bridge.messages import read_frame
+from bridge.schema import ControlBody, ResetBody
+
+RESET_TOPIC = "/reset"
+CONTROL_TOPIC = "/control"
+FRAME_TOPIC = "/frame"
+TOPICS = (RESET_TOPIC, CONTROL_TOPIC, FRAME_TOPIC)
+
+SPEC_RECORD = "sim2street/spec"
+EPISODE_RECORD = "sim2street/episode"
+
+LIMITS = Limits()
+EPISODE_GAP_NS = 1_000_000_000
+
+BROKEN = (
+    McapError,
+    ProtocolError,
+    zstandard.ZstdError,
+    struct.error,
+    ValueError,
+    KeyError,
+    OverflowError,
+    EOFError,
+)
+"""What reading a damaged file raises."""
+
+_MAX_RECORD_BYTES = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeInfo:
+    """One recorded episode: `ticks` steps, hence one frame more.
+
+    `start_ns` and `end_ns` are log times in the file: simulated time, all episodes one
+    after the other.
+    """
+
+    episode: int
+    seed: int | None
+    options: Mapping[str, Any]
+    ticks: int
+    start_ns: int
+    end_ns: int
+
+    def as_metadata(self) -> dict[str, str]:
+        """As one MCAP metadata record."""
+        return {"json": json.dumps(dataclasses.asdict(self))}
+
+
+class FrameFile:
+    """Writes resets, controls and frames (already packed) to an open file, in order."""
+
+    def __init__(self, file: IO[bytes], spec: Mapping[str, Any]) -> None:
+        """`spec`: the body of the world's spec."""
+        self._writer = Writer(file)
+        self._writer.start(profile="sim2street", library=PROTOCOL)
+        self._writer.add_metadata(SPEC_RECORD, {"json": json.dumps(spec)})
+        self._channels = {topic: self._channel(topic) for topic in TOPICS}
+        self._episode: EpisodeInfo | None = None
+        self._next_start_ns = 0
+
+    def begin(self, episode: int, seed: int | None, options: Mapping[str, Any]) -> None:
+        """Start an episode, ending the one before."""
+        self.end()
+        start_ns = self._next_start_ns
+        self._episode = EpisodeInfo(episode, seed, dict(options), 0, start_ns, start_ns)
+        self._add(RESET_TOPIC, start_ns, json.dumps({"seed": seed, "options": dict(options)}))
+
+    def add(self, blob: bytes, tick: int, time_s: float, control: str | None) -> None:
+        """Write a packed frame and the control that led to it."""
+        if self._episode is None:
+            raise RecordingError("no episode to record: reset first")
+        time_ns = self._episode.start_ns + max(0, round(time_s * 1e9))
+        if control is not None:
+            self._add(CONTROL_TOPIC, time_ns, control, tick)
+        self._add(FRAME_TOPIC, time_ns, blob, tick)
+        self._episode = dataclasses.replace(self._episode, ticks=tick, end_ns=time_ns)
+
+    def end(self) -> None:
+        """Note the episode in the index."""
+        if self._episode is not None:
+            self._writer.add_metadata(EPISODE_RECORD, self._episode.as_metadata())
+            self._next_start_ns = self._episode.end_ns + EPISODE_GAP_NS
+            self._episode = None
+
+    def finish(self) -> None:
+        """End the last episode and write the index of the whole file."""
+        self.end()
+        self._writer.finish()
+
+    def _channel(self, topic: str) -> int:
+        if topic == FRAME_TOPIC:
+            return self._writer.register_channel(topic, PROTOCOL, 0)
+        model: type[Body] = ResetBody if topic == RESET_TOPIC else ControlBody
+        text = json.dumps(model.model_json_schema()).encode()
+        schema = self._writer.register_schema(model.__name__, "jsonschema", text)
+        return self._writer.register_channel(topic, "json", schema)
+
+    def _add(self, topic: str, time_ns: int, data: bytes | str, number: int = 0) -> None:
+        raw = data.encode() if isinstance(data, str) else data
+        self._writer.add_message(self._channels[topic], time_ns, raw, time_ns, number)
+
+
+def recover_recording(broken: Path, out: Path) -> int:
+    """Copy every complete frame of an unfinished or truncated recording to `out`.
+
+    Returns:
+        The number of frames. What comes after the first damage is left behind.
+
+    Raises:
+        RecordingError: not even one frame is whole, or a file cannot be opened.
+    """
+    try:
+        with broken.open("rb") as source, out.open("wb") as target:
+            count = _copy_whole_frames(source, target)
+    except OSError as error:
+        raise RecordingError(f"cannot recover {broken}: {error.strerror}") from error
+    if count == 0:
+        out.unlink(missing_ok=True)
+        raise RecordingError(f"{broken}: no complete frame in it, nothing to recover")
+    return count
+
+
+def _copy_whole_frames(source: IO[bytes], target: IO[bytes]) -> int:
+    copy: FrameFile | None = None
+    reset: Mapping[str, Any] | None = None
+    control: str | None = None
+    count = 0
+    for topic, data in _whole_records(source):
+        if topic == SPEC_RECORD:
+            copy = FrameFile(target, json.loads(data))
+        elif topic == RESET_TOPIC:
+            reset = json.loads(data)
+        elif topic == CONTROL_TOPIC:
+            control = data.decode()
+        elif copy is not None:
+            try:
+                frame = read_frame(decode(unpack(data, LIMITS), LIMITS))
+            except ProtocolError:
+                break
+            if frame.tick == 0:
+                copy.begin(frame.episode, **(reset or {"seed": None, "options": {}}))
+                control = None
+            copy.add(data, frame.tick, frame.time_s, control)
+            count += 1
+    if copy is not None:
+        copy.finish()
+    return count
+
+
+def _whole_records(source: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Topic (or metadata name) and payload of every record before the first damage."""
+    topics: dict[int, str] = {}
+    reader = StreamReader(source, validate_crcs=True, record_size_limit=_MAX_RECORD_BYTES)
+    try:
+        for record in reader.records:
+            if isinstance(record, Channel):
+                topics[record.id] = record.topic
+            elif isinstance(record, Metadata) and record.name == SPEC_RECORD:
+                yield SPEC_RECORD, record.metadata["json"].encode()
+            elif isinstance(record, Message):
+                yield topics[record.channel_id], record.data
+    except BROKEN:
+        return

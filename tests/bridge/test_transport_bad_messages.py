@@ -1,0 +1,169 @@
+"""What a served world and renderer do with messages that are not what they should be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+from support.processes import ServerProcess
+
+from bridge.codec import Limits, Message, decode, encode
+from bridge.transport import ClientConfig, query_status
+
+MAX_PIXELS = 2_000_000
+
+
+class RawClient:
+    """A DEALER socket that sends any bytes."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._context = zmq.Context()
+        self.socket = self._context.socket(zmq.DEALER)
+        self.socket.linger = 0
+        self.socket.connect(endpoint)
+
+    def ask(self, parts: list[bytes]) -> Message:
+        """Send, and decode the answer."""
+        self.socket.send_multipart(parts)
+        assert self.socket.poll(5000), "no answer"
+        return decode(self.socket.recv_multipart(), Limits())
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    with ServerProcess("world", settings={"max_pixels": MAX_PIXELS}) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Iterator[ServerProcess]:
+    with ServerProcess("renderer", settings={"max_pixels": 64 * 32}) as process:
+        yield process
+
+
+@pytest.fixture
+def raw(server: ServerProcess) -> Iterator[RawClient]:
+    client = RawClient(server.endpoint)
+    yield client
+    client.close()
+
+
+def hello(**changes: Any) -> dict[str, Any]:
+    header = {"protocol": "sim2street/1", "kind": "hello", "seq": 1, "sender": "raw"}
+    return {**header, "episode": 0, "body": {}, "buffers": [], **changes}
+
+
+def buffer(**changes: Any) -> dict[str, Any]:
+    return {"name": "x", "dtype": "uint8", "shape": [4], "nbytes": 4, **changes}
+
+
+def text(header: dict[str, Any]) -> bytes:
+    return json.dumps(header).encode()
+
+
+BAD = {
+    "garbage": ([b"\x80\x04\x95pickle"], "not JSON"),
+    "empty": ([b""], "not JSON"),
+    "a list": ([b"[1, 2]"], "expected a JSON object"),
+    "too deep": ([b"[" * 100_000], "not JSON"),
+    "nan": ([text(hello()).replace(b'"seq": 1', b'"seq": NaN')], "not JSON"),
+    "next version": (
+        [text(hello(protocol="sim2street/2"))],
+        "speaks 'sim2street/2', this is 'sim2street/1'",
+    ),
+    "no version": ([b"{}"], "speaks None"),
+    "missing key": ([text({k: v for k, v in hello().items() if k != "seq"})], "seq"),
+    "extra key": ([text(hello(sequence=1))], "unknown key 'sequence'"),
+    "text as number": ([text(hello(seq="1"))], "seq"),
+    "negative": ([text(hello(seq=-1))], "seq"),
+    "missing buffer": ([text(hello(buffers=[buffer()]))], "announces 1 buffers, 0 came"),
+    "extra buffer": ([text(hello()), b"abcd"], "announces 0 buffers, 1 came"),
+    "truncated": ([text(hello(buffers=[buffer()])), b"abc"], "needs 4 bytes"),
+    "wrong shape": ([text(hello(buffers=[buffer(shape=[5])])), b"abcd"], "needs 5 bytes"),
+    "negative shape": ([text(hello(buffers=[buffer(shape=[-4])])), b"abcd"], "shape"),
+    "object dtype": ([text(hello(buffers=[buffer(dtype="object")])), b"abcd"], "may not travel"),
+    "many parts": ([text(hello()), *[b""] * 300], "parts"),
+    "large header": ([text(hello(sender="x" * (1 << 21)))], "at most 1048576 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_messages_are_refused_counted_and_survived(
+    name: str, raw: RawClient, server: ServerProcess
+) -> None:
+    parts, reason = BAD[name]
+    before = query_status(server.endpoint)["counters"]["refused"]
+    reply = raw.ask(parts)
+    assert reply.kind == "error"
+    assert reply.body["error"] == "ProtocolError"
+    assert reason in reply.body["message"]
+    assert len(reply.body["message"]) < 1500
+    good = raw.ask([text(hello(sender=name))])
+    assert good.kind == "status"
+    assert good.body["counters"]["refused"] == before + 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"kind": "fly"}, "a world answers"),
+        ({"kind": "step", "body": {"steer": 0.0}}, "open and reset"),
+        ({"kind": "open", "body": {"sensor": True}}, "did you mean 'sensors'"),
+        ({"kind": "open", "body": {"sensors": 1}}, "sensors"),
+    ],
+)
+def test_wrong_requests_are_refused(raw: RawClient, changes: dict[str, Any], reason: str) -> None:
+    reply = raw.ask([text(hello(sender=f"raw {reason}", **changes))])
+    assert reply.kind == "error"
+    assert reply.seq == 1
+    assert reason in reply.body["message"]
+
+
+def test_a_sender_that_counts_from_one_again_is_told(raw: RawClient) -> None:
+    assert raw.ask([text(hello(sender="unity", seq=7))]).kind == "status"
+    assert "draw a new sender name" in raw.ask([text(hello(sender="unity"))]).body["message"]
+    assert raw.ask([text(hello(sender="unity", seq=8))]).kind == "status"
+
+
+def test_a_control_out_of_range_does_not_tick(raw: RawClient) -> None:
+    def ask(seq: int, kind: str, body: dict[str, Any], episode: int = 0) -> Message:
+        header = hello(seq=seq, kind=kind, body=body, sender="careless", episode=episode)
+        return raw.ask([text(header)])
+
+    ask(1, "open", {})
+    episode = ask(2, "reset", {"seed": 0}).episode
+    for seq, body in ((3, {"steer": 2.0}), (4, {"steer": "left"}), (5, {"stear": 0.0})):
+        assert ask(seq, "step", body, episode).kind == "error"
+    assert ask(6, "step", {"steer": 0.1}, episode).body["tick"] == 1
+    assert ask(7, "step", {"steer": 0.1}, episode + 1).body["error"] == "WorldLost"
+    ask(8, "close", {})
+
+
+def test_an_oversized_part_is_dropped_unread_and_the_next_message_served(
+    raw: RawClient, server: ServerProcess
+) -> None:
+    largest = query_status(server.endpoint)["max_part_bytes"]
+    before = query_status(server.endpoint)["counters"]["disconnects"]
+    header = hello(buffers=[buffer(shape=[largest + 1], nbytes=largest + 1)])
+    raw.socket.send_multipart([text(header), bytes(largest + 1)])
+    assert not raw.socket.poll(300)
+    assert raw.ask([text(hello(sender="after"))]).kind == "status"
+    assert query_status(server.endpoint)["counters"]["disconnects"] > before
+
+
+def test_more_pixels_than_configured_are_refused(renderer: ServerProcess) -> None:
+    client = RawClient(renderer.endpoint)
+    labels = np.zeros((33, 64), np.uint8)
+    message = Message("render", 1, "large", 0, {"requests": []}, {"0.labels": labels})
+    reply = client.ask([bytes(part) for part in encode(message)])
+    assert "at most 2048 pixels" in reply.body["message"]
+    client.close()
+    config = ClientConfig(endpoint=renderer.endpoint)
+    assert query_status(config)["counters"]["refused"] == 1

@@ -1,0 +1,279 @@
+"""The step channel to a world, between real processes: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from support.frames import assert_same_frame, differences
+from support.processes import ServerProcess
+from support.proxy import Proxy, kind_of
+from support.toy_world import ToyWorld
+
+from bridge.errors import PeerTimeout, WorldBusy, WorldError, WorldLost
+from bridge.frame import Control
+from bridge.transport import ClientConfig, RemoteWorld, query_status
+from configs import ConfigError
+
+DEADLINE_S = 0.6
+GO = Control(steer=0.1, throttle=0.5)
+
+
+def client_config(endpoint: str, **settings: float) -> ClientConfig:
+    defaults = {"deadline_s": DEADLINE_S, "open_deadline_s": 5.0, "retry_s": 0.1}
+    return ClientConfig(endpoint=endpoint, **{**defaults, **settings})
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[ServerProcess]:
+    """For tests that do their server no harm."""
+    with ServerProcess("world") as server:
+        yield server
+
+
+def test_remote_and_local_worlds_give_the_same_bits(shared_server: ServerProcess) -> None:
+    local = ToyWorld(32, 16)
+    with RemoteWorld(client_config(shared_server.endpoint)) as remote, local:
+        assert remote.spec == local.spec
+        assert_same_frame(remote.reset(3), local.reset(3), ignore=("stamps", "episode"))
+        for _ in range(20):
+            assert_same_frame(remote.step(GO), local.step(GO), ignore=("stamps", "episode"))
+
+
+def test_state_only_and_back(shared_server: ServerProcess) -> None:
+    with RemoteWorld(client_config(shared_server.endpoint)) as remote:
+        assert set(remote.reset(0).views) == {"front"}
+    remote = RemoteWorld(client_config(shared_server.endpoint))
+    remote.open(sensors=False)
+    frame = remote.reset(0)
+    assert frame.views == {}
+    assert frame.actors
+    remote.close()
+    with RemoteWorld(client_config(shared_server.endpoint)) as remote:
+        assert set(remote.reset(0).views) == {"front"}
+
+
+def test_lost_replies_are_asked_for_again_and_nothing_ticks_twice(
+    shared_server: ServerProcess,
+) -> None:
+    seen = {"step": 0, "frame": 0}
+
+    def lose_every_third_reply(direction: str, parts: list[bytes]) -> list[list[bytes]]:
+        if direction == "request":
+            seen["step"] += kind_of(parts) == "step"
+            return [parts]
+        seen["frame"] += kind_of(parts) == "frame"
+        return [] if kind_of(parts) == "frame" and seen["frame"] % 3 == 0 else [parts]
+
+    retries = query_status(shared_server.endpoint)["counters"]["retries"]
+    local = ToyWorld(32, 16)
+    with (
+        Proxy(shared_server.endpoint, lose_every_third_reply) as proxy,
+        local,
+        RemoteWorld(client_config(proxy.endpoint)) as remote,
+    ):
+        remote.reset(0)
+        local.reset(0)
+        for _ in range(8):
+            assert_same_frame(remote.step(GO), local.step(GO), ignore=("stamps", "episode"))
+    assert seen["step"] > 8  # there were retries
+    assert query_status(shared_server.endpoint)["counters"]["retries"] >= retries + 3
+
+
+def test_lost_requests_are_sent_again(shared_server: ServerProcess) -> None:
+    steps = iter([True, False] * 100)
+
+    def lose_every_second_step(direction: str, parts: list[bytes]) -> list[list[bytes]]:
+        lost = direction == "request" and kind_of(parts) == "step" and next(steps)
+        return [] if lost else [parts]
+
+    with (
+        Proxy(shared_server.endpoint, lose_every_second_step) as proxy,
+        RemoteWorld(client_config(proxy.endpoint)) as remote,
+    ):
+        remote.reset(0)
+        assert [remote.step(GO).tick for _ in range(4)] == [1, 2, 3, 4]
+
+
+def test_doubled_and_late_messages_are_ignored(shared_server: ServerProcess) -> None:
+    late: list[list[bytes]] = []
+
+    def double_and_delay(direction: str, parts: list[bytes]) -> list[list[bytes]]:
+        if direction == "request":
+            return [parts, parts]
+        late.append(parts)
+        return [parts, *late[-3:]]
+
+    with (
+        Proxy(shared_server.endpoint, double_and_delay) as proxy,
+        RemoteWorld(client_config(proxy.endpoint)) as remote,
+    ):
+        first = remote.reset(0)
+        frames = [remote.step(GO) for _ in range(10)]
+    assert [frame.tick for frame in frames] == list(range(1, 11))
+    assert {frame.episode for frame in frames} == {first.episode}
+
+
+def test_repeat_returns_the_same_frame(shared_server: ServerProcess) -> None:
+    with RemoteWorld(client_config(shared_server.endpoint)) as remote:
+        remote.reset(0)
+        frame = remote.step(GO)
+        assert_same_frame(remote.repeat(), frame, ignore=())
+        assert remote.step(GO).tick == 2
+
+
+def test_errors_of_the_world_arrive_as_themselves(shared_server: ServerProcess) -> None:
+    with RemoteWorld(client_config(shared_server.endpoint)) as remote:
+        with pytest.raises(ConfigError, match="unknown option 'carz'; did you mean 'cars'"):
+            remote.reset(0, {"carz": 1})
+        with pytest.raises(WorldError, match="reset"):
+            remote.step(GO)
+        with pytest.raises(ConfigError, match="plain JSON"):
+            remote.reset(0, {"cars": object()})
+        assert remote.reset(0, {"cars": 1}).actors[0].actor_id == 1
+
+
+def test_a_second_client_is_refused_until_the_first_lets_go(shared_server: ServerProcess) -> None:
+    second = RemoteWorld(client_config(shared_server.endpoint))
+    with RemoteWorld(client_config(shared_server.endpoint)) as first:
+        first.reset(0)
+        for _ in range(20):  # asking often does not wear the holder out
+            with pytest.raises(WorldBusy, match="held by another client"):
+                second.open()
+        assert first.step(GO).tick == 1
+    second.open()
+    assert second.reset(0).tick == 0
+    second.close()
+
+
+def test_a_world_is_free_once_its_holder_is_gone(shared_server: ServerProcess) -> None:
+    first = RemoteWorld(client_config(shared_server.endpoint))
+    first.open()
+    first.reset(0)
+    first._client.close()  # as a killed process does: no farewell
+    with RemoteWorld(client_config(shared_server.endpoint)) as second:
+        assert second.reset(0).tick == 0
+
+
+def test_a_silent_holder_loses_the_world_after_its_lease() -> None:
+    with ServerProcess("world", settings={"lease_s": 0.3}) as server:
+        first = RemoteWorld(client_config(server.endpoint))
+        second = RemoteWorld(client_config(server.endpoint))
+        first.open()
+        first.reset(0)
+        with pytest.raises(WorldBusy):
+            second.open()
+        time.sleep(0.4)
+        second.open()
+        episode = second.reset(0).episode
+        with pytest.raises(WorldLost, match="another client"):
+            first.step(GO)
+        assert second.step(GO).episode == episode
+        first.close()
+        second.close()
+
+
+def test_killed_world_is_a_typed_error_and_its_successor_starts_afresh() -> None:
+    with (
+        ServerProcess("world") as server,
+        RemoteWorld(client_config(server.endpoint, open_deadline_s=0.6)) as remote,
+    ):
+        before = remote.reset(0)
+        remote.step(GO)
+        server.kill()
+        started_s = time.monotonic()
+        with pytest.raises(WorldLost, match="no answer"):
+            remote.step(GO)
+        assert time.monotonic() - started_s < DEADLINE_S + 0.5
+        with pytest.raises(WorldError, match="reset"):
+            remote.step(GO)
+        with pytest.raises(WorldLost, match="Is the server running"):
+            remote.reset(0)
+        server.start()
+        after = remote.reset(0)
+        assert (after.tick, after.episode) == (0, before.episode + 1)
+        found = differences(after, before, ignore=("stamps", "episode"))
+        assert found == []
+        assert remote.step(GO).tick == 1
+
+
+def test_an_episode_never_goes_on_over_a_restart() -> None:
+    with (
+        ServerProcess("world") as server,
+        RemoteWorld(client_config(server.endpoint, deadline_s=5.0)) as remote,
+    ):
+        remote.reset(0)
+        remote.step(GO)
+        server.restart()
+        with pytest.raises(WorldLost, match="reset"):
+            remote.step(GO)
+        assert remote.reset(0).tick == 0
+        server.restart()
+        assert remote.reset(0).tick == 0  # without a step in between
+
+
+def test_frozen_world_is_lost_within_the_deadline_and_may_thaw() -> None:
+    with ServerProcess("world") as server, RemoteWorld(client_config(server.endpoint)) as remote:
+        episode = remote.reset(0).episode
+        server.signal(signal.SIGSTOP)
+        started_s = time.monotonic()
+        with pytest.raises(WorldLost, match="frozen"):
+            remote.step(GO)
+        assert time.monotonic() - started_s < DEADLINE_S + 0.5
+        server.signal(signal.SIGCONT)
+        frame = remote.reset(0)
+        assert (frame.tick, frame.episode) == (0, episode + 1)
+        assert remote.step(GO).tick == 1
+
+
+def test_a_reset_may_take_longer_than_a_step() -> None:
+    with (
+        ServerProcess("slow-world") as server,
+        RemoteWorld(client_config(server.endpoint, deadline_s=0.3)) as remote,
+    ):
+        assert remote.reset(0).tick == 0
+        assert remote.step(GO).tick == 1
+
+
+def test_a_bug_in_a_world_is_told_and_ends_its_process() -> None:
+    with ServerProcess("crashing-world") as server:
+        with RemoteWorld(client_config(server.endpoint)) as remote:
+            remote.reset(0)
+            remote.step(GO)
+            remote.step(GO)
+            with pytest.raises(WorldLost, match="the world crashed: KeyError: 'bug'"):
+                remote.step(GO)
+        code, errors = server.end()
+        assert code == 1
+        assert "KeyError" in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_servers_end_cleanly_on_signals(number: int) -> None:
+    with ServerProcess("world") as server, RemoteWorld(client_config(server.endpoint)) as remote:
+        remote.reset(0)
+        server.signal(number)
+        assert server.end() == (0, "")
+        with ServerProcess("world", server.endpoint):  # the port is free again
+            assert remote.reset(0).tick == 0
+
+
+def test_nobody_there_and_somebody_else_there() -> None:
+    with pytest.raises(PeerTimeout, match="Is the server running"):
+        RemoteWorld(client_config("tcp://127.0.0.1:9", open_deadline_s=0.2)).open()
+    with (
+        ServerProcess("renderer") as server,
+        pytest.raises(ConfigError, match="is a 'renderer', expected a world"),
+    ):
+        RemoteWorld(client_config(server.endpoint)).open()
+
+
+def test_ipc(tmp_path) -> None:
+    with ServerProcess("world", f"ipc://{tmp_path}/world") as server:
+        with RemoteWorld(client_config(server.endpoint)) as remote:
+            remote.reset(0)
+            assert remote.step(GO).tick == 1
+        with pytest.raises(AssertionError, match="in use"):
+            ServerProcess("world", server.endpoint)

@@ -1,0 +1,85 @@
+"""Server processes that tests kill, freeze and start again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+SERVE = Path(__file__).with_name("serve.py")
+TESTS = Path(__file__).parents[1]
+END_S = 10.0
+
+
+class ServerProcess:
+    """`support/serve.py` as a process; a restart takes the same endpoint again."""
+
+    def __init__(
+        self,
+        role: str,
+        endpoint: str = "tcp://127.0.0.1:0",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.role = role
+        self.settings = dict(settings or {})
+        self.endpoint = endpoint
+        self.process: subprocess.Popen[str] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start and wait until it serves."""
+        arguments = [sys.executable, str(SERVE), self.role, self.endpoint]
+        self.process = subprocess.Popen(
+            [*arguments, json.dumps(self.settings, default=str)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"},
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().strip()
+        if not line:
+            _, errors = self.process.communicate(timeout=END_S)
+            raise AssertionError(f"the server did not start: {errors}")
+        self.endpoint = line
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        self.end()
+
+    def restart(self) -> None:
+        """Kill it and start another at the same endpoint."""
+        self.kill()
+        self.start()
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end: exit code and what it wrote to stderr."""
+        assert self.process is not None
+        _, errors = self.process.communicate(timeout=END_S)
+        return self.process.returncode, errors
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.signal(signal.SIGCONT)
+            self.process.kill()
+        self.process.communicate(timeout=END_S)
