@@ -11,8 +11,8 @@ COMFORT_ACCEL_MPS2 = 2.0
 COMFORT_BRAKE_MPS2 = 3.0
 FULL_THROTTLE_MPS2 = 3.0
 FULL_BRAKE_MPS2 = 8.0
-CURVATURE_OF_FULL_STEER_1PM = 0.22
-"""A car of 2.8 m wheelbase with its wheels at about 32°."""
+CURVATURE_OF_FULL_STEER_1PM = 0.28
+"""A car of 2.7 m wheelbase with its wheels at about 37°."""
 
 STANDSTILL_GAP_M = 3.0
 TIME_GAP_S = 1.5

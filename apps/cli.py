@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import signal
 import sys
@@ -12,9 +13,14 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from apps.commands import demo
+from apps.commands.check import check_world
+from apps.commands.demo import demo
+from apps.commands.doctor import doctor
+from apps.commands.record import record, replay
+from apps.commands.render import render
+from apps.commands.serve import keys, serve
 from apps.console import err, out
-from configs import Sim2StreetError
+from configs import ConfigError, Sim2StreetError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
@@ -30,7 +36,14 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(demo.demo)
+app.command()(demo)
+app.command()(render)
+app.add_typer(serve)
+app.command()(record)
+app.command()(replay)
+app.command("check-world")(check_world)
+app.command()(keys)
+app.command()(doctor)
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,17 +65,24 @@ def _common(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0, 1 (error), 2 (usage), 130 (Ctrl-C), 143 (SIGTERM)."""
+    """Run the command line and exit.
+
+    Exit codes: 0, 1 (error), 2 (a mistake in the command or its configuration: the same
+    command would fail again), 130 (Ctrl-C), 143 (SIGTERM).
+    """
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors become one line on stderr."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         return int(app(arguments, prog_name="sim2street", standalone_mode=False) or 0)
     except UsageError as error:
         return _fail(_usage_message(error), EXIT_USAGE)
+    except ConfigError as error:
+        return _fail(str(error), EXIT_USAGE)
     except Sim2StreetError as error:
         return _fail(str(error), EXIT_ERROR)
     except BrokenPipeError:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -20,12 +22,15 @@ from bridge.world import World
 from configs import ConfigError, StrictModel, did_you_mean, find_config, parse, read_yaml
 
 if TYPE_CHECKING:
+    from bridge.recording import ReplayWorld
     from envs.driving import DrivingEnv
 
 Built = TypeVar("Built")
+AnyWorld = TypeVar("AnyWorld", bound=World)
 Settings = Mapping[str, Any]
 Builder = Callable[[dict[str, Any], str], Built]
 
+OUR_PACKAGES = ("apps", "bridge", "configs", "envs", "neural_renderer")
 ENDPOINT_SCHEMES = ("tcp://", "ipc://", "inproc://")
 
 
@@ -36,28 +41,80 @@ class ReplayConfig(StrictModel):
     recover: bool = False
 
 
+WEIGHTS_FOLDER = Path(str(resources.files("neural_renderer"))) / "weights"
+"""What ships: NAME.safetensors, its styles in styles/, and a model card each."""
+
+
+class NeuralConfig(StrictModel):
+    """Which weights and styles the neural renderer uses, and where it runs.
+
+    Attributes:
+        weights: a checkpoint; the shipped one where there is none.
+        styles: folder of styles made with these weights; `styles` beside them otherwise.
+        device: "auto" (a GPU where there is one), "cpu", "cuda", ...
+        precision: "auto" times float32 and bfloat16 and keeps the faster.
+    """
+
+    weights: Path | None = None
+    styles: Path | None = None
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
 class PaletteConfig(StrictModel):
     """The palette renderer has nothing to configure."""
 
 
-def build_world(name: str, settings: Settings | None = None) -> World:
-    """A World by name, endpoint, recording or YAML file; `settings` replace its keys."""
+def build_world(
+    name: str, settings: Settings | None = None, size_px: tuple[int, int] | None = None
+) -> World:
+    """A World by name, endpoint, recording or YAML file.
+
+    `settings` replace its keys; `size_px` (width, height) that of its cameras.
+    """
+    if size_px is not None and not _is_config(name):
+        raise ConfigError(f"the size of {name} is set where it is served or was recorded")
     if name.startswith(ENDPOINT_SCHEMES):
         return _build("world", WORLDS, {"kind": "remote", "endpoint": name}, name, settings)
     if name.endswith(".mcap"):
         return _build("world", WORLDS, {"kind": "replay", "path": name}, name, settings)
-    return _build("world", WORLDS, read_yaml(find_config("world", name)), name, settings)
+    data = _merged(read_yaml(find_config("world", name)), settings or {})
+    if size_px is not None:
+        data = _merged(data, _camera_sizes(name, data, size_px))
+    return _build("world", WORLDS, data, name, None)
 
 
 def build_renderer(name: str, settings: Settings | None = None) -> Renderer:
-    """A Renderer by name, endpoint, weights or YAML file; `settings` replace its keys."""
+    """A Renderer by name, endpoint, weights or YAML file; `settings` replace its keys.
+
+    "auto" is the neural renderer where it can run, else the palette.
+    """
+    if name == "auto":
+        name = "neural" if neural_can_run() else "palette"
     if name.startswith(ENDPOINT_SCHEMES):
         return _build("renderer", RENDERERS, {"kind": "remote", "endpoint": name}, name, settings)
     if name.endswith(".safetensors"):
-        data = {"kind": "neural", "checkpoint": name}
+        data = {"kind": "neural", "weights": name}
         return _build("renderer", RENDERERS, data, name, settings)
     data = read_yaml(find_config("renderer", name))
     return _build("renderer", RENDERERS, data, name, settings)
+
+
+def build_recording(path: Path, recover: bool = False) -> ReplayWorld:
+    """A recording as a World. `recover`: read as far as a broken file goes."""
+    with needs_extra("recording"):
+        from bridge.recording import ReplayWorld
+    return ReplayWorld(path, recover=recover)
+
+
+@contextmanager
+def opened(world: AnyWorld, sensors: bool = True) -> Iterator[AnyWorld]:
+    """The world, open; it is closed however this ends, a failed `open` included."""
+    try:
+        world.open(sensors)
+        yield world
+    finally:
+        world.close()
 
 
 @contextmanager
@@ -65,12 +122,14 @@ def open_rendered(
     world: World, renderer: Renderer, style: StyleChoice = "default", scale: int = 1
 ) -> Iterator[RenderedWorld]:
     """An open RenderedWorld; both parts are released however this ends."""
-    rendered = RenderedWorld(world, renderer, style, scale)
-    try:
-        rendered.open()
+    with opened(RenderedWorld(world, renderer, style, scale)) as rendered:
         yield rendered
-    finally:
-        rendered.close()
+
+
+def neural_can_run() -> bool:
+    """Whether torch is installed and weights have been shipped or put in place."""
+    has_packages = all(find_spec(name) is not None for name in ("torch", "safetensors"))
+    return has_packages and any(WEIGHTS_FOLDER.glob("*.safetensors"))
 
 
 class EnvConfig(StrictModel):
@@ -124,6 +183,8 @@ def needs_extra(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in OUR_PACKAGES:
+            raise  # a bug of ours, not a package to install
         raise ConfigError(
             f"this needs the package '{error.name}', which is not installed: "
             f'pip install "sim2street[{extra}]"'
@@ -143,10 +204,8 @@ def _remote_world(data: dict[str, Any], source: str) -> World:
 
 
 def _replay(data: dict[str, Any], source: str) -> World:
-    with needs_extra("recording"):
-        from bridge.recording import ReplayWorld
     config = parse(ReplayConfig, data, source)
-    return ReplayWorld(config.path, recover=config.recover)
+    return build_recording(config.path, config.recover)
 
 
 def _palette(data: dict[str, Any], source: str) -> Renderer:
@@ -155,9 +214,22 @@ def _palette(data: dict[str, Any], source: str) -> Renderer:
 
 
 def _neural(data: dict[str, Any], source: str) -> Renderer:
+    config = parse(NeuralConfig, data, source)
     with needs_extra("neural"):
-        from neural_renderer.session import NeuralConfig, NeuralRenderer
-    return NeuralRenderer(parse(NeuralConfig, data, source))
+        from neural_renderer.session import NeuralRenderer
+    weights = config.weights or _shipped_weights()
+    styles = config.styles or weights.parent / "styles"
+    return NeuralRenderer(weights, styles, config.device, config.precision)
+
+
+def _shipped_weights() -> Path:
+    found = sorted(WEIGHTS_FOLDER.glob("*.safetensors"))
+    if not found:
+        raise ConfigError(
+            f"no weights in {WEIGHTS_FOLDER}: train some (docs/training.md), name a file with "
+            "--renderer mine.safetensors, or use --renderer palette"
+        )
+    return found[0]
 
 
 def _remote_renderer(data: dict[str, Any], source: str) -> Renderer:
@@ -186,7 +258,7 @@ def _build(
     source: str,
     settings: Settings | None,
 ) -> Built:
-    rest = {**data, **(settings or {})}
+    rest = _merged(data, settings or {})
     kind = rest.pop("kind", None)
     if kind is None:
         raise ConfigError(f"{source}: the key 'kind' is missing; one of {', '.join(builders)}")
@@ -195,3 +267,23 @@ def _build(
             f"{source}: unknown {what} kind '{kind}'{did_you_mean(str(kind), list(builders))}"
         )
     return builders[kind](rest, source)
+
+
+def _is_config(name: str) -> bool:
+    return not name.startswith(ENDPOINT_SCHEMES) and not name.endswith(".mcap")
+
+
+def _camera_sizes(name: str, data: Settings, size_px: tuple[int, int]) -> dict[str, Any]:
+    if not data.get("cameras"):
+        raise ConfigError(f"{name}: this world has no cameras of its own to give a size to")
+    size = {"width_px": size_px[0], "height_px": size_px[1]}
+    return {"cameras": dict.fromkeys(data["cameras"], size)}
+
+
+def _merged(data: Settings, changes: Settings) -> dict[str, Any]:
+    """`data` with `changes`, mapping by mapping."""
+    merged = dict(data)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +17,8 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+from bridge.renderer import Renderer
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -41,6 +44,13 @@ def progress() -> Progress:
         console=err,
         transient=True,
     )
+
+
+def announce_licence(renderer: Renderer) -> None:
+    """Show what the weights may be used for, where the renderer has weights."""
+    licence = getattr(getattr(renderer, "info", None), "license", None)
+    if licence:
+        err.print(f"[dim]weights: {escape(licence)}[/]", soft_wrap=True)
 
 
 def stage_table(title: str, stages: Mapping[str, Sequence[float]]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 from apps.autopilot import drive
 from apps.console import progress
 from apps.video import contact_sheet, fitted, open_film, save_png, side_by_side
-from bridge.errors import FrameError
-from bridge.frame import ByteArray, SensorFrame, View
+from bridge.errors import EpisodeEnd, FrameError
+from bridge.frame import ByteArray, Control, SensorFrame, View
 from bridge.world import World
 from configs import did_you_mean
 
@@ -50,9 +51,13 @@ def driven(
         yield frame
 
 
-def replayed(recording: World, seed: int) -> Iterator[SensorFrame]:
-    """Every frame of a recording, episode after episode."""
-    yield from ()
+def replayed(world: World, episodes: int) -> Iterator[SensorFrame]:
+    """Every frame of a recording (perhaps with a renderer around it), episode by episode."""
+    for episode in range(episodes):
+        yield world.reset(options={"episode": episode})
+        with suppress(EpisodeEnd):
+            while True:
+                yield world.step(Control())
 
 
 def film(

@@ -16,10 +16,11 @@ from apps.commands.options import (
     SizeOption,
     StyleOption,
     WorldOption,
+    make_renderer,
+    parse_size,
     parse_style,
-    size_settings,
 )
-from apps.compose import build_renderer, build_world, open_rendered
+from apps.compose import build_world, open_rendered
 from apps.console import out, stage_table
 from apps.filming import driven, film, save_sheet
 
@@ -39,8 +40,8 @@ def demo(
 ) -> None:
     """Drive the town with the autopilot and film it: labels | depth | rendered."""
     look = parse_style(style)
-    inner = build_world(world, size_settings(size))
-    with open_rendered(inner, build_renderer(renderer), look, scale) as rendered:
+    inner = build_world(world, size_px=parse_size(size))
+    with open_rendered(inner, make_renderer(renderer), look, scale) as rendered:
         frames = driven(rendered, ticks, seed)
         fps = 1.0 / rendered.spec.tick_s
         trip = film(frames, folder / "demo.mp4", fps, ticks, camera)

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from rich.markup import escape
 from rich.table import Table
 
-from apps.compose import build_renderer, build_world, needs_extra, open_rendered
+from apps.compose import build_renderer, build_world, needs_extra, open_rendered, opened
 from apps.console import out
 from bridge.frame import ByteArray, Control, SensorFrame
 from configs import ConfigError, Sim2StreetError
@@ -81,7 +81,7 @@ def _try(name: str, attempt: Callable[[], str]) -> Trial:
 
 
 def _drive_town() -> str:
-    with build_world("town") as world:
+    with opened(build_world("town")) as world:
         frame = world.reset(0)
         started_s = time.perf_counter()
         for _ in range(TRIAL_TICKS):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from apps.compose import build_renderer
+from apps.console import announce_licence
+from bridge.renderer import Renderer
 from configs import ConfigError
 
 WorldOption = Annotated[
@@ -49,8 +52,17 @@ SecretKeyOption = Annotated[
 ]
 
 
-def parse_size(size: str) -> tuple[int, int]:
+def make_renderer(name: str) -> Renderer:
+    """The renderer that `--renderer` names; says what its weights may be used for."""
+    renderer = build_renderer(name)
+    announce_licence(renderer)
+    return renderer
+
+
+def parse_size(size: str | None) -> tuple[int, int] | None:
     """`512x256` as (width, height) in pixels."""
+    if size is None:
+        return None
     match = re.fullmatch(r"(\d+)x(\d+)", size)
     if match is None or "0" in match.groups():
         raise ConfigError(f"--size: expected WIDTHxHEIGHT in pixels such as 512x256, got '{size}'")
@@ -71,11 +83,3 @@ def parse_style(style: str) -> str | dict[str, float]:
                 f"--style: expected NAME=WEIGHT,NAME=WEIGHT such as day=0.3,dusk=0.7, got '{style}'"
             ) from None
     return blend
-
-
-def size_settings(size: str | None) -> dict[str, Any]:
-    """World settings that `--size` stands for."""
-    if size is None:
-        return {}
-    width_px, height_px = parse_size(size)
-    return {"width_px": width_px, "height_px": height_px}

@@ -13,12 +13,11 @@ from apps.commands.options import (
     SeedOption,
     SizeOption,
     WorldOption,
-    size_settings,
+    parse_size,
 )
-from apps.compose import build_world, needs_extra
+from apps.compose import build_recording, build_world, needs_extra, opened
 from apps.console import out, progress, stage_table
 from apps.filming import driven, film, replayed
-from apps.output import partial_file
 from configs import ConfigError
 
 
@@ -34,12 +33,8 @@ def record(
         from bridge.recording import Recorder
     if file.suffix != ".mcap":
         raise ConfigError(f"a recording ends in .mcap, got {file}")
-    inner = build_world(world, size_settings(size))
-    with (
-        partial_file(file) as unfinished,
-        Recorder(inner, unfinished) as recorder,
-        progress() as bar,
-    ):
+    inner = build_world(world, size_px=parse_size(size))
+    with opened(Recorder(inner, file)) as recorder, progress() as bar:
         for _ in bar.track(driven(recorder, ticks, seed), ticks, description="recording"):
             pass
     out.print(f"recorded {ticks} ticks: {escape(str(file))}")
@@ -50,14 +45,20 @@ def replay(
     film_path: Annotated[
         Path, typer.Option("--out", "-o", help="The film to write (.mp4).")
     ] = Path("out/replay.mp4"),
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Read a broken recording as far as it goes.")
+    ] = False,
     camera: CameraOption = None,
 ) -> None:
     """Read a recording to its end and film what it holds: labels | depth | rgb.
 
     `sim2street render FILE` renders it anew; `sim2street serve world FILE` serves it.
     """
-    with build_world(str(file)) as recording:
-        fps = 1.0 / recording.spec.tick_s
-        trip = film(replayed(recording, 0), film_path, fps, None, camera)
+    with opened(build_recording(file, recover)) as recording:
+        fps, total = (
+            1.0 / recording.spec.tick_s,
+            sum(episode.ticks + 1 for episode in recording.episodes),
+        )
+        trip = film(replayed(recording, len(recording.episodes)), film_path, fps, total, camera)
     out.print(stage_table(f"{trip.frames} ticks, {trip.frames_per_s:.1f} ticks/s", trip.stages))
     out.print(f"film  {escape(str(film_path))}")

@@ -18,9 +18,10 @@ from apps.commands.options import (
     ScaleOption,
     SeedOption,
     StyleOption,
+    make_renderer,
     parse_style,
 )
-from apps.compose import build_renderer, build_world, open_rendered
+from apps.compose import build_recording, open_rendered
 from apps.console import out, stage_table
 from apps.filming import Trip, film, pick_view, replayed, save_sheet
 from apps.label_folder import LabelFolder, naming_names
@@ -74,21 +75,41 @@ def render(
     it is rendered as one continuous clip.
     """
     look = parse_style(style)
-    with partial_folder(folder) as unfinished:
-        if source.suffix == ".mcap":
-            world = build_world(str(source))
-            with open_rendered(world, build_renderer(renderer), look, scale) as rendered:
-                speed = fps or 1.0 / rendered.spec.tick_s
-                frames = _saved(replayed(rendered, seed), unfinished / "frames", camera)
-                trip = film(frames, unfinished / "film.mp4", speed, None, camera)
-        else:
-            labels = LabelFolder(source, naming, depth, fov_deg, max_width)
-            total = len(labels.files())
-            with build_renderer(renderer) as engine:
-                stills = _stills(engine, labels, look, scale, seed, unfinished / "frames")
-                trip = film(stills, unfinished / "film.mp4", fps or STILLS_PER_S, total, None)
+    if source.suffix == ".mcap":
+        trip = _render_recording(source, folder, make_renderer(renderer), look, scale, fps, camera)
+    else:
+        labels = LabelFolder(source, naming, depth, fov_deg, max_width)
+        total = len(labels.files())
+        with make_renderer(renderer) as engine, partial_folder(folder) as unfinished:
+            stills = _stills(engine, labels, look, scale, seed, unfinished / "frames")
+            trip = film(stills, unfinished / "film.mp4", fps or STILLS_PER_S, total, None)
+            save_sheet(trip, unfinished / "contact.png")
+    out.print(stage_table(f"{trip.frames} frames, {trip.frames_per_s:.1f} frames/s", trip.stages))
+    for what, name in (("frames", "frames"), ("film", "film.mp4"), ("sheet", "contact.png")):
+        out.print(f"{what:8}{escape(str(folder / name))}")
+
+
+def _render_recording(
+    source: Path,
+    folder: Path,
+    renderer: Renderer,
+    style: StyleChoice,
+    scale: int,
+    fps: float | None,
+    camera: str | None,
+) -> Trip:
+    recording = build_recording(source)
+    with (
+        open_rendered(recording, renderer, style, scale) as rendered,
+        partial_folder(folder) as unfinished,
+    ):
+        speed = fps or 1.0 / rendered.spec.tick_s
+        total = sum(episode.ticks + 1 for episode in recording.episodes)
+        frames = replayed(rendered, len(recording.episodes))
+        clip = _saved(frames, unfinished / "frames", camera)
+        trip = film(clip, unfinished / "film.mp4", speed, total, camera)
         save_sheet(trip, unfinished / "contact.png")
-    _report(trip, folder)
+    return trip
 
 
 def _stills(
@@ -132,10 +153,3 @@ def _known(renderer: Renderer, style: StyleChoice) -> StyleChoice:
     if style == "random":
         raise ConfigError(f"--style random is for episodes; choose of {renderer.styles()}")
     return style
-
-
-def _report(trip: Trip, folder: Path) -> None:
-    out.print(stage_table(f"{trip.frames} frames, {trip.frames_per_s:.1f} frames/s", trip.stages))
-    out.print(f"frames         {escape(str(folder / 'frames'))}")
-    out.print(f"film           {escape(str(folder / 'film.mp4'))}")
-    out.print(f"contact sheet  {escape(str(folder / 'contact.png'))}")

@@ -10,11 +10,18 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from apps.commands.options import RendererOption, SecretKeyOption, SizeOption, size_settings
-from apps.compose import build_renderer, build_world
+from apps.commands.options import (
+    RendererOption,
+    SecretKeyOption,
+    SizeOption,
+    make_renderer,
+    parse_size,
+)
+from apps.compose import build_world
 from apps.console import err, out
 from bridge.transport import (
     ServerConfig,
+    check_endpoint,
     generate_keys,
     serve_renderer,
     serve_world,
@@ -55,7 +62,7 @@ def serve_a_world(
     if supervised:
         arguments = ["world", world, *_common(config), *(["--size", size] if size else [])]
         raise typer.Exit(_supervise(config, arguments))
-    served = build_world(world, size_settings(size))
+    served = build_world(world, size_px=parse_size(size))
     stats = serve_world(served, config, on_bound=_announce("world"))
     out.print(escape(str(stats)))
 
@@ -75,7 +82,7 @@ def serve_a_renderer(
     if supervised:
         arguments = ["renderer", "--renderer", renderer, *_common(config)]
         raise typer.Exit(_supervise(config, arguments))
-    stats = serve_renderer(build_renderer(renderer), config, on_bound=_announce("renderer"))
+    stats = serve_renderer(make_renderer(renderer), config, on_bound=_announce("renderer"))
     out.print(escape(str(stats)))
 
 
@@ -92,6 +99,7 @@ def keys(
 def _server_config(
     bind: str, secret_key: Path | None, allowed_clients: Path | None
 ) -> ServerConfig:
+    check_endpoint(bind)
     data: dict[str, Any] = {
         "endpoint": bind,
         "secret_key": secret_key,
@@ -119,4 +127,8 @@ def _supervise(config: ServerConfig, arguments: Sequence[str]) -> int:
     if config.endpoint.endswith(":0"):
         raise ConfigError("--supervise needs a fixed port: a restarted server must be found again")
     command = [sys.executable, "-m", "apps.cli", "serve", *arguments]
-    return supervise(command, on_restart=lambda *_: err.print("the server died: starting another"))
+    return supervise(command, on_restart=_restarting)
+
+
+def _restarting(code: int, restarts: int, pause_s: float) -> None:
+    err.print(f"the server died (exit code {code}): restart {restarts} in {pause_s:.1f} s")

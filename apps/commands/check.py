@@ -1,0 +1,52 @@
+"""`sim2street check-world`: the contract suite against anybody's server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from bridge.check import check_world as find_faults
+from rich.markup import escape
+from rich.table import Table
+
+from apps.commands.options import SecretKeyOption, SeedOption
+from apps.compose import build_world, opened
+from apps.console import out
+
+EXIT_FAULTS = 1
+
+
+def check_world(
+    endpoint: Annotated[
+        str, typer.Argument(help="Where the world listens, such as tcp://127.0.0.1:5555.")
+    ],
+    ticks: Annotated[int, typer.Option("--ticks", min=2, help="How many ticks to try.")] = 20,
+    seed: SeedOption = 0,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="How long to wait for the server, seconds.")
+    ] = 10.0,
+    secret_key: SecretKeyOption = None,
+    server_key: Annotated[
+        Path | None, typer.Option("--server-key", help="The server's public NAME.key.")
+    ] = None,
+) -> None:
+    """Check a world against the contract, and explain what is wrong with it.
+
+    Takes an endpoint, and whatever else names a world: town, a recording, a YAML file.
+    """
+    settings: dict[str, Any] = {}
+    if "://" in endpoint:
+        settings = {"deadline_s": timeout_s, "open_deadline_s": timeout_s}
+        settings |= {"secret_key": secret_key, "server_key": server_key}
+    with opened(build_world(endpoint, settings)) as world:
+        findings = find_faults(world, seed=seed, ticks=ticks)
+    if not findings:
+        out.print(f"[green]✓[/] {escape(endpoint)} keeps the contract ({ticks} ticks)")
+        return
+    table = Table("severity", "finding", "what to do")
+    for finding in findings:
+        table.add_row(finding.severity, escape(finding.message), escape(finding.hint))
+    out.print(table)
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(EXIT_FAULTS)
