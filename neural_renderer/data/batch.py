@@ -2,14 +2,15 @@
 
 How to get one (all deterministic from `seed`, `step` and the index in the batch)::
 
-    photos = load_photos(PhotoSourceConfig(...))     # data/prepare.py: list[PreparedPhoto]
+    photos = load_photos(PhotoSourceConfig(...))                    # prepare.py
     dataset = PhotoDataset(PhotoDatasetConfig(size_px=(256, 128)), {"camvid": photos}, seed=1)
-    batch = dataset.batch(step=17, batch_size=4)     # Batch
-    clip = dataset.clips(step=17, batch_size=2, frames=4)          # ClipBatch
-    town = TownClips(folder).clips(step=17, batch_size=2, frames=4, size_px=(256, 128))
+    batch = dataset.batch(step=17, batch_size=4)                    # Batch
+    clips = still_clips(dataset, step=17, batch_size=2, frames=4)   # ClipBatch, motion_clips.py
+    town = TownClips(folder, TownClipsConfig(size_px=(256, 128)), seed=1)   # town_clips.py
+    clips = town.clips(step=17, batch_size=2, frames=4)             # ClipBatch
 
 Tag planes are multi-hot: a pixel of a coarse data set (IDD's "far objects") has several
-planes set; a pixel nobody labelled has none, and `valid` is 0 there.
+planes set; a pixel nobody labelled has plane 0 (UNKNOWN) alone, and `valid` is 0 there.
 """
 
 from __future__ import annotations

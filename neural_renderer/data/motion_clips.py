@@ -260,10 +260,12 @@ def _frames(
     """All frames of the clip, the photograph's own last."""
     fx, fy, cx, cy = (float(value) for value in crop_camera(photo, crop, size_px))
     focal_px, height_m = photo.camera.focal_px, photo.camera.height_m
-    source = (focal_px, focal_px, (photo.ids.shape[1] - 1) / 2.0, photo.camera.horizon_px)
-    finer = 2 if size_px[0] > 0.8 * crop.width else 1
-    cloud = point_cloud(photo.depth_m.astype(np.float32), slots, source, finer)
-    flat = _fine_index(photo.ids.shape, finer)
+    window = _around(crop, photo.ids.shape)
+    cx_px = (photo.ids.shape[1] - 1) / 2.0 - window[1].start
+    source = (focal_px, focal_px, cx_px, photo.camera.horizon_px - window[0].start)
+    finer = 2 if size_px[0] > 1.3 * crop.width else 1
+    cloud = point_cloud(photo.depth_m[window].astype(np.float32), slots[window], source, finer)
+    flat = _fine_index(photo.ids.shape, window, finer)
     plane_m = fy * height_m / np.maximum(np.arange(size_px[1]) - cy, 1e-3)
     target = Target((fx, fy, cx, cy), size_px, plane_m)
     layers = []
@@ -327,9 +329,20 @@ def _own_frame(
     )
 
 
-def _fine_index(shape: tuple[int, ...], finer: int) -> npt.NDArray[np.int64]:
-    """Pixel of each point of a cloud that has `finer` squared points a pixel."""
-    pixels = np.arange(shape[0] * shape[1], dtype=np.int64).reshape(shape)
+def _around(crop: Crop, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """The crop with a margin: a camera farther back sees more than the crop."""
+    dy, dx = crop.height // 3, crop.width // 4
+    return (
+        slice(max(crop.top - dy, 0), min(crop.top + crop.height + dy, shape[0])),
+        slice(max(crop.left - dx, 0), min(crop.left + crop.width + dx, shape[1])),
+    )
+
+
+def _fine_index(
+    shape: tuple[int, ...], window: tuple[slice, slice], finer: int
+) -> npt.NDArray[np.int64]:
+    """Pixel of each point of a cloud that has `finer` squared points a pixel of `window`."""
+    pixels = np.arange(shape[0] * shape[1], dtype=np.int64).reshape(shape)[window]
     return pixels.repeat(finer, axis=0).repeat(finer, axis=1).ravel()
 
 

@@ -69,16 +69,13 @@ def splat(
         other view, float32 (H, W), sky = 1000.
     """
     width, height = size_px
-    moved = cloud.points @ moves[0, :3, :3].T.astype(np.float32)
-    moved[~cloud.sky] += moves[0, :3, 3].astype(np.float32)
-    for slot in range(1, len(moves)):
-        mine = cloud.slots == slot
-        moved[mine] = cloud.points[mine] @ moves[slot, :3, :3].T + moves[slot, :3, 3]
+    x, y, z = _moved(cloud, moves.astype(np.float32))
     fx, fy, cx, cy = camera
-    z = np.maximum(moved[:, 2], 1e-3)
-    u = np.rint(moved[:, 0] / z * fx + cx)
-    v = np.rint(moved[:, 1] / z * fy + cy)
-    seen = (u >= 0) & (u < width) & (v >= 0) & (v < height) & (moved[:, 2] > 0.5)
+    near = z > 0.5
+    z = np.maximum(z, np.float32(0.5))
+    u = np.rint(x * np.float32(fx) / z + np.float32(cx))
+    v = np.rint(y * np.float32(fy) / z + np.float32(cy))
+    seen = (u >= 0) & (u < width) & (v >= 0) & (v < height) & near
     candidates = np.flatnonzero(seen)
     order = candidates[np.argsort(-z[candidates], kind="stable")]  # nearest is written last
     flat = v[order].astype(np.int64) * width + u[order].astype(np.int64)
@@ -87,6 +84,22 @@ def splat(
     depth = np.where(cloud.sky[index], np.float32(SKY_DEPTH_M), z[index]).astype(np.float32)
     depth[index < 0] = 0.0
     return index.reshape(height, width), depth.reshape(height, width)
+
+
+def _moved(cloud: PointCloud, moves: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """x, y and z of all points in the other camera."""
+    still = moves[0]
+    place = np.where(cloud.sky, np.float32(0.0), np.float32(1.0))
+    px, py, pz = cloud.points.T
+    x, y, z = (
+        px * still[k, 0] + py * still[k, 1] + pz * still[k, 2] + place * still[k, 3]
+        for k in range(3)
+    )
+    for slot in range(1, len(moves)):
+        mine = np.flatnonzero(cloud.slots == slot)
+        own = cloud.points[mine] @ moves[slot, :3, :3].T + moves[slot, :3, 3]
+        x[mine], y[mine], z[mine] = own.T
+    return x, y, z
 
 
 def nearest_filled(index: IndexArray, usable: npt.NDArray[np.bool_]) -> IndexArray:
