@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from apps.autopilot import drive
+from apps.autopilot import driver_for
 from apps.console import progress
 from apps.video import contact_sheet, fitted, open_film, save_png, side_by_side
 from bridge.errors import EpisodeEnd, FrameError
@@ -44,10 +44,11 @@ def driven(
     world: World, ticks: int, seed: int | None, options: Mapping[str, Any] | None = None
 ) -> Iterator[SensorFrame]:
     """`ticks` frames of `world` under the autopilot, the reset's frame first."""
+    driver = driver_for(world)
     frame = world.reset(seed, options)
     yield frame
     for _ in range(ticks - 1):
-        frame = world.step(drive(frame.ego))
+        frame = world.step(driver(frame))
         yield frame
 
 

@@ -25,6 +25,18 @@ _TURBO = np.array(
     np.float64,
 )  # fmt: skip
 
+NEAR_COLOR_M, FAR_COLOR_M = 2.0, 200.0
+
+
+def _depth_colors() -> ByteArray:
+    """255 colours from near to far, then black for the sky: uint8 (256, 3)."""
+    places = np.linspace(0.0, len(_TURBO) - 1.0, 255)
+    channels = [np.interp(places, np.arange(len(_TURBO)), channel) for channel in _TURBO.T]
+    return np.vstack([np.stack(channels, axis=1), np.zeros(3)]).astype(np.uint8)
+
+
+_DEPTH_COLORS = _depth_colors()
+
 
 class Film:
     """An H.264 film (yuv420p, plays everywhere) being written; see `open_film`."""
@@ -78,12 +90,11 @@ def open_film(path: Path, fps: float) -> Iterator[Film]:
 
 def color_depth(depth_m: FloatArray) -> ByteArray:
     """Depth in colours, near = red, far = blue, sky = black: uint8 (H, W, 3)."""
-    nearness = np.log(np.clip(depth_m, 2.0, 200.0) / 2.0) / np.log(100.0) * (len(_TURBO) - 1)
-    low = np.minimum(nearness.astype(int), len(_TURBO) - 2)
-    share = (nearness - low)[..., None]
-    rgb = _TURBO[low] * (1.0 - share) + _TURBO[low + 1] * share
-    rgb[depth_m >= SKY_DEPTH_M] = 0.0
-    return rgb.astype(np.uint8)
+    octaves = np.log2(np.clip(depth_m, NEAR_COLOR_M, FAR_COLOR_M) / NEAR_COLOR_M)
+    steps = len(_DEPTH_COLORS) - 2
+    level = (octaves * (steps / np.log2(FAR_COLOR_M / NEAR_COLOR_M))).astype(np.uint8)
+    level[depth_m >= SKY_DEPTH_M] = steps + 1
+    return _DEPTH_COLORS[level]
 
 
 def side_by_side(view: View) -> ByteArray:

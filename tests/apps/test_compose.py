@@ -17,7 +17,8 @@ from configs import ConfigError
 from envs import ENV_CONFIGS
 from envs.observations import STATE_FIELDS
 
-SMALL = {"cameras": {"front": {"width_px": 128, "height_px": 64}}}
+SMALL = {"town": 3, "cameras": {"front": {"width_px": 128, "height_px": 64}}}
+"""One town, whose scene is built once, seen small."""
 
 
 def test_worlds_by_name_endpoint_and_file(tmp_path) -> None:
