@@ -1,0 +1,168 @@
+"""Packed clips of a simulated world as training batches (conditions without a target)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+
+from bridge.frame import ByteArray
+from bridge.labels import Tag
+from configs import ConfigError, StrictModel
+from neural_renderer.data.augment import THIN_RANK
+from neural_renderer.data.batch import ClipBatch
+from neural_renderer.data.boundaries import boundaries
+from neural_renderer.data.crops import Crop
+from neural_renderer.data.motion_clips import collate_clips
+from neural_renderer.data.town_pack import PackedClip, decode_clip
+
+
+class TownClipsConfig(StrictModel):
+    """Windows of a simulator's views.
+
+    Attributes:
+        size_px: (width, height) of the window given to the network.
+        zoom: range of the window's width as a fraction of the view's.
+        max_stride: frames are taken every 1 to so many packed frames.
+        max_actors: the largest in the picture keep a motion of their own.
+    """
+
+    size_px: tuple[int, int] = (256, 128)
+    zoom: tuple[float, float] = (0.8, 1.0)
+    max_stride: int = Field(2, ge=1)
+    max_actors: int = Field(24, ge=0)
+
+
+class TownClips:
+    """Clips of a folder, kept compressed in memory."""
+
+    def __init__(self, folder: Path, config: TownClipsConfig, seed: int) -> None:
+        """ConfigError where the folder holds no clips."""
+        paths = sorted(folder.glob("clip_*.npz"))
+        if not paths:
+            raise ConfigError(f"no packed clips (clip_*.npz) in {folder}: pack some first")
+        self._files = [(path.name, path.read_bytes()) for path in paths]
+        self.config = config
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def clips(self, step: int, batch_size: int, frames: int) -> ClipBatch:
+        """The clip batch of a step, from the seed and the step alone.
+
+        Raises:
+            ConfigError: a clip has fewer than `frames` frames.
+        """
+        drawn = []
+        for index in range(batch_size):
+            rng = np.random.default_rng((self.seed, step, index, 2))
+            name, data = self._files[int(rng.integers(len(self._files)))]
+            clip = decode_clip(data, name)
+            drawn.append(window_of(clip, frames, rng, self.config))
+        return collate_clips(drawn)
+
+
+def window_of(
+    clip: PackedClip, frames: int, rng: np.random.Generator, config: TownClipsConfig
+) -> ClipBatch:
+    """A stretch and a window of a clip, as a batch of one."""
+    count = len(clip.labels)
+    if count < frames:
+        raise ConfigError(f"{clip.name}: has {count} frames, training asks for {frames}")
+    longest = max(1, min(config.max_stride, (count - 1) // max(frames - 1, 1)))
+    stride = int(rng.integers(1, longest + 1))
+    start = int(rng.integers(count - stride * (frames - 1)))
+    chosen = slice(start, start + stride * (frames - 1) + 1, stride)
+    crop = _window(clip.labels.shape[1:], config, rng)
+    pixels = [_pixels(labels, crop, config.size_px) for labels in clip.labels[chosen]]
+    labels = _taken(clip.labels[chosen], pixels)
+    instances = _taken(clip.instances[chosen], pixels)
+    depth_m = _taken(clip.depth_m[chosen], pixels)
+    kept = _largest_actors(instances, clip.actor_present.shape[1], config.max_actors)
+    edges = [boundaries(tags, ids) for tags, ids in zip(labels, instances, strict=True)]
+    return ClipBatch(
+        rgb=torch.zeros(1, frames, 3, *labels.shape[1:]),
+        has_rgb=torch.zeros(1, frames, dtype=torch.bool),
+        tags=_one_hot(labels)[None],
+        depth_m=torch.from_numpy(depth_m)[None, :, None],
+        boundaries=torch.from_numpy(np.stack(edges)).float()[None, :, None],
+        valid=torch.from_numpy(labels != Tag.UNKNOWN).float()[None, :, None],
+        instances=torch.from_numpy(_slots(instances, kept))[None, :, None],
+        camera=_camera(clip, crop, config.size_px)[None],
+        pose=torch.from_numpy(clip.pose[chosen])[None],
+        actor_pose=torch.from_numpy(clip.actor_pose[chosen][:, kept])[None],
+        actor_present=torch.from_numpy(clip.actor_present[chosen][:, kept])[None],
+        exemplar_rgb=torch.zeros(1, 1, 3, *labels.shape[1:]),
+        exemplar_tags=torch.zeros(1, 1, 29, *labels.shape[1:], dtype=torch.uint8),
+        has_exemplars=torch.zeros(1, dtype=torch.bool),
+        drives=(clip.name,),
+    )
+
+
+def _window(shape: tuple[int, ...], config: TownClipsConfig, rng: np.random.Generator) -> Crop:
+    """Anywhere sideways; with the same share above and below it as the view's middle."""
+    height, width = shape
+    zoom = math.exp(rng.uniform(*np.log(config.zoom)))
+    aspect = config.size_px[1] / config.size_px[0]
+    window_width = min(round(width * zoom), int(height / aspect))
+    window_height = round(window_width * aspect)
+    top = round((height - window_height) * rng.uniform(0.35, 0.65))
+    return Crop(
+        top, int(rng.integers(width - window_width + 1)), window_height, window_width, False
+    )
+
+
+def _pixels(labels: ByteArray, crop: Crop, size_px: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """Flat indices, int64 (H, W): of up to 2x2 samples the thinnest thing."""
+    width, height = size_px
+    offsets = (0.0,) if crop.width <= width else (-0.25, 0.25)
+    best: ByteArray = np.zeros((height, width), dtype=np.uint8)
+    chosen = np.zeros((height, width), dtype=np.int64)
+    for dy in offsets:
+        for dx in offsets:
+            y = ((np.arange(height) + 0.5 + dy) * crop.height / height).astype(int) + crop.top
+            x = ((np.arange(width) + 0.5 + dx) * crop.width / width).astype(int) + crop.left
+            flat = y[:, None] * labels.shape[1] + x
+            rank = THIN_RANK[labels.take(flat)] + np.uint8(1)
+            np.copyto(chosen, flat, where=rank > best)
+            np.maximum(best, rank, out=best)
+    return chosen
+
+
+def _taken(maps: npt.NDArray, pixels: list[npt.NDArray[np.int64]]) -> npt.NDArray:
+    """The chosen pixels of each frame: (T, H, W)."""
+    return np.stack([layer.take(flat) for layer, flat in zip(maps, pixels, strict=True)])
+
+
+def _one_hot(labels: ByteArray) -> torch.Tensor:
+    """Uint8 (T, 29, H, W) of tags uint8 (T, H, W)."""
+    hot = labels[:, None] == np.arange(29, dtype=np.uint8)[:, None, None]
+    return torch.from_numpy(hot.astype(np.uint8))
+
+
+def _largest_actors(instances: npt.NDArray[np.uint16], actors: int, most: int) -> list[int]:
+    """Indices of the actors with most pixels in the clip, ascending."""
+    sizes = np.bincount(instances.ravel(), minlength=actors + 1)[1 : actors + 1]
+    largest = np.argsort(-sizes, kind="stable")[:most]
+    return sorted(int(i) for i in largest if sizes[i] > 0)
+
+
+def _slots(instances: npt.NDArray[np.uint16], kept: list[int]) -> npt.NDArray[np.int64]:
+    """Instances to 1 + index into `kept`, 0 for everything else."""
+    table = np.zeros(int(instances.max(initial=0)) + 1, dtype=np.int64)
+    for slot, actor in enumerate(kept, start=1):
+        table[actor + 1] = slot
+    return table[instances]
+
+
+def _camera(clip: PackedClip, crop: Crop, size_px: tuple[int, int]) -> torch.Tensor:
+    fx, fy, cx, cy = (float(value) for value in clip.camera)
+    sx, sy = size_px[0] / crop.width, size_px[1] / crop.height
+    return torch.tensor(
+        [fx * sx, fy * sy, (cx + 0.5 - crop.left) * sx - 0.5, (cy + 0.5 - crop.top) * sy - 0.5]
+    )
