@@ -82,9 +82,7 @@ class ClassMap:
 
     def groups_from_tags(self, tags: Tensor) -> Tensor:
         """uint8 tags (..., H, W) to float32 multi-hot (..., G, H, W), one group a pixel."""
-        table = torch.tensor(self.group_of, device=tags.device)
-        one_hot = functional.one_hot(table[tags.long()], len(self.names))
-        return one_hot.movedim(-1, -3).float()
+        return functional.embedding(tags.int(), self.matrix.t().to(tags.device)).movedim(-1, -3)
 
     def groups_from_multihot(self, multihot: Tensor) -> Tensor:
         """uint8 (..., 29, H, W) sets of tags to float32 (..., G, H, W) sets of groups."""

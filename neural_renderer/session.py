@@ -7,11 +7,13 @@ sessions' views into pictures in one forward; a session's recurrent state is exp
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,8 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bridge.errors import RendererError, UnknownSession
-from bridge.frame import SKY_DEPTH_M, Actor, ByteArray, FloatArray, View
-from bridge.geometry import relative_transforms
+from bridge.frame import Actor, ByteArray, FloatArray
 from bridge.renderer import (
     Renderer,
     Rendering,
@@ -34,22 +35,32 @@ from configs import did_you_mean
 from neural_renderer.checkpoint import load_generator
 from neural_renderer.data.boundaries import boundaries
 from neural_renderer.inputs import anchored_noise, generator_input, pad_to_multiple, pixel_rays
-from neural_renderer.networks.generator import GeneratorInput, History
+from neural_renderer.networks.generator import CompiledStyle, Generator, GeneratorInput, History
 from neural_renderer.networks.motion import catmull_rom_warp
 from neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
 from neural_renderer.reprojection import (
-    Moves,
     Reprojection,
-    move_points,
     reproject,
     visible_before,
 )
 from neural_renderer.styles import style_from_bytes, style_name
+from neural_renderer.views import (
+    anchored_points,
+    moves_between,
+    pixel_grid,
+    upscaled,
+    view_intrinsics,
+)
 
 CUT_DISTANCE_M = 5.0
 CUT_TICKS = 10
 FLAT_DEPTH_M = 20.0
 """Depth assumed for noise where a view has none."""
+
+COMPILED_STYLES = 32
+"""How many batches of compiled styles are remembered."""
+
+Part = TypeVar("Part", GeneratorInput, StyleCode, History | None)
 
 _log = logging.getLogger(__name__)
 
@@ -109,11 +120,14 @@ class NeuralRenderer(Renderer):
         self._device = torch.device(chosen)
         generator, self.info = load_generator(weights)
         self._generator = generator.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._timed = precision != "auto"
+        if precision == "bfloat16":
+            self._generator.to(torch.bfloat16)
+        self._compiled: dict[tuple[int, ...], tuple[Sequence[StyleCode], CompiledStyle]] = {}
         self._styles = self._read_styles(styles)
         self._sessions: dict[int, _Session] = {}
         self._next_session = 1
         self._warned_tags: set[int] = set()
-        self._bf16: bool | None = {"auto": None, "float32": False, "bfloat16": True}[precision]
 
     def styles(self) -> tuple[str, ...]:
         return tuple(self._styles)
@@ -154,10 +168,9 @@ class NeuralRenderer(Renderer):
         sessions = [self._session(request.session) for request in requests]
         prepared = [self._prepare(s, r) for s, r in zip(sessions, requests, strict=True)]
         x = _stack_inputs([p.x for p in prepared])
-        style = stack_styles([s.style for s in sessions])
         history = _stack_histories([p.history for p in prepared], x)
         width_px, height_px = sessions[0].config.out_size_px
-        rgb = self._forward(x, style, history)[..., :height_px, :width_px]
+        rgb = self._forward(x, [s.style for s in sessions], history)[..., :height_px, :width_px]
         pictures = ((rgb + 1.0) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         for i, (session, request) in enumerate(zip(sessions, requests, strict=True)):
             age = session.state.age + 1 if prepared[i].history and session.state else 0
@@ -168,26 +181,46 @@ class NeuralRenderer(Renderer):
             session.picture = np.ascontiguousarray(pictures[i])
         return [np.ascontiguousarray(picture) for picture in pictures]
 
-    def _forward(self, x: GeneratorInput, style: StyleCode, history: History | None) -> Tensor:
-        if self._bf16 is None:
-            self._bf16 = self._faster_in_bf16(x, style, history)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-            rgb: Tensor = self._generator(x, style, history).rgb
+    def _forward(
+        self, x: GeneratorInput, styles: Sequence[StyleCode], history: History | None
+    ) -> Tensor:
+        if not self._timed:
+            self._generator = self._faster(self._generator, x, styles, history)
+            self._timed = True
+        dtype = self._generator.dtype
+        style = self._compile(styles)
+        rgb: Tensor = self._generator(_cast(x, dtype), style, _cast(history, dtype)).rgb
         return rgb.float().clamp(-1.0, 1.0)
 
-    def _faster_in_bf16(self, x: GeneratorInput, style: StyleCode, history: History | None) -> bool:
-        """Warm up and time both precisions on the first real input."""
-        best_s = {}
-        for bf16 in (False, True):
-            times_s = []
+    def _compile(self, styles: Sequence[StyleCode]) -> CompiledStyle:
+        """Compiled styles of a batch, remembered: the same sessions come again each tick."""
+        key = tuple(id(style) for style in styles)
+        if key not in self._compiled:
+            if len(self._compiled) >= COMPILED_STYLES:
+                self._compiled.clear()
+            stacked: StyleCode = _cast(stack_styles(styles), self._generator.dtype)
+            # The styles are kept beside the result, so that no other can get their id.
+            self._compiled[key] = (styles, self._generator.compile_style(stacked))
+        return self._compiled[key][1]
+
+    @staticmethod
+    def _faster(
+        generator: Generator,
+        x: GeneratorInput,
+        styles: Sequence[StyleCode],
+        history: History | None,
+    ) -> Generator:
+        """Warm up float32 and bfloat16 on the first real input and keep the faster."""
+        best_s: dict[Generator, float] = {}
+        for net in (generator, copy.deepcopy(generator).to(torch.bfloat16)):
+            style = net.compile_style(_cast(stack_styles(styles), net.dtype))
             for _ in range(4):
                 start_s = time.perf_counter()
-                with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
-                    float(self._generator(x, style, history).rgb.sum())
-                times_s.append(time.perf_counter() - start_s)
-            best_s[bf16] = min(times_s[1:])
-        _log.info("float32 %.0f ms, bfloat16 %.0f ms", 1e3 * best_s[False], 1e3 * best_s[True])
-        return best_s[True] < best_s[False]
+                float(net(_cast(x, net.dtype), style, _cast(history, net.dtype)).rgb.sum())
+                elapsed_s = time.perf_counter() - start_s
+                best_s[net] = min(elapsed_s, best_s.get(net, elapsed_s))
+        _log.info("a frame: %s", {str(net.dtype): f"{s * 1e3:.0f} ms" for net, s in best_s.items()})
+        return min(best_s, key=lambda net: best_s[net])
 
     def _prepare(self, session: _Session, request: RenderRequest) -> _Prepared:
         view = request.view
@@ -195,20 +228,20 @@ class NeuralRenderer(Renderer):
             raise RendererError("this view has no labels: ask the world for a semantic camera")
         self._warn_unseen(view.labels)
         scale, device = out_scale(session.config), self._device
-        labels = _upscaled(torch.from_numpy(view.labels.astype(np.int64)).to(device), scale)
+        labels = upscaled(torch.from_numpy(view.labels.astype(np.int64)).to(device), scale)
         groups = self.info.class_map.groups_from_tags(labels)
         edges = boundaries(view.labels, view.instances)
-        edge = _upscaled(torch.from_numpy(edges.astype(np.int64)).to(device), scale)[:, None]
+        edge = upscaled(torch.from_numpy(edges.astype(np.int64)).to(device), scale)[:, None]
         depth = view.depth_m
         if depth is None:
             depth = np.full(view.labels.shape, FLAT_DEPTH_M, np.float32)
-        depth_m = _upscaled(torch.from_numpy(np.ascontiguousarray(depth)).to(device), scale)
+        depth_m = upscaled(torch.from_numpy(np.ascontiguousarray(depth)).to(device), scale)
         ids = torch.zeros_like(labels)
         if view.instances is not None:
-            ids = _upscaled(torch.from_numpy(view.instances.astype(np.int64)).to(device), scale)
-        intrinsics = _intrinsics(view, scale, device)
+            ids = upscaled(torch.from_numpy(view.instances.astype(np.int64)).to(device), scale)
+        intrinsics = view_intrinsics(view, scale, device)
         rays = pixel_rays(intrinsics, *depth_m.shape[1:])
-        points_m = _anchored_points(view, request.actors, rays, depth_m, ids)
+        points_m = anchored_points(view, request.actors, rays, depth_m, ids)
         seed = torch.tensor([session.config.seed], device=device)
         noise = anchored_noise(points_m, depth_m, intrinsics[:, 0], seed)
         has_depth = torch.tensor([view.depth_m is not None], device=device)
@@ -232,12 +265,12 @@ class NeuralRenderer(Renderer):
         if view.motion_px is not None and view.motion_from_tick == state.tick:
             moved = torch.from_numpy(np.ascontiguousarray(view.motion_px)).to(self._device) * scale
             moved = moved.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
-            source = _pixel_grid(ids.shape[1], ids.shape[2], self._device) + moved
+            source = pixel_grid(ids.shape[1], ids.shape[2], self._device) + moved
             validity = (source >= -0.5).all(-1) & (source[..., 0] < ids.shape[2] - 0.5)
             validity &= source[..., 1] < ids.shape[1] - 0.5
             motion, visible = Reprojection(source[None], depth_m), validity[None]
         elif view.depth_m is not None and state.depth_m is not None:
-            slots, moves = _moves(request, state, ids)
+            slots, moves = moves_between(view, request.actors, state.pose, state.actors, ids)
             motion = reproject(depth_m, rays, slots, moves, intrinsics)
             visible = visible_before(motion, state.depth_m, ids, state.ids)
         else:
@@ -290,6 +323,16 @@ class NeuralRenderer(Renderer):
             _log.warning("tag %d was not in the training data: painted as '%s'", tag, group)
 
 
+def _cast(part: Part, dtype: torch.dtype) -> Part:
+    """The same dataclass with its float tensors in `dtype`, pictures channels last."""
+    if part is None:
+        return part
+    assert is_dataclass(part)
+    tensors = (getattr(part, field.name).to(dtype) for field in fields(part))
+    last = torch.channels_last
+    return type(part)(*(t.contiguous(memory_format=last) if t.dim() == 4 else t for t in tensors))
+
+
 def _is_same_tick(state: RenderState | None, request: RenderRequest) -> bool:
     return (
         state is not None
@@ -303,60 +346,6 @@ def _is_cut(state: RenderState, request: RenderRequest) -> bool:
     ticks = request.tick - state.tick
     other = request.episode != state.episode
     return other or jump_m > CUT_DISTANCE_M or not 0 < ticks <= CUT_TICKS
-
-
-def _upscaled(x: Tensor, scale: int) -> Tensor:
-    """(H, W) to (1, k*H, k*W), nearest."""
-    return x.repeat_interleave(scale, 0).repeat_interleave(scale, 1)[None]
-
-
-def _intrinsics(view: View, scale: int, device: torch.device) -> Tensor:
-    camera = view.camera.resized(view.camera.width_px * scale, view.camera.height_px * scale)
-    values = (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px)
-    return torch.tensor([values], dtype=torch.float32, device=device)
-
-
-def _pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
-    y, x = torch.meshgrid(
-        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
-    )
-    return torch.stack([x, y], dim=-1).float()
-
-
-def _slots(ids: Tensor, actor_ids: Sequence[int]) -> Tensor | None:
-    """Instance ids (1, H, W) to indices + 1 into ascending `actor_ids`, 0 elsewhere."""
-    if not actor_ids:
-        return None
-    known = torch.tensor(list(actor_ids), device=ids.device)
-    index = torch.searchsorted(known, ids).clamp_max(len(actor_ids) - 1)
-    return torch.where(known[index] == ids, index + 1, 0)
-
-
-def _moves(request: RenderRequest, state: RenderState, ids: Tensor) -> tuple[Tensor | None, Moves]:
-    """Per-pixel slots and the matrices from the current view to the last rendered one."""
-    transforms = relative_transforms(request.view.pose, state.pose, request.actors, state.actors)
-    matrices = np.concatenate([transforms.static[None], transforms.actors])
-    known = np.concatenate([[True], transforms.known])
-    moves = Moves(
-        torch.from_numpy(matrices)[None].to(ids.device),
-        torch.from_numpy(known)[None].to(ids.device),
-    )
-    return _slots(ids, transforms.actor_ids.tolist()), moves
-
-
-def _anchored_points(
-    view: View, actors: tuple[Actor, ...], rays: Tensor, depth_m: Tensor, ids: Tensor
-) -> Tensor:
-    """World points; on an actor's pixels points of its own frame; directions in the sky."""
-    ordered = sorted(actors, key=lambda actor: actor.actor_id)
-    pose = view.pose.astype(np.float64)
-    own = [np.linalg.inv(actor.pose.astype(np.float64)) @ pose for actor in ordered]
-    matrices = np.stack([pose, *own]).astype(np.float32)
-    slots = _slots(ids, [actor.actor_id for actor in ordered])
-    return move_points(
-        rays * depth_m[..., None], torch.from_numpy(matrices)[None].to(depth_m.device), slots,
-        depth_m >= SKY_DEPTH_M,
-    )  # fmt: skip
 
 
 def _stack_inputs(parts: Sequence[GeneratorInput]) -> GeneratorInput:

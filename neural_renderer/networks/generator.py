@@ -81,6 +81,23 @@ class History:
 
 
 @dataclass(frozen=True)
+class CompiledStyle:
+    """All that a style contributes and no frame changes; made once by `Generator.compile_style`.
+
+    Attributes:
+        modulation: per level, per block, the weights of its two SPADEs.
+        class_maps: per level, (B, G, 24) class features as SPADE maps.
+        start: (B, C, 1, 1) added to the start tensor.
+        code: the style itself, for the attention.
+    """
+
+    modulation: tuple[tuple[tuple[Tensor, Tensor], ...], ...]
+    class_maps: tuple[Tensor, ...]
+    start: Tensor
+    code: StyleCode
+
+
+@dataclass(frozen=True)
 class GeneratorOutput:
     """rgb and raw float (B, 3, H, W) in [-1, 1]; keep (B, 1, H, W) share of the history."""
 
@@ -138,25 +155,41 @@ class Generator(nn.Module):
                         spade.modulation.weight[:, -HISTORY_CHANNELS:] = 0.0
                         spade.down.weight[:, -HISTORY_CHANNELS:] = 0.0
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and so of what `forward` takes outside autocast."""
+        return self.stem.weight.dtype
+
     def _level(self, level: int) -> list[SpadeBlock]:
         return cast(list[SpadeBlock], list(cast(nn.ModuleList, self.blocks[level])))
 
     def encode_style(self, rgb: Tensor, groups: Tensor) -> StyleCode:
         """E_F: exemplars (B, K, 3, H, W) in [-1, 1] and their groups (B, K, G, H, W)."""
-        return self.style_encoder(rgb, groups)
+        style: StyleCode = self.style_encoder(rgb, groups)
+        return style
+
+    def compile_style(self, style: StyleCode) -> CompiledStyle:
+        """E_P: everything that does not depend on the current frame."""
+        return CompiledStyle(
+            tuple(
+                tuple(block.weights(style.code) for block in self._level(level))
+                for level in range(LEVELS)
+            ),
+            tuple(to_map(style.classes) for to_map in self.class_maps),
+            self.start_from_code(style.code)[:, :, None, None],
+            style,
+        )
 
     def forward(
-        self, x: GeneratorInput, style: StyleCode, history: History | None = None
+        self, x: GeneratorInput, style: CompiledStyle, history: History | None = None
     ) -> GeneratorOutput:
         """One frame. All spatial inputs share (B, H, W), H and W divisible by 32."""
         embeddings = self._embed(x)
         maps = self._maps(x, style, embeddings, history)
-        h = embeddings[-1] + self.start_from_code(style.code)[:, :, None, None].to(
-            embeddings[-1].dtype
-        )
+        h = embeddings[-1] + style.start.to(embeddings[-1].dtype)
         for level in reversed(range(LEVELS)):
-            for block in self._level(level):
-                h = block(h, maps[level], block.up_weights(style.code))
+            for block, weights in zip(self._level(level), style.modulation[level], strict=True):
+                h = block(h, maps[level], weights)
             if level > 0:
                 h = functional.interpolate(self.ups[level - 1](h), scale_factor=2.0)
         pixels = self.to_pixels(functional.leaky_relu(h, 0.2))
@@ -171,7 +204,7 @@ class Generator(nn.Module):
         """Label embedding at 1/2 ... 1/32. Space-to-depth first: no thin label is lost."""
         depth_flag = x.has_depth.expand_as(x.boundaries)
         stack = torch.cat([x.groups, x.boundaries, x.inverse_depth, depth_flag, x.noise], dim=1)
-        h = functional.leaky_relu(self.stem(functional.pixel_unshuffle(stack, 2)), 0.2)
+        h = functional.leaky_relu(_space_to_depth_conv(self.stem, stack), 0.2)
         embeddings = [h]
         for down in self.downs:
             h = functional.leaky_relu(down(h), 0.2)
@@ -181,19 +214,18 @@ class Generator(nn.Module):
     def _maps(
         self,
         x: GeneratorInput,
-        style: StyleCode,
+        style: CompiledStyle,
         embeddings: list[Tensor],
         history: History | None,
     ) -> list[Tensor]:
         """SPADE's maps per level: label embedding, style at this pixel's class, history."""
-        attended = self.attended(attend(self.query(x.groups), style))
+        attended = self.attended(attend(self.query(x.groups), style.code))
         past = self._history_maps(x, history)
         coverage = x.groups
         maps = []
         for level, embedding in enumerate(embeddings):
             coverage = functional.avg_pool2d(coverage, 2)
-            features = self.class_maps[level](style.classes).to(coverage.dtype)
-            looks = torch.einsum("bgc,bghw->bchw", features, coverage)
+            looks = _look_up(coverage, style.class_maps[level])
             parts = [embedding, looks]
             if level == 3:
                 parts.append(attended)
@@ -210,8 +242,28 @@ class Generator(nn.Module):
         rgb = history.rgb * history.validity
         age = history.age.expand_as(history.validity) * history.validity
         stack = torch.cat([rgb, history.validity, age], dim=1)
-        half = functional.leaky_relu(self.history_stem(functional.pixel_unshuffle(stack, 2)), 0.2)
+        half = functional.leaky_relu(_space_to_depth_conv(self.history_stem, stack), 0.2)
         return half, functional.leaky_relu(self.history_down(half), 0.2)
+
+
+def _space_to_depth_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """`conv(pixel_unshuffle(x, 2))` of a 1x1 convolution, one copy instead of several.
+
+    Rearranges pixels with channels last, and the weight's columns to match.
+    """
+    b, c, h, w = x.shape
+    cells = x.permute(0, 2, 3, 1).reshape(b, h // 2, 2, w // 2, 2, c).transpose(2, 3)
+    cells = cells.reshape(b, h // 2, w // 2, 4 * c).permute(0, 3, 1, 2)
+    weight = conv.weight.view(-1, c, 4).transpose(1, 2).reshape(-1, 4 * c, 1, 1)
+    return functional.conv2d(cells, weight, conv.bias)
+
+
+def _look_up(coverage: Tensor, class_maps: Tensor) -> Tensor:
+    """Class features (B, G, C) weighted by class coverage (B, G, h, w): (B, C, h, w)."""
+    b, _, h, w = coverage.shape
+    pixels = coverage.permute(0, 2, 3, 1).reshape(b, h * w, -1)
+    looks = torch.bmm(pixels, class_maps.to(pixels.dtype))
+    return looks.view(b, h, w, -1).permute(0, 3, 1, 2)
 
 
 def _map_channels(level: int, width: int) -> int:

@@ -23,12 +23,12 @@ STYLE_RANK = 8
 
 def rms_norm(x: Tensor, eps: float = 1e-4) -> Tensor:
     """Divide each pixel by the root mean square over its channels; x (B, C, H, W)."""
-    mean_square = x.float().square().mean(dim=1, keepdim=True)
+    mean_square = x.square().mean(dim=1, keepdim=True, dtype=torch.float32)
     return x * torch.rsqrt(mean_square + eps).to(x.dtype)
 
 
 class Spade(nn.Module):
-    """`norm(x) * (1 + gamma(maps)) + beta(maps)`, gamma and beta partly from the style."""
+    """Weights of `norm(x) * (1 + gamma(maps)) + beta(maps)`, partly from the style."""
 
     def __init__(self, channels: int, map_channels: int, code_channels: int) -> None:
         super().__init__()
@@ -38,16 +38,29 @@ class Spade(nn.Module):
         self.gain = nn.Parameter(torch.zeros(()))
         nn.init.normal_(self.modulation.weight, std=0.5 / map_channels**0.5)
 
-    def up_weights(self, code: Tensor) -> Tensor:
-        """E_P: style code (B, S) to the residual's factor (B, 2C, rank)."""
-        return self.gain * self.generate(code).unflatten(1, (-1, STYLE_RANK))
+    def weights(self, code: Tensor) -> Tensor:
+        """E_P: style code (B, S) to modulation weights (B, M + 1, 2C), the last row a bias.
 
-    def forward(self, x: Tensor, maps: Tensor, up: Tensor) -> Tensor:
-        """x (B, C, H, W), maps (B, M, H, W), up (B, 2C, rank) -> (B, C, H, W)."""
-        b, _, h, w = maps.shape
-        residual = torch.bmm(up.to(maps.dtype), self.down(maps).flatten(2)).view(b, -1, h, w)
-        gamma, beta = (self.modulation(maps) + residual).chunk(2, dim=1)
-        return rms_norm(x) * (1.0 + gamma) + beta
+        The 1 of (1 + gamma) is part of the bias.
+        """
+        up = (self.gain * self.generate(code)).unflatten(1, (-1, STYLE_RANK))
+        residual = torch.matmul(up, self.down.weight.flatten(1))
+        weights = (self.modulation.weight.flatten(1) + residual).transpose(1, 2)
+        assert self.modulation.bias is not None
+        one = torch.zeros_like(self.modulation.bias)
+        one[: len(one) // 2] = 1.0
+        bias = (self.modulation.bias + one).expand(code.shape[0], 1, -1)
+        return torch.cat([weights, bias], dim=1)
+
+
+def modulate(x: Tensor, maps: Tensor, weights: Tensor) -> Tensor:
+    """SPADE: x (B, C, H, W), maps (B, M, H, W), `Spade.weights` (B, M + 1, 2C)."""
+    b, _, h, w = x.shape
+    pixels = maps.permute(0, 2, 3, 1).reshape(b, h * w, -1)
+    weights = weights.to(maps.dtype)
+    both = torch.baddbmm(weights[:, -1:], pixels, weights[:, :-1])
+    gamma, beta = both.view(b, h, w, -1).permute(0, 3, 1, 2).chunk(2, dim=1)
+    return torch.addcmul(beta, rms_norm(x), gamma)
 
 
 class SpadeBlock(nn.Module):
@@ -60,12 +73,12 @@ class SpadeBlock(nn.Module):
         self.conv_0 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv_1 = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def up_weights(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """Generated factors of both SPADEs."""
-        return self.spade_0.up_weights(code), self.spade_1.up_weights(code)
+    def weights(self, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Modulation weights of both SPADEs for a style."""
+        return self.spade_0.weights(code), self.spade_1.weights(code)
 
-    def forward(self, x: Tensor, maps: Tensor, ups: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, maps: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
         """x (B, C, H, W), maps (B, M, H, W) -> (B, C, H, W)."""
-        dx = self.conv_0(functional.leaky_relu(self.spade_0(x, maps, ups[0]), 0.2))
-        dx = self.conv_1(functional.leaky_relu(self.spade_1(dx, maps, ups[1]), 0.2))
+        dx = self.conv_0(functional.leaky_relu(modulate(x, maps, weights[0]), 0.2))
+        dx = self.conv_1(functional.leaky_relu(modulate(dx, maps, weights[1]), 0.2))
         return x + dx

@@ -16,8 +16,7 @@ from neural_renderer.inputs import (
     pixel_rays,
 )
 from neural_renderer.networks.discriminators import Judgement
-from neural_renderer.networks.generator import GeneratorInput
-from neural_renderer.networks.style import StyleCode
+from neural_renderer.networks.generator import CompiledStyle, GeneratorInput
 from neural_renderer.reprojection import move_points
 from neural_renderer.training import losses
 from neural_renderer.training.config import LossWeights
@@ -31,7 +30,7 @@ class Conditions:
     """A batch as the networks see it: inputs, style, groups of the target's labels."""
 
     x: GeneratorInput
-    style: StyleCode
+    style: CompiledStyle
     groups: Tensor
 
 
@@ -39,7 +38,9 @@ def conditions(state: TrainState, batch: Batch, rng: torch.Generator) -> Conditi
     """Network inputs of a batch of stills."""
     groups = state.class_map.groups_from_multihot(batch.tags)
     exemplar_groups = state.class_map.groups_from_multihot(batch.exemplar_tags)
-    style = state.generator.encode_style(batch.exemplar_rgb, exemplar_groups)
+    style = state.generator.compile_style(
+        state.generator.encode_style(batch.exemplar_rgb, exemplar_groups)
+    )
     x = still_input(groups, batch, rng)
     return Conditions(x, style, groups)
 

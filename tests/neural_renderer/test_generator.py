@@ -60,26 +60,26 @@ def test_cost_of_a_512x256_frame_is_within_budget(size: str) -> None:
             torch.empty(1, 3, 256, 512), torch.empty(1, 1, 256, 512), torch.empty(1, 1, 1, 1)
         )
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            generator(x, style, history)
+            generator(x, generator.compile_style(style), history)
     gmac = counter.get_total_flops() / 2e9
     assert 0.3 * BUDGET_GMAC[size] < gmac <= BUDGET_GMAC[size]
 
 
 def test_output_is_a_picture_of_the_inputs_size(tiny: Generator) -> None:
-    out = tiny(make_input(2, 64, 96), make_style(tiny, 3, batch=2))
+    out = tiny(make_input(2, 64, 96), tiny.compile_style(make_style(tiny, 3, batch=2)))
     assert out.rgb.shape == (2, 3, 64, 96)
     assert out.rgb.abs().max() <= 1.0
 
 
 def test_invalid_history_changes_nothing(tiny: Generator) -> None:
     """Validity 0 everywhere (a restart) is the same as no history at all."""
-    x, style = make_input(1, 64, 64), make_style(tiny, 1)
+    x, style = make_input(1, 64, 64), tiny.compile_style(make_style(tiny, 1))
     nothing = History(torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64), torch.ones(1, 1, 1, 1))
     torch.testing.assert_close(tiny(x, style, nothing).rgb, tiny(x, style).rgb)
 
 
 def test_valid_history_is_blended_in(tiny: Generator) -> None:
-    x, style = make_input(1, 64, 64), make_style(tiny, 1)
+    x, style = make_input(1, 64, 64), tiny.compile_style(make_style(tiny, 1))
     valid = torch.ones(1, 1, 64, 64)
     history = History(torch.full((1, 3, 64, 64), 0.9), valid, torch.ones(1, 1, 1, 1))
     out = tiny(x, style, history)
@@ -89,7 +89,7 @@ def test_valid_history_is_blended_in(tiny: Generator) -> None:
 
 def test_style_changes_the_picture_and_any_number_of_exemplars_works(tiny: Generator) -> None:
     x = make_input(1, 64, 64)
-    pictures = [tiny(x, make_style(tiny, k, seed=k)).rgb for k in (1, 2, 5)]
+    pictures = [tiny(x, tiny.compile_style(make_style(tiny, k, seed=k))).rgb for k in (1, 2, 5)]
     assert (pictures[0] - pictures[1]).abs().max() > 1e-4
     assert (pictures[1] - pictures[2]).abs().max() > 1e-4
 
@@ -97,17 +97,24 @@ def test_style_changes_the_picture_and_any_number_of_exemplars_works(tiny: Gener
 def test_batch_of_different_styles_equals_one_by_one(tiny: Generator) -> None:
     x = make_input(2, 64, 64)
     styles = [make_style(tiny, 1, seed=1), make_style(tiny, 3, seed=2)]
-    both = tiny(x, stack_styles(styles)).rgb
+    both = tiny(x, tiny.compile_style(stack_styles(styles))).rgb
     for i, style in enumerate(styles):
         parts = (x.groups, x.boundaries, x.inverse_depth, x.has_depth, x.noise)
-        alone = tiny(GeneratorInput(*(part[i : i + 1] for part in parts)), style).rgb
+        alone = tiny(
+            GeneratorInput(*(part[i : i + 1] for part in parts)), tiny.compile_style(style)
+        ).rgb
         torch.testing.assert_close(both[i : i + 1], alone, atol=1e-4, rtol=1e-4)
 
 
 def test_blend_of_a_style_with_itself_is_that_style(tiny: Generator) -> None:
     x, style = make_input(1, 64, 64), make_style(tiny, 2)
     blended = blend_styles([style, style], [0.3, 0.7])
-    torch.testing.assert_close(tiny(x, blended).rgb, tiny(x, style).rgb, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        tiny(x, tiny.compile_style(blended)).rgb,
+        tiny(x, tiny.compile_style(style)).rgb,
+        atol=1e-4,
+        rtol=1e-4,
+    )
 
 
 def test_blend_refuses_weights_that_are_not_positive(tiny: Generator) -> None:

@@ -1,0 +1,198 @@
+"""Sessions: state rules, batching, styles and checkpoints, with untrained weights."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bridge.errors import RendererError, UnknownSession
+from bridge.frame import SKY_DEPTH_M, Camera, View
+from bridge.renderer import RenderRequest, SessionConfig
+from neural_renderer.checkpoint import (
+    CheckpointError,
+    CheckpointInfo,
+    load_generator,
+    save_generator,
+)
+from neural_renderer.inputs import ClassMap
+from neural_renderer.networks.generator import build_generator
+from neural_renderer.session import NeuralRenderer
+from neural_renderer.styles import (
+    StyleError,
+    blob,
+    compile_style,
+    style_to_bytes,
+    write_style,
+)
+
+CAMERA = Camera.from_fov(96, 64, 62.0)
+SIZE = (96, 64)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with random weights whose history path is awake, and two styles."""
+    root = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(3)
+    generator = build_generator("tiny", len(ClassMap.default().names))
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    info = CheckpointInfo("tiny", 7, ClassMap.default(), tuple(range(1, 20)), "test only")
+    save_generator(root / "tiny.safetensors", generator, info)
+    generator, info = load_generator(root / "tiny.safetensors")
+    (root / "styles").mkdir()
+    for seed, name in enumerate(("day", "dusk")):
+        rng = torch.Generator().manual_seed(seed)
+        rgb = [torch.rand(3, 64, 96, generator=rng) * 2 - 1]
+        tags = torch.zeros(29, 64, 96, dtype=torch.uint8)
+        tags[1 + seed] = 1
+        style = compile_style(generator, info.class_map, rgb, [tags])
+        write_style(root / "styles" / f"{name}.safetensors", style, info.sha256)
+    return root
+
+
+@pytest.fixture
+def renderer(folder: Path) -> Iterator[NeuralRenderer]:
+    with NeuralRenderer(
+        folder / "tiny.safetensors", folder / "styles", device="cpu", precision="float32"
+    ) as renderer:
+        yield renderer
+
+
+def street(shift_m: float = 0.0, depth: bool = True) -> View:
+    """A flat road under a sky, the camera moved forward."""
+    labels = np.full((64, 96), 11, np.uint8)
+    labels[30:] = 1
+    labels[40:50, 20:40] = 14
+    depth_m = np.full((64, 96), SKY_DEPTH_M, np.float32)
+    rows = np.arange(30, 64)[:, None] - 28.0
+    depth_m[30:] = 1.5 * CAMERA.fy_px / rows
+    pose = np.eye(4, dtype=np.float32)
+    pose[2, 3] = shift_m
+    return View(CAMERA, pose, labels=labels, depth_m=depth_m if depth else None)
+
+
+def render(renderer: NeuralRenderer, session: int, tick: int, **changes: object) -> np.ndarray:
+    request = {"view": street(0.2 * tick), "episode": 0, **changes}
+    (out,) = renderer.render([RenderRequest(session, tick=tick, **request)])  # type: ignore[arg-type]
+    return out.rgb
+
+
+def opened(renderer: NeuralRenderer, style: object = "day", seed: int = 0) -> int:
+    return renderer.open_session(SessionConfig(style, CAMERA, SIZE, seed))  # type: ignore[arg-type]
+
+
+def test_history_is_used_and_a_restart_forgets_it(renderer: NeuralRenderer) -> None:
+    one, two = opened(renderer), opened(renderer)
+    render(renderer, one, 0)
+    with_history = render(renderer, one, 1)
+    fresh = render(renderer, two, 1)
+    assert np.abs(with_history.astype(int) - fresh).mean() > 0.5
+    assert (render(renderer, one, 2, restart=True) == render(renderer, two, 2, restart=True)).all()
+
+
+@pytest.mark.parametrize(
+    "change", [{"episode": 1}, {"view": street(30.0)}, {"tick": 40}], ids=["episode", "jump", "gap"]
+)
+def test_a_cut_restarts(renderer: NeuralRenderer, change: dict[str, object]) -> None:
+    one, two = opened(renderer), opened(renderer)
+    render(renderer, one, 0)
+    request = {"tick": 1, **change}
+    tick = request.pop("tick")
+    assert (render(renderer, one, tick, **request) == render(renderer, two, tick, **request)).all()
+
+
+def test_the_same_tick_again_advances_nothing(renderer: NeuralRenderer) -> None:
+    session, control = opened(renderer), opened(renderer)
+    for tick in range(2):
+        render(renderer, session, tick)
+        render(renderer, control, tick)
+    again = render(renderer, session, 1)
+    assert (again == render(renderer, session, 1)).all()
+    assert (render(renderer, session, 2) == render(renderer, control, 2)).all()
+
+
+def test_a_batch_gives_each_session_its_own_picture(renderer: NeuralRenderer) -> None:
+    pair = [opened(renderer, "day", seed=1), opened(renderer, "dusk", seed=2)]
+    alone = [opened(renderer, "day", seed=1), opened(renderer, "dusk", seed=2)]
+    for tick in range(3):
+        requests = [RenderRequest(s, street(0.2 * tick), tick, 0) for s in pair]
+        together = renderer.render(requests)
+        for session, rendering in zip(alone, together, strict=True):
+            difference = np.abs(render(renderer, session, tick).astype(int) - rendering.rgb)
+            assert difference.max() <= 2
+    assert np.abs(together[0].rgb.astype(int) - together[1].rgb).mean() > 0.5
+
+
+def test_restyle_changes_the_next_picture_and_keeps_the_session(renderer: NeuralRenderer) -> None:
+    one, two = opened(renderer), opened(renderer)
+    for session in (one, two):
+        render(renderer, session, 0)
+    renderer.restyle(one, {"day": 0.5, "dusk": 0.5})
+    assert (render(renderer, one, 1) != render(renderer, two, 1)).any()
+
+
+def test_without_depth_every_frame_is_a_fresh_one(renderer: NeuralRenderer) -> None:
+    one, two = opened(renderer), opened(renderer)
+    render(renderer, one, 0, view=street(depth=False))
+    first = render(renderer, two, 1, view=street(depth=False))
+    assert (render(renderer, one, 1, view=street(depth=False)) == first).all()
+
+
+def test_output_may_be_larger_than_the_labels(renderer: NeuralRenderer) -> None:
+    session = renderer.open_session(SessionConfig("day", CAMERA, (192, 128)))
+    assert render(renderer, session, 0).shape == (128, 192, 3)
+    assert render(renderer, session, 1).shape == (128, 192, 3)
+
+
+def test_odd_sizes_are_padded_and_cropped(renderer: NeuralRenderer) -> None:
+    camera = Camera.from_fov(90, 50, 62.0)
+    session = renderer.open_session(SessionConfig("day", camera, (90, 50)))
+    labels = np.ones((50, 90), np.uint8)
+    for tick in range(2):
+        depth = np.full((50, 90), 10.0, np.float32)
+        view = View(camera, np.eye(4, dtype=np.float32), labels=labels, depth_m=depth)
+        assert render(renderer, session, tick, view=view).shape == (50, 90, 3)
+
+
+def test_an_unknown_session_and_style_are_named(renderer: NeuralRenderer) -> None:
+    with pytest.raises(UnknownSession, match="99"):
+        render(renderer, 99, 0)
+    with pytest.raises(RendererError, match="did you mean 'dusk'"):
+        opened(renderer, "dsk")
+    with pytest.raises(RendererError, match="whole multiple"):
+        renderer.open_session(SessionConfig("day", CAMERA, (100, 64)))
+
+
+def test_a_style_travels_as_bytes_and_only_to_its_weights(
+    renderer: NeuralRenderer, folder: Path
+) -> None:
+    data = (folder / "styles" / "dusk.safetensors").read_bytes()
+    one, two = opened(renderer, blob(data, "mine")), opened(renderer, "dusk")
+    assert (render(renderer, one, 0) == render(renderer, two, 0)).all()
+    style = renderer._styles["dusk"]
+    with pytest.raises(StyleError, match="other weights"):
+        opened(renderer, blob(style_to_bytes(style, "x", "0" * 64), "x"))
+    with pytest.raises(StyleError, match="cannot be read"):
+        opened(renderer, blob(data[: len(data) // 2], "x"))
+
+
+def test_a_truncated_or_foreign_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
+    data = (folder / "tiny.safetensors").read_bytes()
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match="truncated"):
+        load_generator(broken)
+    broken.write_bytes(data.replace(b"sim2street-generator/1", b"sim2street-generator/9"))
+    with pytest.raises(CheckpointError, match="expected format"):
+        load_generator(broken)
+    with pytest.raises(CheckpointError, match="no weights"):
+        load_generator(tmp_path / "nowhere.safetensors")
+    info = CheckpointInfo("small", 7, ClassMap.default(), (1,), "test only")
+    tiny, _ = load_generator(folder / "tiny.safetensors")
+    save_generator(broken, tiny, info)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        load_generator(broken)
