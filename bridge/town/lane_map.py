@@ -36,7 +36,8 @@ class LaneMap:
         way_count: int64 (3, L).
         connector: int64 (L,), 0..C-1 for lanes in junctions, else -1 (a last, empty row of
             the tables below).
-        conflict: bool (C+1, C+1), vehicles on both would touch (never of one start lane).
+        conflict_m: float64 (C+1, C+1), vehicles on both would touch while the tail of the
+            first is less far along than this (-inf: never, and for those of one start lane).
         apart_m: float64 (C+1, C+1), two connectors of one start lane overlap up to here
             (0 for all other pairs).
         exit_lane: int64 (C+1,), the road lane a connector leads to.
@@ -50,7 +51,7 @@ class LaneMap:
     ways: Ints
     way_count: Ints
     connector: Ints
-    conflict: Bools
+    conflict_m: Floats
     apart_m: Floats
     exit_lane: Ints
     crossings: Ints
@@ -74,7 +75,7 @@ def lane_map(layout: Layout) -> LaneMap:
         ways=ways,
         way_count=count,
         connector=connector,
-        conflict=conflict,
+        conflict_m=conflict,
         apart_m=apart,
         exit_lane=np.array([*(lane.next_ids[0] for lane in inside), -1], np.int64),
         crossings=_crossings(layout, inside),
@@ -118,9 +119,9 @@ def _ways(lanes: tuple[Lane, ...], paths: PathSet) -> tuple[Ints, Ints]:
     return ways, (ways >= 0).sum(axis=2)
 
 
-def _overlaps(layout: Layout, inside: list[Lane], paths: PathSet) -> tuple[Bools, Floats]:
+def _overlaps(layout: Layout, inside: list[Lane], paths: PathSet) -> tuple[Floats, Floats]:
     count = len(inside)
-    conflict = np.zeros((count + 1, count + 1), bool)
+    conflict = np.full((count + 1, count + 1), -np.inf)
     apart = np.zeros((count + 1, count + 1))
     start = {after: lane.lane_id for lane in layout.lanes for after in lane.next_ids}
     for a, lane_a in enumerate(inside):
@@ -131,12 +132,11 @@ def _overlaps(layout: Layout, inside: list[Lane], paths: PathSet) -> tuple[Bools
             touch = _touching(paths, lane_a.lane_id, lane_b.lane_id)
             if not touch.any():
                 continue
-            if start[lane_a.lane_id] == start[lane_b.lane_id]:
-                last = int(np.nonzero(touch)[0].max())
-                apart[a, b] = last * float(paths.spacing_m[lane_a.lane_id])
-            else:
-                conflict[a, b] = True
-    return conflict | conflict.T, apart
+            last = int(np.nonzero(touch)[0].max()) + 1
+            until = last * float(paths.spacing_m[lane_a.lane_id])
+            table = apart if start[lane_a.lane_id] == start[lane_b.lane_id] else conflict
+            table[a, b] = until
+    return conflict, apart
 
 
 def _touching(paths: PathSet, a: int, b: int) -> Bools:

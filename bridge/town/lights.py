@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bridge.frame import LightState
-from bridge.town.layout import Layout
+from bridge.town.layout import Layout, Points
 from bridge.town.paths import Ints
 from bridge.town.polyline import Floats
 
@@ -17,6 +17,9 @@ LIGHT_STATES = (LightState.GREEN, LightState.YELLOW, LightState.RED)
 
 YELLOW_S = 3.0
 ALL_RED_S = 2.5
+_SLOW_WALK_MPS = 1.0
+_HEAD_START_S = 4.0
+"""Lights stay red for longer than the others are green; this much of it is for walking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,16 @@ class LightPlan:
 
 
 def plan_lights(layout: Layout, rng: np.random.Generator) -> LightPlan:
-    """Draw green times and an offset for every junction with lights."""
+    """Draw green times and an offset for every junction with lights.
+
+    While one group is green, people cross the arms of the other: green lasts long enough.
+    """
     greens = rng.uniform(9.0, 15.0, (len(layout.junctions), 2))
+    for light in layout.lights:
+        crossings = layout.junctions[light.junction_id].crossings
+        walk = max(_length_m(c.walk_m) for c in crossings if c.road_id == light.road_id)
+        other = greens[light.junction_id]
+        other[1 - light.group] = max(other[1 - light.group], walk / _SLOW_WALK_MPS - _HEAD_START_S)
     offsets = rng.uniform(0.0, 1.0, len(layout.junctions))
     pause = YELLOW_S + ALL_RED_S
     cycle = greens.sum(axis=1) + 2 * pause
@@ -43,6 +54,10 @@ def plan_lights(layout: Layout, rng: np.random.Generator) -> LightPlan:
     start = offsets * cycle
     late = np.where(group == 1, greens[junction, 0] + pause, 0.0)
     return LightPlan(cycle[junction], start[junction] + late, greens[junction, group])
+
+
+def _length_m(line_m: Points) -> float:
+    return float(np.hypot(*(line_m[1] - line_m[0])))
 
 
 def light_states(plan: LightPlan, time_s: float) -> Ints:

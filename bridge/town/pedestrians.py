@@ -17,8 +17,9 @@ from bridge.town.walk_map import WalkMap
 
 _PATIENCE_TICKS = 50
 _STANDING_SHARE = 0.12
-_CROSS_SHARE = 0.35
+_CROSS_SHARE = 0.3
 _MARGIN_S = 1.5
+_PACE_MPS = (1.0, 1.6)
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ def spawn_pedestrians(rng: np.random.Generator, walks: WalkMap, count: int) -> W
     names = [model.name for model in PEDESTRIAN_MODELS]
     walkers = [i for i, name in enumerate(names) if name != "person_standing"]
     model = np.where(standing, names.index("person_standing"), rng.choice(walkers, count))
-    speed = np.where(standing, 0.0, rng.uniform(0.9, 1.6, count))
+    speed = np.where(standing, 0.0, rng.uniform(*_PACE_MPS, count))
     return WalkState(
         model=model.astype(np.int64),
         way=way,
@@ -114,7 +115,7 @@ def walk_signs(walks: WalkMap, plan: LightPlan, time_s: float) -> Bools:
     """bool (W,): no light, or the traffic's is red for long enough to get across."""
     if not len(plan.cycle_s):
         return np.ones(len(walks.light), bool)
-    need = (walks.kerb_m[:, 1] - walks.kerb_m[:, 0]) / 0.9 + _MARGIN_S
+    need = (walks.kerb_m[:, 1] - walks.kerb_m[:, 0]) / _PACE_MPS[0] + _MARGIN_S
     red = light_states(plan, time_s) == RED
     safe = red[walks.light] & (time_to_green_s(plan, time_s)[walks.light] > need)
     return np.asarray((walks.light < 0) | safe)

@@ -7,16 +7,20 @@ import math
 import numpy as np
 
 from bridge.frame import Actor, EgoState, FloatArray, LeadVehicle, NextLight
-from bridge.town.ego_lanes import ego_claim
+from bridge.town.collisions import Boxes
 from bridge.town.layout import FIRST_PEDESTRIAN_ID, FIRST_VEHICLE_ID
 from bridge.town.lights import LIGHT_STATES, light_states
 from bridge.town.models import PEDESTRIAN_MODELS, VEHICLE_MODELS
+from bridge.town.paths import Ints
 from bridge.town.polyline import Floats
+from bridge.town.route import Route
 from bridge.town.simulation import Simulation
 
 LEAD_RANGE_M = 80.0
 LIGHT_RANGE_M = 100.0
 _INTO_LANE_M = 0.3
+_ONCOMING = -0.3
+_RIM = np.array([(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b], np.float64)
 _OFF_LANE_SLACK_M = 0.25
 _WRONG_WAY_RAD = math.radians(90.0)
 
@@ -84,7 +88,7 @@ def flat_poses(x_m: Floats, y_m: Floats, heading_rad: Floats) -> FloatArray:
 
 def _next_light(sim: Simulation) -> NextLight | None:
     """The light at the end of the ego's road, until its front has passed the stop line."""
-    claim = ego_claim(sim.state.ego, sim.route, sim.point.at_m, sim.ego_config)
+    claim = sim.claim
     light = int(sim.town.lanes.light[claim.before])
     if light < 0 or not 0.0 <= claim.to_line_m <= LIGHT_RANGE_M:
         return None
@@ -94,14 +98,20 @@ def _next_light(sim: Simulation) -> NextLight | None:
 
 def _lead(sim: Simulation) -> LeadVehicle | None:
     count = len(sim.state.traffic.model)
-    gap, index, along = nearest_ahead(sim, count)
+    half_lane = sim.town.layout.lanes[0].width_m / 2 - _INTO_LANE_M
+    gap, index, along = nearest_ahead(sim, count, half_lane, _ONCOMING)
     if index < 0:
         return None
     return LeadVehicle(gap, float(sim.state.traffic.speed_mps[index]) * along)
 
 
-def nearest_ahead(sim: Simulation, count: int) -> tuple[float, int, float]:
-    """The first of the boxes `:count` that reaches into the ego's lane on its route.
+def nearest_ahead(
+    sim: Simulation, count: int, half_width_m: float, facing_over: float = -1.1
+) -> tuple[float, int, float]:
+    """The first of the boxes `:count` that reaches into a band along the ego's route.
+
+    Args:
+        facing_over: leave out boxes whose heading's cosine with the route is not above this.
 
     Returns:
         Distance from the ego's front bumper (m), index of the box or -1, and the cosine
@@ -115,21 +125,41 @@ def nearest_ahead(sim: Simulation, count: int) -> tuple[float, int, float]:
         return math.inf, -1, 0.0
     begin = route.state.segment
     line = slice(begin, begin + int(LEAD_RANGE_M) + 16)
-    px, py, s = route.points_m[line, 0], route.points_m[line, 1], route.s_m[line]
-    x, y = boxes.x_m[near], boxes.y_m[near]
-    closest = ((px - x[:, None]) ** 2 + (py - y[:, None]) ** 2).argmin(axis=1)
-    heading = route.heading_rad[line][closest]
-    cos, sin = np.cos(heading), np.sin(heading)
-    dx, dy = x - px[closest], y - py[closest]
-    left, place = dy * cos - dx * sin, s[closest] + dx * cos + dy * sin
-    turn = boxes.heading_rad[near] - heading
-    c, d = np.abs(np.cos(turn)), np.abs(np.sin(turn))
-    length, width = boxes.half_length_m[near], boxes.half_width_m[near]
-    half_lane = sim.town.layout.lanes[0].width_m / 2 - _INTO_LANE_M
-    into = np.abs(left) - (width * c + length * d) < half_lane
-    gap = place - (length * c + width * d) - (at + sim.ego_config.front_m)
-    ahead = into & (place > at + sim.ego_config.middle_m) & (gap < LEAD_RANGE_M)
+    left, _, at_point = _against(route, line, boxes.x_m[near], boxes.y_m[near])
+    facing = np.cos(boxes.heading_rad[near] - route.heading_rad[line][at_point])
+    reach = np.hypot(boxes.half_length_m[near], boxes.half_width_m[near])
+    maybe = (np.abs(left) < half_width_m + reach) & (facing > facing_over)
+    near, facing = near[maybe], facing[maybe]
+    if not len(near):
+        return math.inf, -1, 0.0
+    left, place, _ = _against(route, line, *_rims(boxes, near))
+    into = (left.min(axis=1) < half_width_m) & (left.max(axis=1) > -half_width_m)
+    # of a box that reaches in, what lies in the band counts
+    inside = (np.abs(left) < half_width_m + 0.3) | ~into[:, None]
+    inside |= ~inside.any(axis=1)[:, None]
+    gap = np.where(inside, place, np.inf).min(axis=1) - (at + sim.ego_config.front_m)
+    middle = place.mean(axis=1)
+    ahead = into & (middle > at + sim.ego_config.middle_m) & (gap < LEAD_RANGE_M)
     if not ahead.any():
         return math.inf, -1, 0.0
     first = int(np.where(ahead, gap, np.inf).argmin())
-    return max(0.0, float(gap[first])), int(near[first]), float(np.cos(turn[first]))
+    return max(0.0, float(gap[first])), int(near[first]), float(facing[first])
+
+
+def _against(route: Route, line: slice, x: Floats, y: Floats) -> tuple[Floats, Floats, Ints]:
+    """Points (any shape) against the route: left of it, along it, its nearest vertex."""
+    px, py = route.points_m[line, 0], route.points_m[line, 1]
+    closest = ((px - x[..., None]) ** 2 + (py - y[..., None]) ** 2).argmin(axis=-1)
+    heading = route.heading_rad[line][closest]
+    cos, sin = np.cos(heading), np.sin(heading)
+    dx, dy = x - px[closest], y - py[closest]
+    return dy * cos - dx * sin, route.s_m[line][closest] + dx * cos + dy * sin, closest
+
+
+def _rims(boxes: Boxes, index: Ints) -> tuple[Floats, Floats]:
+    """Points (K, 8) on the rims of boxes: their corners and the middles of their sides."""
+    cos, sin = np.cos(boxes.heading_rad[index])[:, None], np.sin(boxes.heading_rad[index])[:, None]
+    a = _RIM[:, 0] * boxes.half_length_m[index][:, None]
+    b = _RIM[:, 1] * boxes.half_width_m[index][:, None]
+    x, y = boxes.x_m[index][:, None], boxes.y_m[index][:, None]
+    return x + a * cos - b * sin, y + a * sin + b * cos

@@ -106,7 +106,7 @@ def decide(
         if not _light_lets(lanes, around, int(before)):
             continue
         if held.conflicts(int(through), lanes):
-            held.waiting.append(int(lanes.connector[through]))
+            held.add(int(through), 0.0, lanes)
         elif held.has_room(int(through), length, lanes, around):
             held.add(int(through), length, lanes)
             if i == _EGO:
@@ -129,10 +129,17 @@ def crossings_in_use(
 
 @dataclass(slots=True)
 class _Held:
-    """Ways that are taken, and room that is spoken for behind them."""
+    """Ways that are taken, and room that is spoken for behind them.
+
+    Attributes:
+        connectors: ways taken, or waited for by somebody who was first.
+        tails_m: how far along each the vehicle's tail is (-inf: not there yet).
+        room_m: by exit lane, for those who will come out there.
+        tail_m: float64 (L,), of the last vehicle on each lane.
+    """
 
     connectors: list[int]
-    waiting: list[int]
+    tails_m: list[float]
     room_m: dict[int, float]
     tail_m: Floats
 
@@ -155,26 +162,31 @@ class _Held:
         held = cls([], [], {}, tail)
         for i in np.nonzero(traffic.grant >= 0)[0]:
             grant = int(traffic.grant[i])
-            inside = traffic.plan[i, 0] == lanes.exit_lane[lanes.connector[grant]]
-            held.add(grant, 0.0 if inside else 2.0 * float(half[i]), lanes)
+            out = traffic.plan[i, 0] == lanes.exit_lane[lanes.connector[grant]]
+            along = traffic.s_m[i] - half[i] + (lanes.paths.length_m[grant] if out else 0.0)
+            on_it = out or traffic.plan[i, 0] == grant
+            length = 0.0 if out else 2.0 * float(half[i])
+            held.add(grant, length, lanes, float(along) if on_it else -np.inf)
         if ego.grant >= 0:
-            held.add(ego.grant, claim.length_m, lanes)
+            held.add(ego.grant, claim.length_m, lanes, -claim.to_line_m - claim.length_m)
         for obstacle in around.blocked:
             if lanes.connector[obstacle.lane] >= 0 and obstacle.head_m > _ENTERED_M:
-                held.connectors.append(int(lanes.connector[obstacle.lane]))
+                held.add(obstacle.lane, 0.0, lanes, obstacle.tail_m)
         return held
 
-    def add(self, through: int, length_m: float, lanes: LaneMap) -> None:
+    def add(self, through: int, length_m: float, lanes: LaneMap, along_m: float = -np.inf) -> None:
+        """Take a way; `length_m` of room behind it is spoken for (0: none)."""
         connector = int(lanes.connector[through])
         self.connectors.append(connector)
+        self.tails_m.append(along_m)
         if length_m > 0.0:
             exit_lane = int(lanes.exit_lane[connector])
             self.room_m[exit_lane] = self.room_m.get(exit_lane, 0.0) + length_m + _SPACE_M
 
     def conflicts(self, through: int, lanes: LaneMap) -> bool:
         """Whether somebody is, or waits longer, on a way that crosses this one."""
-        taken = self.connectors + self.waiting
-        return bool(lanes.conflict[int(lanes.connector[through]), taken].any())
+        until = lanes.conflict_m[self.connectors, int(lanes.connector[through])]
+        return bool((np.array(self.tails_m) < until).any())
 
     def has_room(self, through: int, length_m: float, lanes: LaneMap, around: Surroundings) -> bool:
         """Whether the crossings are free and there is room behind the junction."""
@@ -242,7 +254,7 @@ def _ego_asks(ego: EgoGrant, claim: Claim, traffic: TrafficState, lanes: LaneMap
 
 
 def _ask_from_m(speed: Floats) -> Floats:
-    return 8.0 + speed + speed * speed / (2.0 * 1.8)
+    return 4.0 + 0.5 * speed + speed * speed / (2.0 * 2.0)
 
 
 def _light_lets(lanes: LaneMap, around: Surroundings, before: int) -> bool:

@@ -82,7 +82,8 @@ class Route:
         share = min(1.0, max(0.0, share))
         heading = self._h[segment] * (1.0 - share) + self._h[segment + 1] * share
         self.state = RouteState(old.lane_ids, old.first_m, at, old.goal_m, segment)
-        if self._s[-1] - at < AHEAD_M or self.lane_start_m[1] < at - _BEHIND_M:
+        starts = self.lane_start_m
+        if starts[-1] - at < AHEAD_M or starts[-3] < at or starts[1] < at - _BEHIND_M:
             self.grow()
         return RoutePoint(at, offset, heading, self.lane_index(at))
 
@@ -121,9 +122,11 @@ class Route:
     def grow(self) -> None:
         """Drop lanes far behind and add lanes ahead."""
         lanes, old = self.layout.lanes, self.state
+        far = old.at_m + 2.0 * AHEAD_M
         ids, first = list(old.lane_ids), old.first_m
         lengths = [float(arc_lengths(lanes[i].points_m)[-1]) for i in ids]
-        while first + sum(lengths) < old.at_m + 2.0 * AHEAD_M:
+        # two lanes more than needed: the way through the next junction is always known
+        while first + sum(lengths[:-2]) < old.at_m or first + sum(lengths) < far:
             ids.append(self.pick(lanes[ids[-1]].next_ids))
             lengths.append(float(arc_lengths(lanes[ids[-1]].points_m)[-1]))
         segment = old.segment

@@ -17,7 +17,7 @@ from bridge.town.lane_map import Bools
 from bridge.town.lights import light_states
 from bridge.town.models import PEDESTRIAN_MODELS
 from bridge.town.pedestrians import Box, WalkState
-from bridge.town.right_of_way import EgoGrant, Surroundings
+from bridge.town.right_of_way import Claim, EgoGrant, Surroundings
 from bridge.town.route import Route, RoutePoint, RouteState
 from bridge.town.town_map import TownMap
 from bridge.town.traffic import HALF_LENGTH_M, HALF_WIDTH_M, TrafficState
@@ -85,6 +85,7 @@ class Simulation:
         self.tick_s = tick_s
         self.route = Route(town.layout, state.route, self._pick)
         self.point: RoutePoint
+        self.claim: Claim
         self.boxes: Boxes
         self._decide_every = max(1, round(_DECIDE_S / tick_s))
         if state.tick == 0:
@@ -122,8 +123,9 @@ class Simulation:
             wanted=pedestrians.wanted(state.walkers, town.walks, signs, count, state.tick),
             blocked=blocked,
         )
-        claim = ego_claim(state.ego, self.route, self.point.at_m, self.ego_config)
-        right_of_way.decide(state.traffic, state.ego_grant, claim, town.lanes, around, state.tick)
+        right_of_way.decide(
+            state.traffic, state.ego_grant, self.claim, town.lanes, around, state.tick
+        )
         used = right_of_way.crossings_in_use(
             state.traffic, state.ego_grant, town.lanes, blocked, count
         )
@@ -173,6 +175,7 @@ class Simulation:
         ego = self.state.ego
         self.point = self.route.follow(ego.x_m, ego.y_m)
         self.state.route = self.route.state
+        self.claim = ego_claim(ego, self.route, self.point.at_m, self.ego_config)
 
 
 def begin(plan: EpisodePlan, town: TownMap, ego_config: EgoConfig, tick_s: float) -> Simulation:

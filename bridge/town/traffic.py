@@ -118,7 +118,11 @@ def move(
 
 
 def idm(
-    speed: Floats, wanted: Floats, gap: Floats, leader_speed: Floats, standstill_m: float
+    speed: Floats,
+    wanted: Floats,
+    gap: Floats,
+    leader_speed: Floats,
+    standstill_m: Floats | float,
 ) -> Floats:
     """Acceleration (N,) of the Intelligent Driver Model, eq. 3 of Treiber et al. (2000)."""
     closing = speed * (speed - leader_speed) / (2.0 * (_ACCEL_MPS2 * _COMFORT_MPS2) ** 0.5)
@@ -175,7 +179,7 @@ def _siblings(
         mine = lanes.connector[state.plan[:, k]]
         apart = lanes.apart_m[mine[:, None], inside[turning]]
         away = (begins[k] - state.s_m)[:, None] + state.s_m[turning]
-        shared = (tail < apart) & (away > 0.0)
+        shared = (apart > 0.0) & (tail < apart) & (away > 0.0)
         distance = np.where(shared, (begins[k] - state.s_m - half)[:, None] + tail, _FAR_M)
         nearest = distance.argmin(axis=1)
         closest = distance[np.arange(len(gap)), nearest]

@@ -13,8 +13,8 @@ from bridge.town.traffic import PLAN, TrafficState, choose_way
 
 _SLOT_M = 16.0
 _CLEAR_M = 9.0
-_SHARE = {Tag.CAR: 1.0, Tag.TRUCK: 0.25, Tag.BUS: 0.5, Tag.MOTORCYCLE: 0.15, Tag.BICYCLE: 0.2}
-_BICYCLE_KEENNESS = 0.42
+_SHARE = {Tag.CAR: 1.0, Tag.TRUCK: 0.25, Tag.BUS: 0.5, Tag.MOTORCYCLE: 0.15, Tag.BICYCLE: 0.08}
+_BICYCLE_KEENNESS = 0.6
 
 MODEL_SIZE = np.array([int(np.searchsorted(SIZE_CLASSES_M, m.extent_m[0])) for m in VEHICLE_MODELS])
 """int64, size class of every vehicle model."""
