@@ -99,11 +99,10 @@ class StepClient:
 
     def _exchange(self, seq: int, parts: Sequence[Buffer], deadline_s: float) -> Message:
         now_s = time.monotonic()
-        end_s, next_send_s, sent = now_s + deadline_s, now_s, 0
+        end_s, next_send_s, connected = now_s + deadline_s, now_s, False
         while now_s < end_s:
             if now_s >= next_send_s:
                 connected = self._send(parts)
-                sent += connected
                 pause_s = self._config.retry_s if connected else _NO_CONNECTION_POLL_S
                 next_send_s = now_s + pause_s
             reply = self._receive(seq, min(end_s, next_send_s))
@@ -111,12 +110,12 @@ class StepClient:
                 return reply
             now_s = time.monotonic()
         self.close()
-        raise PeerTimeout(self._why_silent(sent, deadline_s))
+        raise PeerTimeout(self._why_silent(connected, deadline_s))
 
-    def _why_silent(self, sent: int, deadline_s: float) -> str:
-        where = f"no answer from {self._config.endpoint} within {deadline_s:g} s"
-        if sent:
-            return f"{where}: it is reachable, but busy or frozen (asked {sent} times)"
+    def _why_silent(self, connected: bool, deadline_s: float) -> str:
+        where = f"no answer from {self._config.endpoint} within {deadline_s:.3g} s"
+        if connected:
+            return f"{where}: it is reachable, but busy or frozen"
         if self._config.secret_key is not None:
             return (
                 f"{where}: no connection. Is the server running there, does it have "

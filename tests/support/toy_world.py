@@ -162,10 +162,15 @@ def ray_cast(camera: Camera, pose: np.ndarray, boxes: list[Box], time_s: float) 
     points = origin + directions * np.where(seen, ground, 0.0)[..., None]
     labels[seen] = _ground_labels(points[seen])
     depth[seen] = ground[seen]
-    for box in boxes:
-        hit = _hit_box(box.pose(time_s), box.extent_m, origin, directions)
+    if boxes:
+        hits = _hit_boxes(boxes, time_s, origin, directions)
+        nearest = hits.argmin(axis=0)
+        hit = np.take_along_axis(hits, nearest[None], axis=0)[0]
         near = hit < depth
-        depth[near], labels[near], instances[near] = hit[near], box.tag, box.number
+        which = nearest[near]
+        depth[near] = hit[near]
+        labels[near] = np.array([box.tag for box in boxes], np.uint8)[which]
+        instances[near] = np.array([box.number for box in boxes], np.uint32)[which]
     return View(camera, pose.astype(np.float32), labels, depth.astype(np.float32), instances)
 
 
@@ -200,17 +205,17 @@ def _ground_labels(points: np.ndarray) -> np.ndarray:
     return np.where((y_m < 0.3) & (x_m % 6.0 < 3.0), Tag.ROAD_LINES, labels)
 
 
-def _hit_box(
-    pose: np.ndarray, extent_m: tuple[float, float, float], origin: np.ndarray, rays: np.ndarray
-) -> np.ndarray:
-    """Distance along each ray (in units of the ray) to an upright box, inf for a miss."""
-    rotation = pose[:3, :3]
-    start = (origin - pose[:3, 3]) @ rotation
-    directions = rays @ rotation
-    low = np.array([-extent_m[0], -extent_m[1], 0.0])
-    high = np.array([extent_m[0], extent_m[1], 2 * extent_m[2]])
+def _hit_boxes(boxes: list[Box], time_s: float, origin: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """Distance along each ray (in units of the ray) to each upright box, inf for a miss."""
+    poses = np.stack([box.pose(time_s) for box in boxes])
+    extents = np.array([box.extent_m for box in boxes])
+    rotations = poses[:, :3, :3]
+    starts = np.einsum("bi,bij->bj", origin - poses[:, :3, 3], rotations)[:, None, None]
+    directions = np.einsum("hwi,bij->bhwj", rays, rotations)
+    low = (extents * [-1, -1, 0])[:, None, None]
+    high = (extents * [1, 1, 2])[:, None, None]
     safe = np.where(np.abs(directions) < 1e-9, 1e-9, directions)
-    first, second = (low - start) / safe, (high - start) / safe
+    first, second = (low - starts) / safe, (high - starts) / safe
     enter = np.minimum(first, second).max(axis=-1)
     leave = np.maximum(first, second).min(axis=-1)
     return np.where((enter < leave) & (enter > 0.05), enter, np.inf)

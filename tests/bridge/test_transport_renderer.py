@@ -1,0 +1,212 @@
+"""The step channel to a renderer: several clients, one batch; its death loses no frame."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from support.processes import ServerProcess
+from support.toy_world import ToyWorld
+
+from bridge.errors import FrameError, ProtocolError, RendererError, RendererLost, UnknownSession
+from bridge.frame import Camera, SensorFrame
+from bridge.renderer import (
+    PaletteRenderer,
+    Rendering,
+    RenderRequest,
+    SessionConfig,
+    StyleBlob,
+    paint_labels,
+)
+from bridge.transport import ClientConfig, RemoteRenderer, query_status
+
+DEADLINE_S = 0.6
+
+
+def client_config(endpoint: str, **settings: float) -> ClientConfig:
+    defaults = {"deadline_s": DEADLINE_S, "open_deadline_s": 5.0, "retry_s": 0.1}
+    return ClientConfig(endpoint=endpoint, **{**defaults, **settings})
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    with ServerProcess("renderer") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def frame() -> SensorFrame:
+    world = ToyWorld(32, 16)
+    world.open()
+    return world.reset(0)
+
+
+def session_config(frame: SensorFrame, scale: int = 1, seed: int = 0) -> SessionConfig:
+    camera = frame.view.camera
+    size = (camera.width_px * scale, camera.height_px * scale)
+    return SessionConfig("palette", camera, size, seed)
+
+
+def request(frame: SensorFrame, session: int, tick: int = 0) -> RenderRequest:
+    return RenderRequest(session, frame.view, tick, frame.episode, frame.actors)
+
+
+def test_remote_and_local_renderers_paint_the_same(
+    server: ServerProcess, frame: SensorFrame
+) -> None:
+    with RemoteRenderer(client_config(server.endpoint)) as remote, PaletteRenderer() as local:
+        assert remote.styles() == local.styles()
+        for scale in (1, 2):
+            a = remote.open_session(session_config(frame, scale))
+            b = local.open_session(session_config(frame, scale))
+            (far,), (near,) = remote.render([request(frame, a)]), local.render([request(frame, b)])
+            assert np.array_equal(far.rgb, near.rgb)
+            assert not far.reopened
+        remote.restyle(a, "palette")
+        remote.close_session(a)
+        remote.close_session(a)  # unknown by now: ignored
+        with pytest.raises(UnknownSession):
+            remote.render([request(frame, a)])
+        assert remote.render([]) == []
+
+
+def test_mistakes_arrive_as_themselves(server: ServerProcess, frame: SensorFrame) -> None:
+    with RemoteRenderer(client_config(server.endpoint)) as remote:
+        config = session_config(frame)
+        with pytest.raises(RendererError, match="whole multiple"):
+            remote.open_session(SessionConfig("palette", config.camera, (33, 16)))
+        with pytest.raises(RendererError, match="noir"):
+            remote.open_session(SessionConfig("noir", config.camera, config.out_size_px))
+        blob = StyleBlob("mine", b"x", "0" * 64)
+        with pytest.raises(ProtocolError, match="sha256"):
+            remote.open_session(SessionConfig(blob, config.camera, config.out_size_px))
+        with pytest.raises(FrameError, match="focal lengths must be positive"):
+            remote.open_session(SessionConfig("palette", Camera(32, 16, -1, 1, 0, 0), (32, 16)))
+        session = remote.open_session(config)
+        assert remote.render([request(frame, session)])[0].rgb.shape == (16, 32, 3)
+
+
+def test_sessions_belong_to_their_client(server: ServerProcess, frame: SensorFrame) -> None:
+    with (
+        RemoteRenderer(client_config(server.endpoint)) as mine,
+        RemoteRenderer(client_config(server.endpoint)) as theirs,
+    ):
+        session = mine.open_session(session_config(frame))
+        theirs.open_session(session_config(frame))
+        theirs._sessions[1].remote = mine._sessions[session].remote
+        (rendering,) = theirs.render([request(frame, 1)])
+        assert rendering.reopened  # it was refused the other's, and got one of its own
+
+
+def test_clients_share_batches_and_one_mistake_hurts_nobody_else(frame: SensorFrame) -> None:
+    clients, ticks = 3, 5
+    errors: list[BaseException] = []
+    shapes: list[tuple[int, ...]] = []
+    no_labels = SensorFrame(0, 0, 0.0, frame.ego, views={})
+
+    def drive(endpoint: str, careless: bool) -> None:
+        with RemoteRenderer(client_config(endpoint, deadline_s=5.0)) as remote:
+            session = remote.open_session(session_config(frame))
+            for tick in range(ticks):
+                asked = request(frame, session, tick)
+                if careless:
+                    blind = type(frame.view)(frame.view.camera, frame.view.pose)
+                    asked = RenderRequest(session, blind, tick, no_labels.episode)
+                try:
+                    shapes.append(remote.render([asked])[0].rgb.shape)
+                except RendererError as error:
+                    errors.append(error)
+
+    with ServerProcess("slow-renderer", settings={"batch_wait_s": 0.05}) as server:
+        threads = [
+            threading.Thread(target=drive, args=(server.endpoint, n == 0)) for n in range(clients)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=30)
+        counters = query_status(server.endpoint)["counters"]
+    assert len(errors) == ticks
+    assert all("no labels" in str(error) for error in errors)
+    assert shapes == [(16, 32, 3)] * (2 * ticks)
+    assert counters["rendered"] == 2 * ticks
+
+    with ServerProcess("slow-renderer", settings={"batch_wait_s": 0.05}) as server:
+        threads = [threading.Thread(target=drive, args=(server.endpoint, False)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=30)
+        counters = query_status(server.endpoint)["counters"]
+    assert counters["rendered"] == 3 * ticks
+    assert counters["batches"] < 3 * ticks  # several clients shared a forward
+
+
+def test_killed_renderer_its_successor_renders_the_same_frame(frame: SensorFrame) -> None:
+    with (
+        ServerProcess("renderer") as server,
+        RemoteRenderer(client_config(server.endpoint, deadline_s=10.0)) as remote,
+    ):
+        sessions = [remote.open_session(session_config(frame, k)) for k in (1, 2)]
+        requests = [request(frame, session, tick=5) for session in sessions]
+        before = remote.render(requests)
+        server.kill()
+        after: list[Rendering] = []
+        thread = threading.Thread(target=lambda: after.extend(remote.render(requests)))
+        thread.start()
+        time.sleep(0.2)  # it is asking while nobody is there
+        server.start()
+        thread.join(timeout=10)
+        assert [rendering.reopened for rendering in after] == [True, True]
+        for old, new in zip(before, after, strict=True):
+            assert np.array_equal(old.rgb, new.rgb)
+        assert not remote.render(requests)[0].reopened
+
+
+def test_a_restyled_session_reopens_with_its_last_style_and_seed(frame: SensorFrame) -> None:
+    with (
+        ServerProcess("renderer") as server,
+        RemoteRenderer(client_config(server.endpoint, deadline_s=5.0)) as remote,
+    ):
+        session = remote.open_session(session_config(frame, seed=7))
+        server.restart()
+        remote.restyle(session, "default")
+        config = remote._sessions[session].config
+        assert (config.style, config.seed) == ("default", 7)
+        (rendering,) = remote.render([request(frame, session)])
+        assert np.array_equal(rendering.rgb, paint_labels(frame.view))
+
+
+def test_renderer_lost_or_frozen_is_a_typed_error_in_time(frame: SensorFrame) -> None:
+    with (
+        ServerProcess("renderer") as server,
+        RemoteRenderer(client_config(server.endpoint, open_deadline_s=1.0)) as remote,
+    ):
+        session = remote.open_session(session_config(frame))
+        for number, reason in ((signal.SIGSTOP, "frozen"), (signal.SIGKILL, "running")):
+            server.signal(number)
+            started_s = time.monotonic()
+            with pytest.raises(RendererLost, match=reason):
+                remote.render([request(frame, session)])
+            assert time.monotonic() - started_s < DEADLINE_S + 0.5
+            if number == signal.SIGSTOP:
+                server.signal(signal.SIGCONT)
+                assert not remote.render([request(frame, session)])[0].reopened
+        server.end()
+        server.start()
+        assert remote.render([request(frame, session)])[0].reopened
+
+
+def test_sessions_of_a_client_that_is_gone_end_with_its_lease(frame: SensorFrame) -> None:
+    with (
+        ServerProcess("renderer", settings={"lease_s": 0.2}) as server,
+        RemoteRenderer(client_config(server.endpoint)) as remote,
+    ):
+        session = remote.open_session(session_config(frame))
+        time.sleep(0.5)
+        (rendering,) = remote.render([request(frame, session)])
+        assert rendering.reopened

@@ -1,0 +1,132 @@
+"""The frame stream: the newest frame wins, and what was missed is counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+import zmq
+from support.frames import assert_same_frame
+from support.toy_world import ToyWorld
+
+from bridge.codec import Message, encode, pack
+from bridge.errors import PeerTimeout, ProtocolError
+from bridge.frame import Control, SensorFrame
+from bridge.transport import ClientConfig, FramePublisher, FrameSubscriber, ServerConfig
+
+ANYWHERE = ServerConfig(endpoint="tcp://127.0.0.1:0")
+
+
+@pytest.fixture(scope="module")
+def drive() -> list[SensorFrame]:
+    world = ToyWorld(32, 16)
+    world.open()
+    return [world.reset(0), *(world.step(Control(throttle=0.5)) for _ in range(30))]
+
+
+@pytest.fixture
+def publisher() -> Iterator[FramePublisher]:
+    publisher = FramePublisher(ANYWHERE)
+    yield publisher
+    publisher.close()
+
+
+@pytest.fixture
+def subscriber(publisher: FramePublisher, drive: list[SensorFrame]) -> Iterator[FrameSubscriber]:
+    """Connected: it has seen frame 0."""
+    subscriber = FrameSubscriber(publisher.endpoint)
+    until_s = time.monotonic() + 5.0
+    while time.monotonic() < until_s:
+        publisher.publish(drive[0])
+        try:
+            subscriber.latest(0.05)
+            break
+        except PeerTimeout:
+            continue
+    while True:  # what was published before the first one arrived
+        try:
+            subscriber.latest(0.1)
+        except PeerTimeout:
+            break
+    yield subscriber
+    subscriber.close()
+
+
+def test_a_slow_watcher_sees_the_newest_frame_and_knows_what_it_missed(
+    publisher: FramePublisher, subscriber: FrameSubscriber, drive: list[SensorFrame]
+) -> None:
+    dropped = subscriber.dropped
+    for frame in drive[1:]:
+        publisher.publish(frame)
+    time.sleep(0.3)  # a slow watcher
+    newest = subscriber.latest(1.0)
+    assert_same_frame(newest, drive[-1], ignore=())
+    assert subscriber.dropped == dropped + len(drive) - 2
+    with pytest.raises(PeerTimeout, match="no frame"):
+        subscriber.latest(0.05)
+
+
+def test_a_fast_watcher_misses_nothing(
+    publisher: FramePublisher, subscriber: FrameSubscriber, drive: list[SensorFrame]
+) -> None:
+    dropped = subscriber.dropped
+    for frame in drive[:10]:
+        publisher.publish(frame)
+        assert subscriber.latest(2.0).tick == frame.tick
+    assert subscriber.dropped == dropped
+
+
+def test_a_publisher_waits_for_nobody(drive: list[SensorFrame]) -> None:
+    publisher = FramePublisher(ANYWHERE)
+    idle = FrameSubscriber(publisher.endpoint)
+    time.sleep(0.2)
+    started_s = time.monotonic()
+    for _ in range(10):
+        for frame in drive:
+            publisher.publish(frame)
+    assert time.monotonic() - started_s < 5.0
+    idle.close()
+    publisher.close()
+
+
+def test_a_new_publisher_counts_from_one(drive: list[SensorFrame]) -> None:
+    first = FramePublisher(ANYWHERE)
+    subscriber = FrameSubscriber(first.endpoint)
+    for publisher in (first, None):
+        if publisher is None:
+            first.close()
+            publisher = FramePublisher(ServerConfig(endpoint=first.endpoint))
+        for attempt in range(100):
+            publisher.publish(drive[attempt % 2])
+            try:
+                subscriber.latest(0.05)
+                break
+            except PeerTimeout:
+                continue
+    assert subscriber.received == 2
+    assert subscriber.dropped >= 0
+    subscriber.close()
+    publisher.close()
+
+
+def test_what_is_no_frame_is_refused_and_counted(drive: list[SensorFrame]) -> None:
+    context = zmq.Context()
+    socket = context.socket(zmq.PUB)
+    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    subscriber = FrameSubscriber(ClientConfig(endpoint=f"tcp://127.0.0.1:{port}"))
+    blobs = [b"junk", pack(encode(Message("spec", 1, "x"))), pack([b"{}"])]
+    for count, blob in enumerate(blobs, start=1):
+        for _ in range(100):
+            socket.send(blob)
+            try:
+                subscriber.latest(0.05)
+            except PeerTimeout:
+                continue
+            except ProtocolError:
+                break
+        assert subscriber.refused >= count
+        while subscriber._socket.poll(100):
+            subscriber._socket.recv()
+    context.destroy(linger=0)
+    subscriber.close()
