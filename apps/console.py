@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -53,16 +54,18 @@ def announce_licence(renderer: Renderer) -> None:
         err.print(f"[dim]weights: {escape(licence)}[/]", soft_wrap=True)
 
 
-def stage_table(title: str, stages: Mapping[str, Sequence[float]]) -> Table:
-    """Median and 95th percentile in milliseconds of each stage's seconds, in given order."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("stage")
+def stage_table(stages: Mapping[str, Sequence[float]], wall_s: float) -> Table:
+    """Median and 95th percentile in milliseconds of each stage, and its share of `wall_s`.
+
+    Shares may add up to more than all: a stage may contain another (`serve` the world's).
+    """
+    table = Table("stage", box=box.SIMPLE_HEAD)
     for heading in ("median ms", "95 % ms", "share"):
         table.add_column(heading, justify="right")
-    total_s = sum(sum(seconds) for seconds in stages.values())
     for stage, seconds in stages.items():
-        ordered = sorted(seconds)
+        # the first frame of a drive builds scenes and warms networks up: not typical
+        ordered = sorted(seconds[1:] or seconds)
         median_s, p95_s = ordered[len(ordered) // 2], ordered[int(0.95 * (len(ordered) - 1))]
-        share = f"{sum(seconds) / total_s:.0%}" if total_s else "-"
+        share = f"{sum(ordered) / wall_s:.0%}" if wall_s else "-"
         table.add_row(stage, f"{1e3 * median_s:.1f}", f"{1e3 * p95_s:.1f}", share)
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.autopilot import driver_for
-from apps.console import progress
+from apps.console import out, progress, stage_table
 from apps.video import contact_sheet, fitted, open_film, save_png, side_by_side
 from bridge.errors import EpisodeEnd, FrameError
 from bridge.frame import ByteArray, Control, SensorFrame, View
@@ -25,19 +26,22 @@ class Trip:
     """What a filmed drive leaves behind.
 
     Attributes:
+        first_s: until the first frame was there (building a scene, loading weights).
+        wall_s: of all later frames, filming included.
         stages: seconds per frame of each stage (the frames' stamps, then "film").
         samples: (tick, uint8 (H, W, 3)) evenly spread over the drive, for a contact sheet.
     """
 
     frames: int = 0
+    first_s: float = 0.0
     wall_s: float = 0.0
     stages: dict[str, list[float]] = field(default_factory=dict)
     samples: list[tuple[int, ByteArray]] = field(default_factory=list)
 
     @property
     def frames_per_s(self) -> float:
-        """Rate of the whole loop, filming included."""
-        return self.frames / self.wall_s if self.wall_s else 0.0
+        """Rate of the whole loop after the first frame, filming included."""
+        return (self.frames - 1) / self.wall_s if self.wall_s else 0.0
 
 
 def driven(
@@ -55,10 +59,19 @@ def driven(
 def replayed(world: World, episodes: int) -> Iterator[SensorFrame]:
     """Every frame of a recording (perhaps with a renderer around it), episode by episode."""
     for episode in range(episodes):
-        yield world.reset(options={"episode": episode})
+        started_s = time.perf_counter()
+        yield _read(world.reset(options={"episode": episode}), started_s)
         with suppress(EpisodeEnd):
             while True:
-                yield world.step(Control())
+                started_s = time.perf_counter()
+                yield _read(world.step(Control()), started_s)
+
+
+def _read(frame: SensorFrame, started_s: float) -> SensorFrame:
+    """The frame with the stamps of today instead of those of the day it was recorded."""
+    today = {name: seconds for name, seconds in frame.stamps.items() if name == "render"}
+    read_s = time.perf_counter() - started_s - sum(today.values())
+    return dataclasses.replace(frame, stamps={"read": read_s, **today})
 
 
 def film(
@@ -75,6 +88,7 @@ def film(
     with open_film(path, fps) as output, progress() as bar:
         task = bar.add_task("filming", total=total)
         for frame in frames:
+            trip.first_s = trip.first_s or time.perf_counter() - started_s
             film_started_s = time.perf_counter()
             picture = side_by_side(pick_view(frame, camera))
             height_px, width_px = (height_px or picture.shape[0]), (width_px or picture.shape[1])
@@ -87,7 +101,7 @@ def film(
                 trip.samples.append((frame.tick, picture))
             trip.frames += 1
             bar.advance(task)
-    trip.wall_s = time.perf_counter() - started_s
+    trip.wall_s = time.perf_counter() - started_s - trip.first_s
     return trip
 
 
@@ -95,6 +109,13 @@ def save_sheet(trip: Trip, path: Path) -> None:
     """The trip's samples one below the other, as a PNG."""
     captions = [f"tick {tick}" for tick, _ in trip.samples]
     save_png(contact_sheet([rgb for _, rgb in trip.samples], captions, columns=1), path)
+
+
+def show_trip(trip: Trip) -> None:
+    """Print how fast it went and where the milliseconds went."""
+    rate = f", {trip.frames_per_s:.1f} frames/s" if trip.frames > 1 else ""
+    out.print(f"{trip.frames} frames{rate}; the first after {trip.first_s:.1f} s")
+    out.print(stage_table(trip.stages, trip.wall_s))
 
 
 def pick_view(frame: SensorFrame, camera: str | None) -> View:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from bridge.check import check_world as find_faults
 from rich.markup import escape
 from rich.table import Table
 
@@ -35,6 +34,8 @@ def check_world(
 
     Takes an endpoint, and whatever else names a world: town, a recording, a YAML file.
     """
+    from bridge.check import check_world as find_faults
+
     settings: dict[str, Any] = {}
     if "://" in endpoint:
         settings = {"deadline_s": timeout_s, "open_deadline_s": timeout_s}

@@ -21,8 +21,8 @@ from apps.commands.options import (
     parse_style,
 )
 from apps.compose import build_world, open_rendered
-from apps.console import out, stage_table
-from apps.filming import driven, film, save_sheet
+from apps.console import out
+from apps.filming import driven, film, save_sheet, show_trip
 
 
 def demo(
@@ -46,7 +46,6 @@ def demo(
         fps = 1.0 / rendered.spec.tick_s
         trip = film(frames, folder / "demo.mp4", fps, ticks, camera)
     save_sheet(trip, folder / "contact.png")
-    title = f"{trip.frames} ticks, {trip.frames_per_s:.1f} ticks/s"
-    out.print(stage_table(title, trip.stages))
+    show_trip(trip)
     out.print(f"film           {escape(str(folder / 'demo.mp4'))}")
     out.print(f"contact sheet  {escape(str(folder / 'contact.png'))}")

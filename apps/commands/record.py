@@ -16,8 +16,8 @@ from apps.commands.options import (
     parse_size,
 )
 from apps.compose import build_recording, build_world, needs_extra, opened
-from apps.console import out, progress, stage_table
-from apps.filming import driven, film, replayed
+from apps.console import out, progress
+from apps.filming import driven, film, replayed, show_trip
 from configs import ConfigError
 
 
@@ -60,5 +60,5 @@ def replay(
             sum(episode.ticks + 1 for episode in recording.episodes),
         )
         trip = film(replayed(recording, len(recording.episodes)), film_path, fps, total, camera)
-    out.print(stage_table(f"{trip.frames} ticks, {trip.frames_per_s:.1f} ticks/s", trip.stages))
+    show_trip(trip)
     out.print(f"film  {escape(str(film_path))}")

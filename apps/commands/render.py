@@ -22,8 +22,8 @@ from apps.commands.options import (
     parse_style,
 )
 from apps.compose import build_recording, open_rendered
-from apps.console import out, stage_table
-from apps.filming import Trip, film, pick_view, replayed, save_sheet
+from apps.console import out
+from apps.filming import Trip, film, pick_view, replayed, save_sheet, show_trip
 from apps.label_folder import LabelFolder, naming_names
 from apps.output import partial_folder
 from apps.video import save_png
@@ -84,7 +84,7 @@ def render(
             stills = _stills(engine, labels, look, scale, seed, unfinished / "frames")
             trip = film(stills, unfinished / "film.mp4", fps or STILLS_PER_S, total, None)
             save_sheet(trip, unfinished / "contact.png")
-    out.print(stage_table(f"{trip.frames} frames, {trip.frames_per_s:.1f} frames/s", trip.stages))
+    show_trip(trip)
     for what, name in (("frames", "frames"), ("film", "film.mp4"), ("sheet", "contact.png")):
         out.print(f"{what:8}{escape(str(folder / name))}")
 

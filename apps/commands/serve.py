@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from apps.compose import build_world
 from apps.console import err, out
 from bridge.transport import (
     ServerConfig,
+    ServerStats,
     check_endpoint,
     generate_keys,
     serve_renderer,
@@ -64,7 +66,7 @@ def serve_a_world(
         raise typer.Exit(_supervise(config, arguments))
     served = build_world(world, size_px=parse_size(size))
     stats = serve_world(served, config, on_bound=_announce("world"))
-    out.print(escape(str(stats)))
+    _report(stats)
 
 
 @serve.command("renderer")
@@ -83,7 +85,7 @@ def serve_a_renderer(
         arguments = ["renderer", "--renderer", renderer, *_common(config)]
         raise typer.Exit(_supervise(config, arguments))
     stats = serve_renderer(make_renderer(renderer), config, on_bound=_announce("renderer"))
-    out.print(escape(str(stats)))
+    _report(stats)
 
 
 def keys(
@@ -94,6 +96,11 @@ def keys(
     files = generate_keys(folder, name)
     out.print(f"public, give it to the other end  {escape(str(files.public))}")
     out.print(f"secret, keep it                   {escape(str(files.secret))}")
+
+
+def _report(stats: ServerStats) -> None:
+    counted = {name: count for name, count in asdict(stats).items() if count}
+    out.print(", ".join(f"{name} {count}" for name, count in counted.items()) or "no requests")
 
 
 def _server_config(

@@ -57,7 +57,7 @@ def test_demo_films_labels_depth_and_rendered(served_world, tmp_path, capsys) ->
         assert sheet.width > 3 * 128
     assert sorted(path.name for path in out.iterdir()) == ["contact.png", "demo.mp4"]
     shown = capsys.readouterr().out
-    assert "12 ticks" in shown
+    assert "12 frames" in shown
     assert all(stage in shown for stage in ("render", "film", "demo.mp4"))
 
 
