@@ -1,7 +1,7 @@
 """Clips of a simulated world on disk: labels, depth, instances, poses, actors; no pictures.
 
-One `.npz` file a clip. Inverse depth is kept in 16 bits as second differences along the
-rows: on a plane 1/z is affine in the picture, so those are nearly all zero.
+One `.npz` file a clip, about 40 kB a frame of 512x256 pixels. Inverse depth is kept in 16
+bits as differences along the rows: on a plane 1/z is affine in the picture, so those repeat.
 """
 
 from __future__ import annotations
@@ -221,13 +221,9 @@ def _renumbered(views: Sequence[View], actors: list[int]) -> npt.NDArray[np.uint
 
 
 def _differences(values: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
-    """Second differences along the rows, modulo 2**16."""
-    for _ in range(2):
-        values = np.diff(values, axis=-1, prepend=np.uint16(0)).astype(np.uint16)
-    return values
+    """Differences along the rows, modulo 2**16."""
+    return np.diff(values, axis=-1, prepend=np.uint16(0)).astype(np.uint16)
 
 
 def _sums(values: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
-    for _ in range(2):
-        values = np.cumsum(values, axis=-1, dtype=np.uint16)
-    return values
+    return np.cumsum(values, axis=-1, dtype=np.uint16)

@@ -1,0 +1,129 @@
+"""Markings, pseudo-depth, facades and boundaries, on a painted street of known geometry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from street_photos import (
+    BUILDING,
+    HEIGHT,
+    HORIZON,
+    LINE_COLUMNS,
+    ROAD,
+    WIDTH,
+    painted_street,
+    write_drives,
+)
+
+from bridge.frame import SKY_DEPTH_M
+from bridge.label_maps import label_map
+from bridge.labels import Tag
+from neural_renderer.data.boundaries import boundaries
+from neural_renderer.data.facades import facade_edges, split_facades
+from neural_renderer.data.photos import PhotoSourceConfig
+from neural_renderer.data.prepare import LINE_CODE, load_photos
+from neural_renderer.data.pseudo_depth import GroundCamera, estimate_horizon, pseudo_depth
+from neural_renderer.data.road_lines import find_road_lines
+
+CAMERA = GroundCamera(focal_px=220.0, horizon_px=float(HORIZON), height_m=1.4)
+
+
+def tags() -> np.ndarray:
+    return label_map("camvid11").to_tags(painted_street()[1])
+
+
+def test_the_painted_line_is_found_and_nothing_else() -> None:
+    rgb, ids = painted_street()
+    lines = find_road_lines(rgb, ids == ROAD, HORIZON, 1.4)
+    truth = np.zeros_like(lines)
+    truth[110:, LINE_COLUMNS] = True
+    assert (lines & truth).sum() > 0.9 * truth.sum()
+    assert (lines & ~truth).sum() < 0.1 * truth.sum()
+
+
+def test_a_wide_bright_patch_is_glare() -> None:
+    rgb, ids = painted_street()
+    rgb[140:170, 20:60] = 230  # 1 m wide at this distance: no brush is
+    lines = find_road_lines(rgb, ids == ROAD, HORIZON, 1.4)
+    assert not lines[145:165, 25:55].any()
+    assert lines[120:, LINE_COLUMNS].mean() > 0.8
+
+
+def test_ground_is_a_plane_and_things_stand_on_it() -> None:
+    depth = pseudo_depth(tags(), CAMERA)
+    assert depth.dtype == np.float32
+    row = 150
+    assert depth[row, 10] == pytest.approx(220.0 * 1.4 / (row - HORIZON), rel=1e-4)
+    car_foot = HORIZON + 29
+    assert np.allclose(depth[HORIZON + 4 : car_foot, 145:165], 220.0 * 1.4 / 29, rtol=0.05)
+    assert (depth[tags() == Tag.SKY] == SKY_DEPTH_M).all()
+    assert depth.max() == SKY_DEPTH_M
+    assert np.isfinite(depth).all()
+
+
+def test_a_receding_facade_recedes() -> None:
+    street = np.full((HEIGHT, WIDTH), Tag.SKY, dtype=np.uint8)
+    rows = np.arange(HEIGHT)[:, None]
+    foot = HORIZON + 60 - np.arange(WIDTH) // 3  # nearer on the left
+    street[rows > foot] = Tag.ROAD
+    street[(rows <= foot) & (rows > 20)] = Tag.BUILDING
+    depth = pseudo_depth(street, CAMERA)
+    wall = depth[30, 30:150]
+    expected = 220.0 * 1.4 / (foot[30:150] - HORIZON)
+    assert (np.diff(wall) >= 0).all()
+    assert np.median(np.abs(wall / expected - 1.0)) < 0.1
+
+
+def test_a_row_of_cars_has_more_than_one_depth() -> None:
+    street = np.full((HEIGHT, WIDTH), Tag.SKY, dtype=np.uint8)
+    street[HORIZON:] = Tag.ROAD
+    for left, foot in ((0, HORIZON + 80), (40, HORIZON + 40), (80, HORIZON + 20)):
+        street[HORIZON - 10 : foot, left : left + 42] = Tag.CAR
+    depth = pseudo_depth(street, CAMERA)
+    assert depth[HORIZON, 100] > 2.0 * depth[HORIZON, 10]
+
+
+def test_horizon_from_the_road() -> None:
+    found = estimate_horizon(tags())
+    assert found == pytest.approx(HORIZON / HEIGHT, abs=0.02)
+    assert estimate_horizon(np.full((HEIGHT, WIDTH), Tag.SKY, np.uint8)) is None
+
+
+def test_facades_are_split_where_the_colour_changes() -> None:
+    rgb, ids = painted_street()
+    (edge,) = facade_edges(rgb, ids == BUILDING)
+    assert abs(edge - 45) <= 3
+    numbers = split_facades(rgb, ids == BUILDING)
+    assert set(np.unique(numbers)) == {0, 1, 2}
+    assert (numbers[ids != BUILDING] == 0).all()
+    rgb[ids == BUILDING] = 120
+    assert facade_edges(rgb, ids == BUILDING) == []
+
+
+def test_boundaries_between_tags_and_instances_but_not_markings() -> None:
+    labels = np.full((4, 6), Tag.BUILDING, dtype=np.uint8)
+    labels[3] = Tag.ROAD
+    labels[3, 2] = Tag.ROAD_LINES
+    assert boundaries(labels).tolist() == [[0] * 6, [0] * 6, [1] * 6, [0] * 6]
+    instances = np.zeros((4, 6), dtype=np.uint32)
+    instances[:3, 3:] = 70000
+    edges = boundaries(labels, instances)
+    assert edges[:3, 2].all()
+    assert edges.sum() == 3 + 6 - 1
+
+
+def test_prepared_photos(tmp_path: Path) -> None:
+    config = PhotoSourceConfig(name="demo", root=write_drives(tmp_path), layout="camvid")
+    photos = load_photos(config)
+    assert [photo.drive for photo in photos] == ["demo/a", "demo/a", "demo/b", "demo/b"]
+    photo = photos[0]
+    assert photo.camera.horizon_px / HEIGHT == pytest.approx(HORIZON / HEIGHT, abs=0.02)
+    assert photo.depth_m.dtype == np.float16
+    assert np.flatnonzero(photo.sets[LINE_CODE]).tolist() == [Tag.ROAD_LINES]
+    assert (photo.tags[130:, LINE_COLUMNS] == Tag.ROAD_LINES).mean() > 0.8
+    assert photo.facades.max() == 2
+    plain = load_photos(config.model_copy(update={"find_lines": False, "horizon": 0.4}))[0]
+    assert LINE_CODE not in plain.ids
+    assert plain.camera.horizon_px == pytest.approx(0.4 * HEIGHT)
