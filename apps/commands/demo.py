@@ -17,10 +17,10 @@ from apps.commands.options import (
     StyleOption,
     WorldOption,
     make_renderer,
-    parse_size,
+    make_world,
     parse_style,
 )
-from apps.compose import build_world, open_rendered
+from apps.compose import open_rendered
 from apps.console import out
 from apps.filming import driven, film, save_sheet, show_trip
 
@@ -40,7 +40,7 @@ def demo(
 ) -> None:
     """Drive the town with the autopilot and film it: labels | depth | rendered."""
     look = parse_style(style)
-    inner = build_world(world, size_px=parse_size(size))
+    inner = make_world(world, size)
     with open_rendered(inner, make_renderer(renderer), look, scale) as rendered:
         frames = driven(rendered, ticks, seed)
         fps = 1.0 / rendered.spec.tick_s

@@ -8,10 +8,15 @@ from typing import Annotated
 
 import typer
 
-from apps.compose import build_renderer
+from apps.compose import ENDPOINT_SCHEMES, build_renderer, build_world
 from apps.console import announce_licence
 from bridge.renderer import Renderer
+from bridge.transport import ClientConfig, query_status
+from bridge.world import World
 from configs import ConfigError
+
+MEETING_S = 10.0
+"""How long a server may take to say who it is."""
 
 WorldOption = Annotated[
     str,
@@ -52,11 +57,24 @@ SecretKeyOption = Annotated[
 ]
 
 
+def make_world(name: str, size: str | None = None) -> World:
+    """The world that `--world` and `--size` name; a server must answer soon."""
+    _meet(name)
+    return build_world(name, size_px=parse_size(size))
+
+
 def make_renderer(name: str) -> Renderer:
     """The renderer that `--renderer` names; says what its weights may be used for."""
+    _meet(name)
     renderer = build_renderer(name)
     announce_licence(renderer)
     return renderer
+
+
+def _meet(name: str) -> None:
+    """Raise PeerTimeout soon where an endpoint is silent: opening may take much longer."""
+    if name.startswith(ENDPOINT_SCHEMES):
+        query_status(ClientConfig(endpoint=name, open_deadline_s=MEETING_S))
 
 
 def parse_size(size: str | None) -> tuple[int, int] | None:

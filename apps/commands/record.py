@@ -13,9 +13,9 @@ from apps.commands.options import (
     SeedOption,
     SizeOption,
     WorldOption,
-    parse_size,
+    make_world,
 )
-from apps.compose import build_recording, build_world, needs_extra, opened
+from apps.compose import build_recording, needs_extra, opened
 from apps.console import out, progress
 from apps.filming import driven, film, replayed, show_trip
 from configs import ConfigError
@@ -33,7 +33,7 @@ def record(
         from bridge.recording import Recorder
     if file.suffix != ".mcap":
         raise ConfigError(f"a recording ends in .mcap, got {file}")
-    inner = build_world(world, size_px=parse_size(size))
+    inner = make_world(world, size)
     with opened(Recorder(inner, file)) as recorder, progress() as bar:
         for _ in bar.track(driven(recorder, ticks, seed), ticks, description="recording"):
             pass

@@ -16,9 +16,8 @@ from apps.commands.options import (
     SecretKeyOption,
     SizeOption,
     make_renderer,
-    parse_size,
+    make_world,
 )
-from apps.compose import build_world
 from apps.console import err, out
 from bridge.transport import (
     ServerConfig,
@@ -64,7 +63,7 @@ def serve_a_world(
     if supervised:
         arguments = ["world", world, *_common(config), *(["--size", size] if size else [])]
         raise typer.Exit(_supervise(config, arguments))
-    served = build_world(world, size_px=parse_size(size))
+    served = make_world(world, size)
     stats = serve_world(served, config, on_bound=_announce("world"))
     _report(stats)
 

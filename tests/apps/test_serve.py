@@ -1,0 +1,135 @@
+"""Servers as processes: announced, found, killed, started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import psutil
+import pytest
+
+import envs  # noqa: F401
+from apps.cli import run
+from bridge.transport import ClientConfig, query_status
+
+ROOT = Path(__file__).parents[2]
+STRAIGHT_ON = np.array([0.0, 0.5], np.float32)
+START_S = 60.0
+
+TOWN = """
+kind: town
+town: 3
+vehicles: 2
+pedestrians: 2
+cameras:
+  front: {width_px: 128, height_px: 64}
+"""
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> str:
+    """A small town as a YAML file."""
+    path = tmp_path / "town.yaml"
+    path.write_text(TOWN)
+    return str(path)
+
+
+def free_endpoint() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@contextmanager
+def served(*arguments: str, endpoint: str) -> Iterator[subprocess.Popen[str]]:
+    """`sim2street serve ...` as a process, up and answering."""
+    command = [sys.executable, "-m", "apps.cli", "serve", *arguments, "--bind", endpoint]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, text=True) as process:
+        try:
+            query_status(ClientConfig(endpoint=endpoint, open_deadline_s=START_S))
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(20.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def test_a_served_world_and_renderer_make_an_env_of_three_processes(town) -> None:
+    world, renderer = free_endpoint(), free_endpoint()
+    with (
+        served("world", town, endpoint=world) as world_process,
+        served("renderer", "--renderer", "palette", endpoint=renderer) as renderer_process,
+    ):
+        env = gymnasium.make("sim2street/TownFollow-v0", world=world, renderer=renderer)
+        env.reset(seed=5)
+        ticks = [env.step(STRAIGHT_ON)[4]["tick"] for _ in range(20)]
+        env.close()
+    assert ticks == list(range(1, 21))
+    assert (world_process.returncode, renderer_process.returncode) == (0, 0)
+
+
+def test_a_killed_world_truncates_and_its_successor_takes_the_next_reset(town) -> None:
+    endpoint = free_endpoint()
+    with served("world", town, "--supervise", endpoint=endpoint) as supervisor:
+        env = gymnasium.make("sim2street/TownFollowState-v0", world=endpoint)
+        env.reset(seed=5)
+        env.step(STRAIGHT_ON)
+        [server] = psutil.Process(supervisor.pid).children()
+        server.send_signal(signal.SIGKILL)
+        _, reward, terminated, truncated, info = env.step(STRAIGHT_ON)
+        assert (reward, terminated, truncated) == (0.0, False, True)
+        assert info["error"]
+        env.reset(seed=5)
+        assert env.step(STRAIGHT_ON)[4]["tick"] == 1
+        env.close()
+    assert supervisor.returncode == 0
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_port_in_use_is_named(town, capsys) -> None:
+    endpoint = free_endpoint()
+    with served("world", town, endpoint=endpoint):
+        assert run(["serve", "world", town, "--bind", endpoint]) == 2
+    assert "is in use by another process" in capsys.readouterr().err
+
+
+def test_a_server_says_where_it_listens_and_what_it_did(town, tmp_path) -> None:
+    command = [sys.executable, "-m", "apps.cli", "serve", "world", town]
+    command += ["--bind", "tcp://127.0.0.1:0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        announced = process.stdout.readline()
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=20.0)
+    assert "serving a world on tcp://" in announced
+    assert "no requests" in rest
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_thousand_ticks_through_three_processes(town) -> None:
+    world, renderer = free_endpoint(), free_endpoint()
+    with (
+        served("world", town, endpoint=world),
+        served("renderer", "--renderer", "palette", endpoint=renderer),
+    ):
+        task = {"endings": [], "time_limit_s": 1e6}
+        env = gymnasium.make("sim2street/TownFollow-v0", world=world, renderer=renderer, task=task)
+        env.reset(seed=5)
+        ticks = [env.step(STRAIGHT_ON * 0.2)[4]["tick"] for _ in range(1000)]
+        env.close()
+    assert ticks == list(range(1, 1001))
