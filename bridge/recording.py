@@ -186,18 +186,20 @@ class ReplayWorld(World):
         """
         self.close()
         self._sensors = sensors
-        path = self._recovered() if self._recover else self._path
         try:
+            path = self._recovered() if self._recover else self._path
             stream = self._stack.enter_context(path.open("rb"))
+            self._read_index(SeekingReader(stream, validate_crcs=True))
         except OSError as error:
             raise RecordingError(f"cannot read {self._path}: {error.strerror}") from error
-        try:
-            self._read_index(SeekingReader(stream, validate_crcs=True))
         except BROKEN as error:
             raise RecordingError(
                 f"{self._path} is no finished recording ({error}): it was cut off, or is "
                 "another file. With recover=True what is complete in it is replayed"
             ) from error
+        finally:
+            if self._reader is None:
+                self.close()
 
     def reset(
         self, seed: int | None = None, options: Mapping[str, Any] | None = None
