@@ -1,6 +1,7 @@
 """Labels roughened towards a simulator's, and tone jitter shared by target and exemplars.
 
-Everything draws from a `numpy` generator that the caller seeds; nothing is global.
+Everything draws from a `numpy` generator that the caller seeds; nothing is global. Arrays
+are NumPy's on purpose: small torch operations wait for threads that training keeps busy.
 """
 
 from __future__ import annotations
@@ -10,15 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F  # noqa: N812  (the usual name)
-from torch import Tensor
 
-from bridge.frame import ByteArray
+from bridge.frame import ByteArray, FloatArray
 from bridge.labels import Tag
 from configs import StrictModel
 
-LUMA = torch.tensor([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 THIN_RANK = np.zeros(29, dtype=np.uint8)
 """Per tag: > 0 for what is thin or small; a higher rank wins where pixels are merged."""
@@ -88,29 +86,36 @@ def draw_tone(rng: np.random.Generator, strength: float) -> Tone | None:
     )
 
 
-def apply_tone(rgb: Tensor, tone: Tone | None) -> Tensor:
-    """`rgb` float32 (3, H, W) in [0, 1] to the same with the tone of a draw."""
+def apply_tone(rgb: FloatArray, tone: Tone | None) -> FloatArray:
+    """`rgb` float32 (H, W, 3) in [0, 1] to the same with the tone of a draw."""
     if tone is None:
         return rgb
-    toned = torch.einsum("oc,chw->ohw", torch.from_numpy(tone.mix), rgb)
-    toned = toned.mul_(torch.tensor(tone.gain).view(3, 1, 1)).clamp_(0.0, 1.0).pow_(tone.gamma)
-    grey = torch.einsum("c,chw->hw", LUMA, toned)
-    toned = torch.lerp(grey[None].expand_as(toned), toned, tone.saturation)
-    toned = toned.sub_(0.45).mul_(tone.contrast).add_(0.45)
-    return toned.mul_(1.0 - tone.lift).add_(tone.lift).clamp_(0.0, 1.0)
+    mixed = rgb @ (tone.mix * np.array(tone.gain, dtype=np.float32)[:, None]).T
+    # The power by table: 2048 levels are finer than the eight bits that came in.
+    levels = (np.arange(2048, dtype=np.float32) / 2047.0) ** np.float32(tone.gamma)
+    toned = levels[(np.clip(mixed, 0.0, 1.0) * 2047.0 + 0.5).astype(np.intp)]
+    grey = (toned @ LUMA)[..., None]
+    toned = grey + (toned - grey) * np.float32(tone.saturation)
+    toned = (toned - 0.45) * np.float32(tone.contrast) + 0.45
+    lifted = toned * np.float32(1.0 - tone.lift) + np.float32(tone.lift)
+    return np.clip(lifted, 0.0, 1.0, dtype=np.float32)
 
 
 def elastic_offsets(
     rng: np.random.Generator, size_px: tuple[int, int], amplitude_px: float
-) -> npt.NDArray[np.float32]:
+) -> FloatArray:
     """Smooth random displacement, float32 (2, H, W): rows, then columns, in pixels."""
     width, height = size_px
-    coarse = rng.uniform(-1.0, 1.0, (1, 2, max(2, height // 12), max(2, width // 12)))
-    field = F.interpolate(
-        torch.from_numpy(coarse.astype(np.float32)), (height, width), mode="bilinear"
-    )
-    offsets: npt.NDArray[np.float32] = (field[0] * amplitude_px).numpy()
-    return offsets
+    across, down = _ramps(width, max(2, width // 12)), _ramps(height, max(2, height // 12))
+    coarse = rng.uniform(-amplitude_px, amplitude_px, (2, down.shape[1], across.shape[1]))
+    return (down @ coarse.astype(np.float32) @ across.T).astype(np.float32)
+
+
+def _ramps(size: int, knots: int) -> FloatArray:
+    """Weights of linear interpolation between knots, float32 (size, knots)."""
+    at = np.linspace(0.0, knots - 1.0, size, dtype=np.float32)[:, None]
+    distance = np.abs(at - np.arange(knots, dtype=np.float32))
+    return np.maximum(1.0 - distance, 0.0).astype(np.float32)
 
 
 def roughen(

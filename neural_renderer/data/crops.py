@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F  # noqa: N812  (the usual name)
+from PIL import Image
 from torch import Tensor
 
 from bridge.frame import ByteArray, FloatArray
@@ -84,11 +84,13 @@ def crop_rgb(
 ) -> Tensor:
     """Pixels of a window, float32 (3, H, W) in [-1, 1], area-filtered."""
     window = photo.rgb[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    picture = Image.fromarray(window)
     if crop.flip:
-        window = window[:, ::-1]
-    source = torch.from_numpy(np.ascontiguousarray(window)).permute(2, 0, 1)[None]
-    small = F.interpolate(source, (size_px[1], size_px[0]), mode="bilinear", antialias=True)
-    return apply_tone(small[0].float() / 255.0, tone).mul(2.0).sub(1.0)
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    small = picture.resize(size_px, Image.Resampling.BILINEAR)  # filters when it reduces
+    unit = np.asarray(small, dtype=np.float32) * np.float32(1.0 / 255.0)
+    signed = apply_tone(unit, tone) * np.float32(2.0) - np.float32(1.0)
+    return torch.from_numpy(np.ascontiguousarray(signed.transpose(2, 0, 1)))
 
 
 def crop_labels(

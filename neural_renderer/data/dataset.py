@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -115,10 +116,10 @@ class PhotoDataset:
         return Batch(
             rgb=crop_rgb(photo, crop, config.size_px, tone)[None],
             tags=planes(labels.ids, sets)[None],
-            depth_m=torch.from_numpy(labels.depth_m)[None, None],
+            depth_m=_plane(labels.depth_m),
             has_depth=torch.tensor([rng.random() >= config.depth_dropout]),
-            boundaries=torch.from_numpy(boundaries(tags, facades)).float()[None, None],
-            valid=torch.from_numpy(tags != Tag.UNKNOWN).float()[None, None],
+            boundaries=_plane(boundaries(tags, facades)),
+            valid=_plane(tags != Tag.UNKNOWN),
             camera=crop_camera(photo, crop, config.size_px)[None],
             pose=torch.from_numpy(random_pose(photo.camera.height_m, rng))[None],
             exemplar_rgb=exemplar_rgb[None],
@@ -139,7 +140,7 @@ class PhotoDataset:
             labels = crop_labels(other, crop, size_px, rng, None)
             rgbs.append(crop_rgb(other, crop, size_px, tone))
             tags.append(planes(labels.ids, other.sets))
-        return torch.stack(rgbs), torch.stack(tags)
+        return joined([rgb[None] for rgb in rgbs]), joined([hot[None] for hot in tags])
 
     def _draw(self, rng: np.random.Generator, shares: Mapping[str, float]) -> PreparedPhoto:
         names = sorted(shares)
@@ -162,8 +163,18 @@ class PhotoDataset:
 def collate(samples: Sequence[Batch]) -> Batch:
     """One batch from batches of one."""
     names = [name for name in Batch.__dataclass_fields__ if name != "drives"]
-    tensors = {name: torch.cat([getattr(sample, name) for sample in samples]) for name in names}
+    tensors = {name: joined([getattr(sample, name) for sample in samples]) for name in names}
     return Batch(**tensors, drives=tuple(drive for s in samples for drive in s.drives))
+
+
+def joined(tensors: Sequence[Tensor]) -> Tensor:
+    """Concatenation on the CPU in this thread."""
+    return torch.from_numpy(np.concatenate([tensor.numpy() for tensor in tensors]))
+
+
+def _plane(values: npt.NDArray[np.generic]) -> Tensor:
+    """(H, W) of anything to float32 (1, 1, H, W)."""
+    return torch.from_numpy(values.astype(np.float32))[None, None]
 
 
 def thinned_sets(photo: PreparedPhoto, rng: np.random.Generator, probability: float) -> ByteArray:

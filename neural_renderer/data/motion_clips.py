@@ -34,7 +34,7 @@ from neural_renderer.data.crops import (
     random_pose,
     sample_positions,
 )
-from neural_renderer.data.dataset import PhotoDataset, thinned_sets
+from neural_renderer.data.dataset import PhotoDataset, joined, thinned_sets
 from neural_renderer.data.prepare import PreparedPhoto
 from neural_renderer.data.pseudo_depth import GROUND
 from neural_renderer.data.splat import PointCloud, nearest_filled, point_cloud, splat
@@ -141,7 +141,7 @@ def make_clip(
     parts = {
         "rgb": rgb,
         "has_rgb": has_rgb,
-        "tags": torch.stack([planes(layer.ids, sets) for layer in layers]),
+        "tags": joined([planes(layer.ids, sets)[None] for layer in layers]),
         "depth_m": _stack([layer.depth_m for layer in layers]),
         "boundaries": _stack([_edges(layer, photo.primary) for layer in layers]).float(),
         "valid": _stack([layer.valid for layer in layers]).float(),
@@ -163,7 +163,7 @@ def collate_clips(clips: Sequence[ClipBatch]) -> ClipBatch:
     most = max(clip.actor_present.shape[2] for clip in clips)
     clips = [_with_actors(clip, most) for clip in clips]
     names = [field.name for field in dataclasses.fields(ClipBatch) if field.name != "drives"]
-    tensors = {name: torch.cat([getattr(clip, name) for clip in clips]) for name in names}
+    tensors = {name: joined([getattr(clip, name) for clip in clips]) for name in names}
     return ClipBatch(**tensors, drives=tuple(drive for clip in clips for drive in clip.drives))
 
 

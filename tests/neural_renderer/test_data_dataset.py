@@ -1,0 +1,193 @@
+"""Batches of photographs: shapes, determinism, geometry of the crops, what augmentation may do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from street_photos import LINE_COLUMNS, write_drives
+
+from bridge.frame import SKY_DEPTH_M
+from bridge.labels import Tag
+from configs import ConfigError, parse
+from neural_renderer.data.augment import RoughenConfig, apply_tone, draw_tone, roughen
+from neural_renderer.data.batch import to_device
+from neural_renderer.data.crops import Crop, crop_camera, crop_labels, planes
+from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
+from neural_renderer.data.photos import PhotoSourceConfig
+from neural_renderer.data.prepare import PreparedPhoto, load_photos
+
+SIZE = (64, 32)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[PreparedPhoto]:
+    root: Path = write_drives(tmp_path_factory.mktemp("street"))
+    return load_photos(PhotoSourceConfig(name="demo", root=root, layout="camvid", fov_deg=58.0))
+
+
+def make(photos: list[PreparedPhoto], **more: object) -> PhotoDataset:
+    config = parse(PhotoDatasetConfig, {"size_px": SIZE, "exemplars": 2, **more})
+    return PhotoDataset(config, {"demo": photos}, seed=5)
+
+
+def test_shapes_types_and_ranges(photos: list[PreparedPhoto]) -> None:
+    batch = to_device(make(photos).batch(3, 4), "cpu")
+    b, (w, h) = 4, SIZE
+    assert batch.rgb.shape == (b, 3, h, w)
+    assert batch.rgb.dtype == torch.float32
+    assert batch.rgb.min() >= -1.0
+    assert batch.rgb.max() <= 1.0
+    assert batch.tags.shape == (b, 29, h, w)
+    assert batch.tags.dtype == torch.uint8
+    assert (batch.tags.sum(dim=1) >= 1).all()
+    assert batch.depth_m.shape == batch.boundaries.shape == batch.valid.shape == (b, 1, h, w)
+    assert (batch.depth_m > 0).all()
+    assert (batch.depth_m <= SKY_DEPTH_M).all()
+    assert batch.exemplar_rgb.shape == (b, 2, 3, h, w)
+    assert batch.exemplar_tags.shape == (b, 2, 29, h, w)
+    assert batch.camera.shape == (b, 4)
+    assert batch.pose.shape == (b, 4, 4)
+    assert len(batch.drives) == b
+    sky = batch.tags[:, Tag.SKY : Tag.SKY + 1].bool()
+    assert (batch.depth_m[sky] == SKY_DEPTH_M).float().mean() > 0.9
+
+
+def test_a_batch_depends_on_seed_and_step_alone(photos: list[PreparedPhoto]) -> None:
+    dataset = make(photos)
+    first = dataset.batch(8, 3)
+    dataset.batch(9, 2)
+    again = make(photos).batch(8, 3)
+    for name in ("rgb", "tags", "depth_m", "exemplar_rgb", "pose", "has_depth"):
+        assert torch.equal(getattr(first, name), getattr(again, name)), name
+    assert not torch.equal(first.rgb, dataset.batch(9, 3).rgb)
+
+
+def test_exemplars_are_other_pictures_of_the_same_drive(photos: list[PreparedPhoto]) -> None:
+    dataset = make(photos, tone=0.0)
+    brighter = [
+        p if p.drive == "demo/a" else PreparedPhoto(**{**_fields(p), "rgb": p.rgb // 2 + 127})
+        for p in photos
+    ]
+    dataset = PhotoDataset(dataset.config, {"demo": brighter}, seed=5)
+    for step in range(6):
+        batch = dataset.batch(step, 1)
+        bright = batch.drives[0] == "demo/b"
+        assert (batch.exemplar_rgb.min() > -0.1) == bright
+        assert (batch.rgb.min() > -0.1) == bright
+
+
+def test_weights_choose_sources_and_unknown_ones_are_named(photos: list[PreparedPhoto]) -> None:
+    dataset = PhotoDataset(
+        PhotoDatasetConfig(size_px=SIZE), {"one": photos[:2], "two": photos[2:]}, seed=1
+    )
+    assert {d for s in range(4) for d in dataset.batch(s, 2, {"two": 1.0}).drives} == {"demo/b"}
+    with pytest.raises(ConfigError, match="no photo source 'tow'; did you mean 'two'"):
+        dataset.batch(0, 1, {"tow": 1.0})
+    with pytest.raises(ConfigError, match="more than 0"):
+        dataset.batch(0, 1, {"two": 0.0})
+    with pytest.raises(ConfigError, match="at least one source"):
+        PhotoDataset(PhotoDatasetConfig(), {}, seed=1)
+
+
+def test_the_horizon_lies_where_a_driving_camera_has_it(photos: list[PreparedPhoto]) -> None:
+    batch = make(photos, roughen=None).batch(1, 12)
+    horizon = (batch.camera[:, 3] + 0.5) / SIZE[1]
+    assert (horizon > 0.3).all()
+    assert (horizon < 0.55).all()
+
+
+def test_depth_and_camera_of_a_crop_agree(photos: list[PreparedPhoto]) -> None:
+    """Ground points, unprojected with the crop's camera and pose, lie on z = 0."""
+    batch = make(photos, roughen=None, zoom=[0.6, 0.9]).batch(2, 4)
+    fx, fy, cx, cy = batch.camera.unbind(1)
+    v, u = torch.meshgrid(torch.arange(32.0), torch.arange(64.0), indexing="ij")
+    z = batch.depth_m[:, 0]
+    x = (u - cx.view(-1, 1, 1)) / fx.view(-1, 1, 1) * z
+    y = (v - cy.view(-1, 1, 1)) / fy.view(-1, 1, 1) * z
+    points = torch.stack([x, y, z, torch.ones_like(z)], dim=-1)
+    world = torch.einsum("bij,bhwj->bhwi", batch.pose, points)
+    near_road = (batch.tags[:, Tag.ROAD] == 1) & (z < 12.0)
+    assert near_road.sum() > 200
+    assert world[..., 2][near_road].abs().median() < 0.05
+    assert world[..., 2][near_road].abs().max() < 0.2
+
+
+def test_a_mirrored_crop_is_the_mirror_of_the_crop(photos: list[PreparedPhoto]) -> None:
+    photo = photos[0]
+    rng = np.random.default_rng(0)
+    window = {"top": 30, "left": 20, "height": 64, "width": 128}
+    plain = crop_labels(photo, Crop(**window, flip=False), SIZE, rng, None)
+    mirrored = crop_labels(photo, Crop(**window, flip=True), SIZE, rng, None)
+    assert np.array_equal(mirrored.ids, plain.ids[:, ::-1])
+    fx, _, cx, _ = crop_camera(photo, Crop(**window, flip=False), SIZE).tolist()
+    fx_mirrored, _, cx_mirrored, _ = crop_camera(photo, Crop(**window, flip=True), SIZE).tolist()
+    assert fx == fx_mirrored
+    assert cx + cx_mirrored == pytest.approx(SIZE[0] - 1)
+
+
+def test_thin_things_survive_a_small_size(photos: list[PreparedPhoto]) -> None:
+    photo = photos[0]
+    ids = photo.ids.copy()
+    ids[20:90, 100] = 2  # a pole, one pixel wide
+    thin = PreparedPhoto(**{**_fields(photo), "ids": ids})
+    full = Crop(20, 0, 120, 240, False)
+    small = crop_labels(thin, full, (120, 60), np.random.default_rng(0), None)
+    assert (small.ids[2:34] == 2).any(axis=1).all()
+    assert LINE_COLUMNS.start > 100  # the pole does not stand in front of the painted line
+
+
+def test_multi_hot_planes_follow_the_sets() -> None:
+    sets = np.zeros((256, 29), dtype=np.uint8)
+    sets[7, [3, 9]] = 1
+    sets[0, 11] = 1
+    hot = planes(np.array([[7, 0]], dtype=np.uint8), sets)
+    assert hot.shape == (29, 1, 2)
+    assert hot[:, 0, 0].nonzero().flatten().tolist() == [3, 9]
+    assert hot[:, 0, 1].nonzero().flatten().tolist() == [11]
+
+
+def test_sets_are_thinned_to_their_members(photos: list[PreparedPhoto]) -> None:
+    building = [Tag.BUILDING, Tag.WALL, Tag.BRIDGE]
+    whole = make(photos, thin_sets=0.0, roughen=None).batch(0, 8).tags[:, building].sum(1)
+    assert set(whole.unique().tolist()) == {0, 3}
+    single = make(photos, thin_sets=1.0, roughen=None).batch(0, 8).tags[:, building].sum(1)
+    assert set(single.unique().tolist()) == {0, 1}
+
+
+def test_tone_is_shared_and_can_be_off(photos: list[PreparedPhoto]) -> None:
+    rgb = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
+    assert np.array_equal(apply_tone(rgb, None), rgb)
+    assert draw_tone(np.random.default_rng(0), 0.0) is None
+    tones = [draw_tone(np.random.default_rng(seed), 1.0) for seed in range(40)]
+    means = [float(apply_tone(rgb, tone).mean()) for tone in tones]
+    assert np.std(means) > 0.05
+    assert all(tone is None or np.isfinite(apply_tone(rgb, tone)).all() for tone in tones)
+    plain = make(photos, tone=0.0, roughen=None)
+    strong = make(photos, tone=2.0, roughen=None)
+    for step in range(4):
+        a, b = plain.batch(step, 1), strong.batch(step, 1)
+        assert a.rgb.shape == b.rgb.shape
+
+
+def test_roughening_rounds_outlines_and_closes_leaves() -> None:
+    primary = np.arange(256, dtype=np.uint8) % 29
+    ids = np.full((64, 128), Tag.SKY, dtype=np.uint8)
+    ids[:, 64:] = Tag.BUILDING
+    ids[::3, 64] = Tag.SKY  # a ragged outline
+    ids[10:40, 10:40] = Tag.VEGETATION
+    ids[20:23, 20:23] = Tag.SKY  # sky between leaves
+    ids[:, 50] = Tag.POLE
+    config = RoughenConfig(smooth_px=8, merge_trees_px=8, drop={})
+    rough = [roughen(ids, primary, np.random.default_rng(s), config) for s in range(8)]
+    assert all((r[:, 50] == Tag.POLE).all() for r in rough)
+    assert any((r[20:23, 20:23] == Tag.VEGETATION).all() for r in rough)
+    assert any(len(np.unique(r[8:56, 64])) == 1 for r in rough)
+    lost = roughen(ids, primary, np.random.default_rng(0), RoughenConfig(drop={"POLE": 1.0}))
+    assert not (lost == Tag.POLE).any()
+
+
+def _fields(photo: PreparedPhoto) -> dict[str, object]:
+    return {name: getattr(photo, name) for name in PreparedPhoto.__slots__}
