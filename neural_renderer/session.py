@@ -235,7 +235,7 @@ class NeuralRenderer(Renderer):
         depth = view.depth_m
         if depth is None:
             depth = np.full(view.labels.shape, FLAT_DEPTH_M, np.float32)
-        depth_m = upscaled(torch.from_numpy(np.ascontiguousarray(depth)).to(device), scale)
+        depth_m = upscaled(torch.from_numpy(depth.copy()).to(device), scale)
         ids = torch.zeros_like(labels)
         if view.instances is not None:
             ids = upscaled(torch.from_numpy(view.instances.astype(np.int64)).to(device), scale)
@@ -263,7 +263,7 @@ class NeuralRenderer(Renderer):
             return None
         view, scale = request.view, out_scale(session.config)
         if view.motion_px is not None and view.motion_from_tick == state.tick:
-            moved = torch.from_numpy(np.ascontiguousarray(view.motion_px)).to(self._device) * scale
+            moved = torch.from_numpy(view.motion_px.copy()).to(self._device) * scale
             moved = moved.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
             source = pixel_grid(ids.shape[1], ids.shape[2], self._device) + moved
             validity = (source >= -0.5).all(-1) & (source[..., 0] < ids.shape[2] - 0.5)
