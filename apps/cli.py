@@ -19,6 +19,7 @@ from apps.commands.doctor import doctor
 from apps.commands.record import record, replay
 from apps.commands.render import render
 from apps.commands.serve import keys, serve
+from apps.commands.train import style, train
 from apps.console import err, out
 from configs import ConfigError, Sim2StreetError
 
@@ -43,6 +44,8 @@ app.command()(record)
 app.command()(replay)
 app.command("check-world")(check_world)
 app.command()(keys)
+app.command()(train)
+app.add_typer(style)
 app.command()(doctor)
 
 

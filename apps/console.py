@@ -25,6 +25,11 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+def say(text: str) -> None:
+    """One line on stdout, never broken: paths stay whole."""
+    out.print(text, soft_wrap=True)
+
+
 class RateColumn(ProgressColumn):
     """How many ticks or pictures a second."""
 

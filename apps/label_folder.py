@@ -81,7 +81,7 @@ class LabelFolder:
 
     @property
     def _map(self) -> LabelMap:
-        return _find_map(self.naming)
+        return find_map(self.naming)
 
     def _read(self, file: Path, base: Path) -> View:
         labels = read_labels(file, self._map)
@@ -173,7 +173,8 @@ def shrink_labels(labels: ByteArray, width_px: int, height_px: int) -> ByteArray
 _DEPTH = (".png", ".npy")
 
 
-def _find_map(naming: str) -> LabelMap:
+def find_map(naming: str) -> LabelMap:
+    """The label map that `--naming` means, or ConfigError."""
     known = naming_names()
     if naming not in known:
         raise ConfigError(

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from apps.commands.options import SecretKeyOption, SeedOption
 from apps.compose import build_world, opened
-from apps.console import out
+from apps.console import out, say
 
 EXIT_FAULTS = 1
 
@@ -43,7 +43,7 @@ def check_world(
     with opened(build_world(endpoint, settings)) as world:
         findings = find_faults(world, seed=seed, ticks=ticks)
     if not findings:
-        out.print(f"[green]✓[/] {escape(endpoint)} keeps the contract ({ticks} ticks)")
+        say(f"[green]✓[/] {escape(endpoint)} keeps the contract ({ticks} ticks)")
         return
     table = Table("severity", "finding", "what to do")
     for finding in findings:

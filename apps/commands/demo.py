@@ -21,7 +21,7 @@ from apps.commands.options import (
     parse_style,
 )
 from apps.compose import open_rendered
-from apps.console import out
+from apps.console import say
 from apps.filming import driven, film, save_sheet, show_trip
 
 
@@ -47,5 +47,5 @@ def demo(
         trip = film(frames, folder / "demo.mp4", fps, ticks, camera)
     save_sheet(trip, folder / "contact.png")
     show_trip(trip)
-    out.print(f"film           {escape(str(folder / 'demo.mp4'))}")
-    out.print(f"contact sheet  {escape(str(folder / 'contact.png'))}")
+    say(f"film           {escape(str(folder / 'demo.mp4'))}")
+    say(f"contact sheet  {escape(str(folder / 'contact.png'))}")

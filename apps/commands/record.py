@@ -16,7 +16,7 @@ from apps.commands.options import (
     make_world,
 )
 from apps.compose import build_recording, needs_extra, opened
-from apps.console import out, progress
+from apps.console import progress, say
 from apps.filming import driven, film, replayed, show_trip
 from configs import ConfigError
 
@@ -37,7 +37,7 @@ def record(
     with opened(Recorder(inner, file)) as recorder, progress() as bar:
         for _ in bar.track(driven(recorder, ticks, seed), ticks, description="recording"):
             pass
-    out.print(f"recorded {ticks} ticks: {escape(str(file))}")
+    say(f"recorded {ticks} ticks: {escape(str(file))}")
 
 
 def replay(
@@ -61,4 +61,4 @@ def replay(
         )
         trip = film(replayed(recording, len(recording.episodes)), film_path, fps, total, camera)
     show_trip(trip)
-    out.print(f"film  {escape(str(film_path))}")
+    say(f"film  {escape(str(film_path))}")

@@ -22,7 +22,7 @@ from apps.commands.options import (
     parse_style,
 )
 from apps.compose import build_recording, open_rendered
-from apps.console import out
+from apps.console import say
 from apps.filming import Trip, film, pick_view, replayed, save_sheet, show_trip
 from apps.label_folder import LabelFolder, naming_names
 from apps.output import partial_folder
@@ -86,7 +86,7 @@ def render(
             save_sheet(trip, unfinished / "contact.png")
     show_trip(trip)
     for what, name in (("frames", "frames"), ("film", "film.mp4"), ("sheet", "contact.png")):
-        out.print(f"{what:8}{escape(str(folder / name))}")
+        say(f"{what:8}{escape(str(folder / name))}")
 
 
 def _render_recording(

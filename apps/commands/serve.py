@@ -18,7 +18,7 @@ from apps.commands.options import (
     make_renderer,
     make_world,
 )
-from apps.console import err, out
+from apps.console import err, out, say
 from bridge.transport import (
     ServerConfig,
     ServerStats,
@@ -93,8 +93,8 @@ def keys(
 ) -> None:
     """Make a pair of CURVE keys: NAME.key to give away, NAME.key_secret to keep."""
     files = generate_keys(folder, name)
-    out.print(f"public, give it to the other end  {escape(str(files.public))}")
-    out.print(f"secret, keep it                   {escape(str(files.secret))}")
+    say(f"public, give it to the other end  {escape(str(files.public))}")
+    say(f"secret, keep it                   {escape(str(files.secret))}")
 
 
 def _report(stats: ServerStats) -> None:
