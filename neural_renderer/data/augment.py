@@ -87,18 +87,24 @@ def draw_tone(rng: np.random.Generator, strength: float) -> Tone | None:
 
 
 def apply_tone(rgb: FloatArray, tone: Tone | None) -> FloatArray:
-    """`rgb` float32 (H, W, 3) in [0, 1] to the same with the tone of a draw."""
+    """`rgb` float32 (3, H, W) in [0, 1] to the same with the tone of a draw."""
     if tone is None:
         return rgb
-    mixed = rgb @ (tone.mix * np.array(tone.gain, dtype=np.float32)[:, None]).T
+    mix = tone.mix * np.array(tone.gain, dtype=np.float32)[:, None]
+    red, green, blue = rgb
     # The power by table: 2048 levels are finer than the eight bits that came in.
     levels = (np.arange(2048, dtype=np.float32) / 2047.0) ** np.float32(tone.gamma)
-    toned = levels[(np.clip(mixed, 0.0, 1.0) * 2047.0 + 0.5).astype(np.intp)]
-    grey = (toned @ LUMA)[..., None]
-    toned = grey + (toned - grey) * np.float32(tone.saturation)
-    toned = (toned - 0.45) * np.float32(tone.contrast) + 0.45
-    lifted = toned * np.float32(1.0 - tone.lift) + np.float32(tone.lift)
-    return np.clip(lifted, 0.0, 1.0, dtype=np.float32)
+    toned = np.empty_like(rgb)
+    for channel, (r, g, b) in zip(toned, mix, strict=True):
+        mixed = np.clip(red * r + green * g + blue * b, 0.0, 1.0)
+        levels.take((mixed * 2047.0 + 0.5).astype(np.intp), out=channel, mode="clip")
+    grey = toned[0] * LUMA[0] + toned[1] * LUMA[1] + toned[2] * LUMA[2]
+    # Saturation, contrast about 0.45 and lift are one affine map of colour and grey.
+    slope = tone.contrast * (1.0 - tone.lift)
+    toned *= np.float32(tone.saturation * slope)
+    offset = (0.45 - 0.45 * tone.contrast) * (1.0 - tone.lift) + tone.lift
+    toned += grey * np.float32((1.0 - tone.saturation) * slope) + np.float32(offset)
+    return np.clip(toned, 0.0, 1.0, out=toned)
 
 
 def elastic_offsets(
@@ -106,16 +112,19 @@ def elastic_offsets(
 ) -> FloatArray:
     """Smooth random displacement, float32 (2, H, W): rows, then columns, in pixels."""
     width, height = size_px
-    across, down = _ramps(width, max(2, width // 12)), _ramps(height, max(2, height // 12))
-    coarse = rng.uniform(-amplitude_px, amplitude_px, (2, down.shape[1], across.shape[1]))
-    return (down @ coarse.astype(np.float32) @ across.T).astype(np.float32)
+    knots = (max(2, height // 12), max(2, width // 12))
+    coarse = rng.uniform(-amplitude_px, amplitude_px, (2, *knots)).astype(np.float32)
+    return _stretched(_stretched(coarse, height, 1), width, 2)
 
 
-def _ramps(size: int, knots: int) -> FloatArray:
-    """Weights of linear interpolation between knots, float32 (size, knots)."""
-    at = np.linspace(0.0, knots - 1.0, size, dtype=np.float32)[:, None]
-    distance = np.abs(at - np.arange(knots, dtype=np.float32))
-    return np.maximum(1.0 - distance, 0.0).astype(np.float32)
+def _stretched(values: FloatArray, size: int, axis: int) -> FloatArray:
+    """Linear interpolation to `size` samples along an axis."""
+    shape = [1, 1, 1]
+    shape[axis] = size
+    at = np.linspace(0.0, values.shape[axis] - 1.0, size, dtype=np.float32)
+    low = np.minimum(at.astype(np.intp), values.shape[axis] - 2)
+    share = (at - low).astype(np.float32).reshape(shape)
+    return values.take(low, axis) * (1.0 - share) + values.take(low + 1, axis) * share
 
 
 def roughen(

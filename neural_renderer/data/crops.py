@@ -88,9 +88,9 @@ def crop_rgb(
     if crop.flip:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     small = picture.resize(size_px, Image.Resampling.BILINEAR)  # filters when it reduces
-    unit = np.asarray(small, dtype=np.float32) * np.float32(1.0 / 255.0)
-    signed = apply_tone(unit, tone) * np.float32(2.0) - np.float32(1.0)
-    return torch.from_numpy(np.ascontiguousarray(signed.transpose(2, 0, 1)))
+    unit = np.asarray(small).transpose(2, 0, 1).astype(np.float32, order="C")
+    unit *= np.float32(1.0 / 255.0)
+    return torch.from_numpy(apply_tone(unit, tone) * np.float32(2.0) - np.float32(1.0))
 
 
 def crop_labels(

@@ -42,7 +42,8 @@ class PhotoSourceConfig(StrictModel):
             from how far up the road goes in each drive.
         camera_height_m: above the road.
         bottom: fraction of the height that is kept (cuts the ego's bonnet off).
-        find_lines: look for lane markings in the road (where labels lack them).
+        find_lines: look for lane markings in the road; None: unless the layout's labels
+            have them (camvid32) or its roads are full of dappled light (idd-lite).
     """
 
     name: str
@@ -58,7 +59,7 @@ class PhotoSourceConfig(StrictModel):
     horizon: float | None = Field(None, gt=0.0, lt=1.0)
     camera_height_m: float = Field(1.4, gt=0.0, le=10.0)
     bottom: float = Field(1.0, gt=0.5, le=1.0)
-    find_lines: bool = True
+    find_lines: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,13 @@ _DEFAULT_MAPS = {
     "bdd": "bdd",
     "folder": "cityscapes-train",
 }
+
+
+def looks_for_lines(config: PhotoSourceConfig) -> bool:
+    """Whether markings are searched for in this source's photographs."""
+    if config.find_lines is not None:
+        return config.find_lines
+    return config.layout != "idd-lite" and config.labels != "camvid32"
 
 
 def source_label_map(config: PhotoSourceConfig) -> LabelMap:

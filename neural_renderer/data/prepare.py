@@ -19,6 +19,7 @@ from neural_renderer.data.photos import (
     PhotoItem,
     PhotoSourceConfig,
     list_photos,
+    looks_for_lines,
     read_photo,
     source_label_map,
 )
@@ -95,7 +96,7 @@ def prepare_photo(
     focal_px = width / (2.0 * math.tan(math.radians(config.fov_deg) / 2.0))
     camera = GroundCamera(focal_px, horizon * height, config.camera_height_m)
     tags = primary[ids]
-    if config.find_lines:
+    if looks_for_lines(config):
         lines = find_road_lines(rgb, tags == Tag.ROAD, camera.horizon_px, camera.height_m)
         ids = np.where(lines, np.uint8(LINE_CODE), ids)
         tags = primary[ids]

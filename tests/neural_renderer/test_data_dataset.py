@@ -17,6 +17,7 @@ from neural_renderer.data.batch import to_device
 from neural_renderer.data.crops import Crop, crop_camera, crop_labels, planes
 from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
 from neural_renderer.data.photos import PhotoSourceConfig
+from neural_renderer.data.prefetch import prefetched
 from neural_renderer.data.prepare import PreparedPhoto, load_photos
 
 SIZE = (64, 32)
@@ -158,7 +159,7 @@ def test_sets_are_thinned_to_their_members(photos: list[PreparedPhoto]) -> None:
 
 
 def test_tone_is_shared_and_can_be_off(photos: list[PreparedPhoto]) -> None:
-    rgb = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
+    rgb = np.random.default_rng(0).random((3, 8, 8), dtype=np.float32)
     assert np.array_equal(apply_tone(rgb, None), rgb)
     assert draw_tone(np.random.default_rng(0), 0.0) is None
     tones = [draw_tone(np.random.default_rng(seed), 1.0) for seed in range(40)]
@@ -187,6 +188,19 @@ def test_roughening_rounds_outlines_and_closes_leaves() -> None:
     assert any(len(np.unique(r[8:56, 64])) == 1 for r in rough)
     lost = roughen(ids, primary, np.random.default_rng(0), RoughenConfig(drop={"POLE": 1.0}))
     assert not (lost == Tag.POLE).any()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12, pytest's threads
+@pytest.mark.parametrize("workers", [0, 2])
+def test_prefetched_batches_are_the_same_in_the_same_order(
+    photos: list[PreparedPhoto], workers: int
+) -> None:
+    dataset = make(photos)
+    ahead = list(prefetched(lambda step: dataset.batch(step, 2), 3, 6, workers))
+    assert len(ahead) == 3
+    for step, batch in zip(range(3, 6), ahead, strict=True):
+        assert torch.equal(batch.rgb, dataset.batch(step, 2).rgb)
+        assert batch.drives == dataset.batch(step, 2).drives
 
 
 def _fields(photo: PreparedPhoto) -> dict[str, object]:

@@ -15,6 +15,7 @@ from configs import ConfigError, parse
 from neural_renderer.data.photos import (
     PhotoSourceConfig,
     list_photos,
+    looks_for_lines,
     read_photo,
     source_label_map,
 )
@@ -76,6 +77,13 @@ def test_colour_coded_labels(tmp_path: Path) -> None:
     assert set(np.unique(read_photo(item, source_label_map(config))[1])) == {17}
     with pytest.raises(ConfigError, match="'camvid32'"):
         read_photo(item, label_map("camvid11"))
+
+
+def test_markings_are_searched_where_that_helps(tmp_path: Path) -> None:
+    assert looks_for_lines(source(tmp_path))
+    assert not looks_for_lines(source(tmp_path, "idd-lite"))
+    assert not looks_for_lines(source(tmp_path, labels="camvid32"))
+    assert looks_for_lines(source(tmp_path, "idd-lite", find_lines=True))
 
 
 def test_wrong_folders_are_named(tmp_path: Path) -> None:
