@@ -10,10 +10,10 @@ from bridge.town.models import ACTOR_MODELS
 from bridge.town.person_meshes import pedestrian_mesh, two_wheeler_mesh
 from bridge.town.vehicle_meshes import vehicle_mesh
 
-FINE_M = 45.0
+FINE_M = 32.0
 """Up to here actors are drawn in full."""
 
-SEEN_M = 280.0
+SEEN_M = 220.0
 """Beyond this distance actors are not drawn."""
 
 _BUILDERS = {

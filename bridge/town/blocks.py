@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,16 +18,16 @@ from bridge.town.furniture import (
     wall_sign,
 )
 from bridge.town.layout import FIRST_SCENERY_ID, Layout
-from bridge.town.meshes import Floats, Item, Layer, Mesh, mesh, placed, polygon
+from bridge.town.meshes import Floats, Item, Layer, Mesh, Occluder, mesh, placed, polygon
 from bridge.town.plots import Frame, FreeGround, Front, fronts
 from bridge.town.vegetation import hedge, plants
 
 FINE_BUILDING_M = 95.0
 BUILDING_SEEN_M = 420.0
 SMALL_SEEN_M = 130.0
-_FINE_TREE_M = 34.0
-_MEDIUM_TREE_M = 90.0
-_TREE_SEEN_M = 420.0
+_FINE_TREE_M = 26.0
+_MEDIUM_TREE_M = 75.0
+_TREE_SEEN_M = 330.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class Zone:
 
 
 ZONES: dict[str, Zone] = {
-    "terrace": Zone((4.6, 6.2), (0.0, 0.0), (0.0, 2.6), (4.9, 6.2), (8, 10),
+    "terrace": Zone((4.6, 6.2), (0.0, 0.0), (0.0, 2.6), (5.2, 7.8), (8, 10),
                     ("along", "along", "along", "mansard"), (4, 9), bay=0.4, dormer=0.15,
                     porch=0.25, signs=0.04),
-    "shops": Zone((5.0, 8.5), (0.0, 0.0), (0.0, 0.0), (6.4, 9.6), (9, 12),
+    "shops": Zone((5.0, 8.5), (0.0, 0.0), (0.0, 0.0), (7.2, 11.0), (9, 12),
                   ("along", "flat", "across", "mansard"), (1, 3), bay=0.1, dormer=0.25,
                   signs=0.75, paved=True),
-    "villas": Zone((7.5, 11.0), (2.5, 5.5), (4.0, 7.5), (4.6, 5.6), (7, 10),
+    "villas": Zone((7.5, 11.0), (2.5, 5.5), (4.0, 7.5), (4.8, 6.2), (7, 10),
                    ("along", "hip", "across"), (1, 3), bay=0.4, porch=0.5),
     "flats": Zone((14.0, 26.0), (4.0, 9.0), (2.5, 6.0), (7.5, 12.5), (10, 13),
                   ("flat", "along", "hip"), (1, 2), porch=0.3),
@@ -70,8 +70,8 @@ ZONES: dict[str, Zone] = {
                     ("flat",), (1, 1), signs=0.5, paved=True, border=("none", "railing")),
 }  # fmt: skip
 
-_MIX = (("terrace", 0.30), ("shops", 0.16), ("villas", 0.24), ("flats", 0.09), ("offices", 0.06),
-        ("park", 0.15))  # fmt: skip
+_MIX = (("terrace", 0.34), ("shops", 0.20), ("villas", 0.20), ("flats", 0.09), ("offices", 0.07),
+        ("park", 0.10))  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -126,7 +126,9 @@ def _front_items(builder: Builder, front: Front) -> Iterator[Item]:
             s = yield from _row(builder, front, s, until, ZONES[name])
 
 
-def _row(builder: Builder, front: Front, s: float, until: float, zone: Zone):  # noqa: ANN202
+def _row(
+    builder: Builder, front: Front, s: float, until: float, zone: Zone
+) -> Generator[Item, None, float]:
     """One run of plots in one style; returns where it ended."""
     rng = builder.rng
     setback = float(rng.uniform(*zone.setback_m))
@@ -168,7 +170,8 @@ def _plot(
     rect: Rect = (inset, wide - inset, setback, setback + deep)
     builder.ground.take(frame.cells(0.0, wide, 0.0, setback + deep))
     built = house(rng, rect, style)
-    yield from _building_items(builder, frame, built)
+    footprint = Occluder(frame.cells(0.0, wide, setback, setback + deep), style.eaves_m - 0.3)
+    yield from _building_items(builder, frame, built, footprint)
     if setback > 0.8:
         yield from _front_garden(builder, frame, setback, border)
     else:
@@ -189,7 +192,9 @@ def _anchor(frame: Frame, x: float, y: float) -> tuple[float, float]:
     return float(at[0]), float(at[1])
 
 
-def _building_items(builder: Builder, frame: Frame, built: Building) -> Iterator[Item]:
+def _building_items(
+    builder: Builder, frame: Frame, built: Building, occluder: Occluder
+) -> Iterator[Item]:
     here, number = _anchor(frame, frame.width_m / 2, 4.0), builder.new_id()
     levels: list[tuple[Floats, float, float]] = [
         (built.fine, 0.0, FINE_BUILDING_M),
@@ -197,7 +202,7 @@ def _building_items(builder: Builder, frame: Frame, built: Building) -> Iterator
     ]
     for shape, near_m, far_m in levels:
         body = _place(frame, mesh(shape, Tag.BUILDING, number))
-        yield Item(body, Layer.SOLID, here, near_m, far_m)
+        yield Item(body, Layer.SOLID, here, near_m, far_m, occluder if near_m else None)
 
 
 def _yard(frame: Frame, x0: float, x1: float, y0: float, y1: float) -> Iterator[Item]:

@@ -5,6 +5,7 @@ All in the frame of a plot: x along the front, y away from the street, z up, met
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -121,8 +122,9 @@ def _mansard(rect: Rect, eaves_m: float) -> tuple[Floats, float]:
     x0, x1, y0, y1 = rect
     rings = []
     for inset, z in ((-0.15, eaves_m), (0.7, eaves_m + 2.2), (2.2, eaves_m + 2.9)):
-        rings.append([(x0 + min(inset, 0.4), y0 + inset, z), (x1 - min(inset, 0.4), y0 + inset, z),
-                      (x1 - min(inset, 0.4), y1 - inset, z), (x0 + min(inset, 0.4), y1 - inset, z)])  # fmt: skip
+        side = min(inset, 0.4)
+        xs, ys = (x0 + side, x1 - side), (y0 + inset, y1 - inset)
+        rings.append([(xs[i], ys[j], z) for i, j in ((0, 0), (1, 0), (1, 1), (0, 1))])
     return loft(rings, cap_start=False), eaves_m + 2.9
 
 
@@ -168,9 +170,7 @@ def _bay(rng: np.random.Generator, rect: Rect, eaves_m: float) -> list[Floats]:
     out = y0 - float(rng.uniform(0.5, 0.8))
     ring = np.array([(x, y0), (x + wide * 0.22, out), (x + wide * 0.78, out), (x + wide, y0)])
     peak = np.array([(x + wide / 2, y0, top + 0.7)])
-    roof = [
-        np.array([[(*a, top), (*b, top), peak[0]]]) for a, b in zip(ring, ring[1:], strict=False)
-    ]
+    roof = [np.array([[(*a, top), (*b, top), peak[0]]]) for a, b in itertools.pairwise(ring)]
     return [walls(ring, 0.0, top, closed=False), *roof]
 
 
@@ -187,7 +187,7 @@ def _porch(rng: np.random.Generator, rect: Rect) -> list[Floats]:
 
 
 def _dormers(rng: np.random.Generator, rect: Rect, eaves_m: float, style: Style) -> list[Floats]:
-    x0, x1, y0, y1 = rect
+    x0, x1, y0, _ = rect
     parts = []
     count = max(1, int((x1 - x0) / 4.0))
     run = 0.9
@@ -210,12 +210,13 @@ def tower(x: float, y: float, wide_m: float, height_m: float, spire_m: float) ->
     """A church tower with a spire, centred at (x, y)."""
     half = wide_m / 2
     body = box((x - half, y - half, 0.0), (x + half, y + half, height_m))
-    ring = disc_ring(half * 0.95, 8) + (x, y)
+    middle = np.array([x, y])
+    ring = disc_ring(half * 0.95, 8) + middle
     tip = np.array([(x, y, height_m + spire_m)])
     base = np.concatenate([ring, np.full((8, 1), height_m)], axis=1)
     cone = np.stack([base, np.roll(base, -1, axis=0), np.broadcast_to(tip, base.shape)], axis=1)
     corners: Sequence[Floats] = [
-        prism(disc_ring(0.35, 4) + (x + a * half, y + b * half), height_m, height_m + 1.6)
+        prism(disc_ring(0.35, 4) + middle + np.array([a, b]) * half, height_m, height_m + 1.6)
         for a in (-0.85, 0.85)
         for b in (-0.85, 0.85)
     ]

@@ -61,7 +61,7 @@ def post_sign(rng: np.random.Generator) -> Mesh:
     for _ in range(int(rng.choice([1, 1, 2]))):
         outline = _plate(rng)
         size = float(outline[:, 1].max())
-        parts.append(mesh(_panel(outline + (0.0, z - size)), Tag.TRAFFIC_SIGN))
+        parts.append(mesh(_panel(outline + np.array([0.0, z - size])), Tag.TRAFFIC_SIGN))
         z -= 2 * size + 0.08
     return joined(parts)
 
@@ -73,7 +73,7 @@ def _plate(rng: np.random.Generator) -> Floats:
         ["disc", "triangle", "board", "tall", "diamond"], p=[0.38, 0.2, 0.2, 0.17, 0.05]
     )
     if kind == "disc":
-        return disc_ring(size, 8, math.pi / 8)
+        return disc_ring(size, 10)
     if kind == "triangle":
         return disc_ring(size * 1.15, 3, math.pi / 2)
     if kind == "diamond":
@@ -175,19 +175,27 @@ def bus_stop() -> Mesh:
     )  # fmt: skip
 
 
-def railing(length_m: float, high_m: float, pickets: bool) -> Mesh:
-    """A see-through fence along x: posts and rails, or close pickets."""
-    step = 0.28 if pickets else 1.7
-    posts = np.arange(0.0, length_m + 0.01, step)
-    half = 0.03 if pickets else 0.05
-    # Thin posts are single upright sheets: seen from both sides, two triangles each.
-    low = np.stack([posts - half, np.zeros_like(posts), np.zeros_like(posts)], axis=1)
-    wide, up = np.array([2 * half, 0.0, 0.0]), np.array([0.0, 0.0, high_m])
-    first = np.stack([low, low + wide, low + wide + up], axis=1)
-    second = np.stack([low, low + wide + up, low + up], axis=1)
-    rails = (0.2, high_m - 0.12) if pickets else (high_m * 0.35, high_m * 0.68, high_m - 0.06)
-    bars = [box((0.0, -0.025, z), (length_m, 0.025, z + 0.07), bottom=True) for z in rails]
-    return mesh(np.concatenate([first, second, *bars]), Tag.FENCE)
+def railing(length_m: float, high_m: float, close: bool) -> Mesh:
+    """A fence along x: posts with rails to see through, or close pickets.
+
+    Close pickets are one sheet, as those who label photographs draw them: holes included.
+    """
+    if close:
+        sheet = _upright(np.array([0.0]), length_m, 0.12, high_m)
+        posts = _upright(np.arange(0.0, length_m + 0.01, 2.4) - 0.04, 0.08, 0.0, high_m + 0.12)
+        return mesh(np.concatenate([sheet, posts]), Tag.FENCE)
+    posts = _upright(np.arange(0.0, length_m + 0.01, 1.8) - 0.05, 0.10, 0.0, high_m)
+    rails = [_upright(np.array([0.0]), length_m, z - 0.04, z + 0.04)
+             for z in (high_m * 0.4, high_m * 0.7, high_m - 0.06)]  # fmt: skip
+    return mesh(np.concatenate([posts, *rails]), Tag.FENCE)
+
+
+def _upright(x_m: Floats, wide_m: float, z0: float, z1: float) -> Floats:
+    """Upright rectangles in the plane y = 0 at each of `x_m`, two triangles each."""
+    a = np.stack([x_m, np.zeros_like(x_m), np.full_like(x_m, z0)], axis=1)
+    b, up = a + np.array([wide_m, 0.0, 0.0]), np.array([0.0, 0.0, z1 - z0])
+    c, d = b + up, a + up
+    return np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
 
 
 def panel_fence(rng: np.random.Generator, length_m: float, high_m: float) -> Mesh:

@@ -45,6 +45,15 @@ class Mesh:
 
 
 @dataclass(frozen=True, slots=True)
+class Occluder:
+    """Ground (sample points (N, 2) about 0.4 m apart) under something that hides what is
+    behind it up to `height_m`."""
+
+    points_m: Floats
+    height_m: float
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """A piece of scenery: drawn while its distance is in [near_m, far_m).
 
@@ -57,6 +66,7 @@ class Item:
     anchor_m: tuple[float, float]
     near_m: float = 0.0
     far_m: float = math.inf
+    occluder: Occluder | None = None
 
 
 def mesh(triangles: npt.ArrayLike, tag: Tag, instance: int = 0) -> Mesh:
@@ -159,8 +169,8 @@ def loft(rings: Sequence[npt.ArrayLike], cap_start: bool = True, cap_end: bool =
 
 
 def tube(
-    start: Sequence[float],
-    end: Sequence[float],
+    start: npt.ArrayLike,
+    end: npt.ArrayLike,
     radius_start_m: float,
     radius_end_m: float,
     sides: int = 4,

@@ -33,9 +33,9 @@ class _Stance:
 
 
 _STANCES: dict[str, _Stance] = {
-    "man_walking": _Stance(0.17, 1.05),
-    "man_striding": _Stance(0.21, 1.1, bag=True),
-    "woman_walking": _Stance(0.16, 0.9, bag=True),
+    "man_walking": _Stance(0.155, 1.05),
+    "man_striding": _Stance(0.19, 1.1, bag=True),
+    "woman_walking": _Stance(0.15, 0.9, bag=True),
     "woman_coat": _Stance(0.12, 0.95, coat=0.30),
     "person_backpack": _Stance(0.17, 1.0, pack=True),
     "person_standing": _Stance(0.02, 1.0, coat=0.40),
@@ -66,8 +66,8 @@ def pedestrian_mesh(model: ActorModel, fine: bool) -> Mesh:
     if stance.pack:
         parts.append(box((-0.24, -0.15, 0.58 * height), (-0.07, 0.15, 0.84 * height), True))
     if stance.bag:
-        y = 0.15 * height
-        parts.append(box((-0.14, y, 0.28 * height), (0.16, y + 0.11, 0.46 * height), True))
+        y = 0.14 * height
+        parts.append(box((-0.14, y, 0.28 * height), (0.16, y + 0.09, 0.46 * height), True))
     return mesh(np.concatenate(parts), Tag.PEDESTRIAN)
 
 

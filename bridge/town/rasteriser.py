@@ -70,7 +70,8 @@ class Rasteriser:
         vertices = np.empty(count * 3, dtype=[("point", "<f4", 3), ("colour", "u1", 4)])
         vertices["point"] = triangles.reshape(-1, 3)
         ids = np.repeat(np.arange(first_id, first_id + count, dtype="<u4"), 3) | 0xFF000000
-        vertices["colour"] = ids.view(np.uint8).reshape(-1, 4)
+        # Written as B, G, R, A, the order in which the picture is read back.
+        vertices["colour"] = ids.view(np.uint8).reshape(-1, 4)[:, [2, 1, 0, 3]]
         data = p3d.GeomVertexData("ids", p3d.GeomVertexFormat.get_v3c4(), p3d.Geom.UH_static)
         data.unclean_set_num_rows(count * 3)
         data.modify_array(0).modify_handle().copy_data_from(vertices.tobytes())
@@ -108,10 +109,8 @@ class Rasteriser:
         target.buffer.set_active(False)
         height, width = camera.height_px * OVERSAMPLING, camera.width_px * OVERSAMPLING
         raw = np.frombuffer(target.texture.get_ram_image(), np.uint32).reshape(height, width)
-        # The image is bottom-up, and every pixel is B, G, R, A; ids were written as R, G, B.
-        bgra = raw[::-OVERSAMPLING, ::OVERSAMPLING]
-        ids = (bgra & 0x00FF00) | ((bgra >> 16) & 0xFF) | ((bgra & 0xFF) << 16)
-        return ids.astype(np.uint32, copy=False)
+        # The image is bottom-up.
+        return raw[::-OVERSAMPLING, ::OVERSAMPLING] & np.uint32(MAX_TRIANGLE_ID)
 
     def close(self) -> None:
         """Release windows and geometry. Allowed more than once."""
@@ -128,6 +127,10 @@ class Rasteriser:
             node.set_bin("background", int(layer))
             node.set_depth_test(False)
             node.set_depth_write(False)
+        else:
+            # In the order of the scene: other bins sort by memory address, which would
+            # decide ties of depth differently in every process.
+            node.set_bin("unsorted", 0)
         node.set_two_sided(True)
         return node
 

@@ -34,7 +34,7 @@ def roadside_items(layout: Layout, rng: np.random.Generator) -> Iterator[Item]:
     """Lamps, signs, bollards, bins, bus stops, trees and traffic lights of the whole town."""
     for road in layout.roads:
         style = int(rng.integers(3))
-        leafy = bool(rng.random() < 0.45)
+        leafy = bool(rng.random() < 0.35)
         for side in (0, 1):
             yield from _side(road, side, rng, style, leafy)
     for junction in layout.junctions:

@@ -14,11 +14,12 @@ from bridge.town.actor_meshes import actor_levels
 from bridge.town.layout import Layout
 from bridge.town.meshes import Item, Layer, joined
 from bridge.town.models import model_for
+from bridge.town.occlusion import Viewshed
 from bridge.town.rasteriser import Part, Rasteriser
 from bridge.town.scenery import scenery_items
 from bridge.town.visibility import Buffers, TriangleTable
 
-_CELL_M = 40.0
+_CELL_M = 24.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,15 @@ class Scene:
     before.
     """
 
-    def __init__(self, layout: Layout, items: Iterable[Item] | None = None) -> None:
-        """`items`: scenery in place of the layout's own."""
+    def __init__(
+        self, layout: Layout, items: Iterable[Item] | None = None, cull: bool = True
+    ) -> None:
+        """`items`: scenery in place of the layout's own. `cull`: skip what houses hide."""
         self._rasteriser = Rasteriser()
         self._table = TriangleTable()
         self._closed = False
         scenery = scenery_items(layout) if items is None else items
-        self._chunks = self._add_chunks(scenery)
+        self._chunks = self._add_chunks(scenery, cull)
         self._static_ids = {car.actor_id for car in layout.parked}
         self._shown = np.ones(len(self._chunks), np.bool_)
         self._places = np.array([(c.x_m, c.y_m) for c in self._chunks]).reshape(-1, 2)
@@ -80,7 +83,7 @@ class Scene:
         if self._closed:
             raise WorldError("this scene is closed: make a new one")
         eye = np.asarray(pose, np.float64)[:3, 3]
-        self._choose_levels(eye)
+        self._choose_levels(eye, self._viewshed.visible(camera, pose))
         to_world = self._place_actors(actors, eye)
         to_camera = np.linalg.inv(np.asarray(pose, np.float64)) @ to_world
         ids = self._rasteriser.draw(camera, pose)
@@ -92,25 +95,29 @@ class Scene:
             self._rasteriser.close()
             self._closed = True
 
-    def _add_chunks(self, items: Iterable[Item]) -> list[_Chunk]:
+    def _add_chunks(self, items: Iterable[Item], cull: bool) -> list[_Chunk]:
         """Group scenery by place, layer and the distances it is drawn at."""
         groups: dict[tuple[int, int, Layer, float, float], list[Item]] = defaultdict(list)
         for item in items:
             x, y = item.anchor_m
             cell = (int(x // _CELL_M), int(y // _CELL_M))
             groups[(*cell, item.layer, item.near_m, item.far_m)].append(item)
-        chunks = []
+        chunks, shapes, occluders = [], [], []
         for (i, j, layer, near, far), members in groups.items():
             whole = joined(member.mesh for member in members)
             first = self._table.add(whole.triangles, whole.tags, whole.instances)
             part = self._rasteriser.add(whole.triangles, first, layer)
             x, y = (i + 0.5) * _CELL_M, (j + 0.5) * _CELL_M
             chunks.append(_Chunk(part, x, y, near, far))
+            shapes.append(whole.triangles)
+            if cull:
+                occluders += [item.occluder for item in members if item.occluder is not None]
+        self._viewshed = Viewshed(shapes, occluders)
         return chunks
 
-    def _choose_levels(self, eye: np.ndarray) -> None:
+    def _choose_levels(self, eye: np.ndarray, wanted: np.ndarray) -> None:
         distance = np.hypot(*(self._places - eye[:2]).T)
-        wanted = (distance >= self._ranges[:, 0]) & (distance < self._ranges[:, 1])
+        wanted &= (distance >= self._ranges[:, 0]) & (distance < self._ranges[:, 1])
         for index in np.flatnonzero(wanted != self._shown):
             self._rasteriser.show(self._chunks[index].part, bool(wanted[index]))
         self._shown = wanted

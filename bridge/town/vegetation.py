@@ -107,7 +107,7 @@ def _branches(
         start = np.array([0.0, 0.0, clear_m * rng.uniform(0.8, 1.3)])
         heading, rise = rng.uniform(0, 2 * math.pi), rng.uniform(0.55, 1.3)
         out = np.array([math.cos(heading), math.sin(heading), 0.0]) * math.cos(rise)
-        end = start + (out + [0, 0, math.sin(rise)]) * height_m * rng.uniform(0.35, 0.6)
+        end = start + (out + np.array([0, 0, math.sin(rise)])) * height_m * rng.uniform(0.35, 0.6)
         end[2] = min(end[2], height_m)
         limbs.append(tube(start, end, 0.011 * height_m, 0.004 * height_m, 3))
         for _ in range(9):
@@ -131,6 +131,18 @@ _BUILDERS = {
 
 Blob = tuple[Floats, float]
 
+_G = (1 + math.sqrt(5)) / 2
+_CORNERS = np.array(
+    [(-1, _G, 0), (1, _G, 0), (-1, -_G, 0), (1, -_G, 0), (0, -1, _G), (0, 1, _G),
+     (0, -1, -_G), (0, 1, -_G), (_G, 0, -1), (_G, 0, 1), (-_G, 0, -1), (-_G, 0, 1)]
+) / math.hypot(1, _G)  # fmt: skip
+_FACES = np.array(
+    [(0, 11, 5), (0, 5, 1), (0, 1, 7), (0, 7, 10), (0, 10, 11), (1, 5, 9), (5, 11, 4),
+     (11, 10, 2), (10, 7, 6), (7, 1, 8), (3, 9, 4), (3, 4, 2), (3, 2, 6), (3, 6, 8),
+     (3, 8, 9), (4, 9, 5), (2, 4, 11), (6, 2, 10), (8, 6, 7), (9, 8, 1)]
+)  # fmt: skip
+"""An icosahedron of radius 1: corners (12, 3) and faces (20, 3)."""
+
 
 def _tree(
     rng: np.random.Generator,
@@ -144,77 +156,65 @@ def _tree(
     if trunk_m > 0.0:
         top = np.array([*rng.normal(0, 0.02 * height_m, 2), clear_m + 0.35 * (height_m - clear_m)])
         trunks = [tube((0, 0, 0), top, trunk_m, trunk_m * 0.5, n) for n in (6, 4, 3)]
-    loose = {"sparse": 2.0, "conifer": 1.2}.get(kind, 1.0)
-    fine = [_ball(rng, at, size, True) for at, size in blobs]
-    fine.append(_sprigs(rng, blobs, int(90 * loose), 0.13))
-    medium = [_ball(rng, at, size * 1.05, False) for at, size in blobs]
-    medium.append(_sprigs(rng, blobs, int(24 * loose), 0.2))
-    coarse = [_ball(rng, at, size * 1.12, False) for at, size in blobs[::2]]
-    coarse.append(_sprigs(rng, blobs, 6, 0.3))
+    loose = {"sparse": 1.8, "conifer": 1.2, "bush": 0.6, "young": 0.7}.get(kind, 1.0)
+    fine = [_ball(rng, at, size) for at, size in blobs]
+    fine += [_sprigs(rng, blobs, int(90 * loose), 0.11), _sprigs(rng, blobs, int(36 * loose), 0.2)]
+    medium = [_ball(rng, at, size * 1.1) for at, size in blobs[::2]]
+    medium.append(_sprigs(rng, blobs, int(36 * loose), 0.26))
     levels = [
-        _leafy(np.concatenate([t, *p])) for t, p in zip(trunks, (fine, medium, coarse), strict=True)
+        _leafy(np.concatenate([t, *p]))
+        for t, p in zip(trunks, (fine, medium, [_lump(rng, blobs)]), strict=True)
     ]
     return Plant(kind, height_m, *levels)
+
+
+def _lump(rng: np.random.Generator, blobs: list[Blob]) -> Floats:
+    """The crown from afar: one dented ball that reaches as far as the heap does."""
+    middle = np.mean([at for at, _ in blobs], axis=0)
+    rays = _CORNERS @ _turn(rng.uniform(0, 2 * math.pi))
+    reach = [max(float((at - middle) @ ray) + size * 0.9 for at, size in blobs) for ray in rays]
+    dents = np.maximum(reach, 0.2) * rng.uniform(0.9, 1.15, len(rays))
+    triangles: Floats = (middle + rays * dents[:, None])[_FACES]
+    return triangles
 
 
 def _leafy(triangles: Floats) -> Mesh:
     return mesh(triangles, Tag.VEGETATION)
 
 
-def _ball(rng: np.random.Generator, centre: Floats, radius_m: float, fine: bool) -> Floats:
+def _ball(rng: np.random.Generator, centre: Floats, radius_m: float) -> Floats:
     """A dented ball: every corner nearer or farther than the radius."""
-    corners, faces = _sphere(fine)
-    reach = rng.uniform(0.72, 1.22, len(corners)) * radius_m
+    reach = rng.uniform(0.76, 1.22, len(_CORNERS)) * radius_m
     squash = np.array([1.0, 1.0, 0.86])
-    turned = corners @ _turn(rng.uniform(0, 2 * math.pi))
-    triangles: Floats = (centre + turned * reach[:, None] * squash)[faces]
+    turned = _CORNERS @ _turn(rng.uniform(0, 2 * math.pi))
+    triangles: Floats = (centre + turned * reach[:, None] * squash)[_FACES]
     return triangles
 
 
 def _sprigs(rng: np.random.Generator, blobs: list[Blob], count: int, size: float) -> Floats:
-    """Loose triangles on the surface of the blobs; `size` relative to the blob's radius."""
+    """Loose leafy triangles on the surface of the blobs; `size` relative to the radius."""
     pick = rng.integers(len(blobs), size=count)
     centres = np.array([blobs[i][0] for i in pick])
     radii = np.array([blobs[i][1] for i in pick])[:, None]
-    direction = rng.normal(0, 1, (count, 3))
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    at = centres + direction * radii * rng.uniform(0.85, 1.28, (count, 1))
-    spread = rng.normal(0, 1, (count, 3, 3)) * (radii * size * 1.3)[..., None]
-    triangles: Floats = at[:, None] + spread
+    out = _directions(rng, count)
+    at = centres + out * radii * rng.uniform(0.88, 1.22, (count, 1))
+    u = np.cross(out, _directions(rng, count))
+    u /= np.maximum(np.linalg.norm(u, axis=1, keepdims=True), 1e-6)
+    v = np.cross(u, _directions(rng, count))
+    v /= np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-6)
+    angle = rng.uniform(0, 2 * math.pi, (count, 1)) + np.array([0.0, 2.1, 4.2])
+    spoke = np.cos(angle)[..., None] * u[:, None] + np.sin(angle)[..., None] * v[:, None]
+    length = radii * size * 2.0 * rng.uniform(0.6, 1.3, (count, 3))
+    triangles: Floats = at[:, None] + spoke * length[..., None]
     triangles[..., 2] = np.maximum(triangles[..., 2], 0.05)
     return triangles
 
 
-@cache
-def _sphere(fine: bool) -> tuple[Floats, np.ndarray]:
-    """Corners (N, 3) and faces (M, 3) of an icosahedron, or of one divided once."""
-    g = (1 + math.sqrt(5)) / 2
-    corners = np.array(
-        [(-1, g, 0), (1, g, 0), (-1, -g, 0), (1, -g, 0), (0, -1, g), (0, 1, g),
-         (0, -1, -g), (0, 1, -g), (g, 0, -1), (g, 0, 1), (-g, 0, -1), (-g, 0, 1)]
-    ) / math.hypot(1, g)  # fmt: skip
-    faces = np.array(
-        [(0, 11, 5), (0, 5, 1), (0, 1, 7), (0, 7, 10), (0, 10, 11), (1, 5, 9), (5, 11, 4),
-         (11, 10, 2), (10, 7, 6), (7, 1, 8), (3, 9, 4), (3, 4, 2), (3, 2, 6), (3, 6, 8),
-         (3, 8, 9), (4, 9, 5), (2, 4, 11), (6, 2, 10), (8, 6, 7), (9, 8, 1)]
-    )  # fmt: skip
-    if not fine:
-        return corners, faces
-    points, index = [tuple(c) for c in corners], {}
-    divided = []
-    for face in faces:
-        middles = []
-        for a, b in ((0, 1), (1, 2), (2, 0)):
-            key = tuple(sorted((int(face[a]), int(face[b]))))
-            if key not in index:
-                middle = corners[key[0]] + corners[key[1]]
-                index[key] = len(points)
-                points.append(tuple(middle / np.linalg.norm(middle)))
-            middles.append(index[key])
-        a, b, c = (int(v) for v in face)
-        d, e, f = middles
-        divided += [(a, d, f), (d, b, e), (f, e, c), (d, e, f)]
-    return np.array(points), np.array(divided)
+def _directions(rng: np.random.Generator, count: int) -> Floats:
+    """Unit vectors (count, 3), evenly spread."""
+    ray: Floats = rng.normal(0, 1, (count, 3))
+    ray /= np.linalg.norm(ray, axis=1, keepdims=True)
+    return ray
 
 
 def _turn(angle_rad: float) -> Floats:
@@ -224,15 +224,15 @@ def _turn(angle_rad: float) -> Floats:
 
 def hedge(rng: np.random.Generator, width_m: float, deep_m: float, height_m: float) -> Mesh:
     """A hedge along x from 0 to `width_m`, y from 0 to `deep_m`, uneven on top."""
-    count = max(2, int(width_m / 0.9) + 1)
+    count = max(2, int(width_m / 1.3) + 1)
+    spots = np.linspace(0.0, width_m, count)
     rings = []
-    for x in np.linspace(0.0, width_m, count):
-        low, high = rng.normal(0, 0.06, 2), height_m * rng.uniform(0.86, 1.12)
+    for x in spots:
+        low, high = rng.normal(0, 0.06, 2), height_m * rng.uniform(0.84, 1.1)
         back = deep_m + low[1]
         rings.append(
             np.array([(x, low[0], 0.0), (x, low[0] - 0.05, high * 0.8), (x, deep_m / 2, high),
                       (x, back, high * 0.8), (x, back, 0.0)])
         )  # fmt: skip
-    sprigs = _sprigs(rng, [(np.array([x, deep_m / 2, height_m * 0.7]), height_m * 0.3)
-                           for x in np.linspace(0.3, width_m - 0.3, count)], 3 * count, 0.3)  # fmt: skip
-    return joined([_leafy(loft(rings)), _leafy(sprigs)])
+    blobs = [(np.array([x, deep_m / 2, height_m * 0.7]), height_m * 0.3) for x in spots[1:]]
+    return joined([_leafy(loft(rings)), _leafy(_sprigs(rng, blobs, 2 * count, 0.3))])

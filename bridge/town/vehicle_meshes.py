@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bridge.labels import Tag
-from bridge.town.meshes import Floats, Mesh, box, disc_ring, loft, mesh
+from bridge.town.meshes import Floats, Mesh, box, disc_ring, loft, mesh, walls
 from bridge.town.models import ActorModel
 
 Profile = tuple[tuple[float, float], ...]
@@ -149,7 +149,18 @@ def _wheels(shape: _Shape, extent_m: tuple[float, float, float], fine: bool) -> 
         for side in (-1.0, 1.0):
             outer, inner = side * half_width * 0.975, side * (half_width * 0.975 - tyre)
             centre = (axle * half_length, radius)
-            parts.append(_wheel(centre, radius, sorted((inner, outer)), 10 if fine else 6))
+            wheel = _wheel(centre, radius, sorted((inner, outer)), 10) if fine else None
+            if wheel is None:
+                low, high = sorted((inner, outer))
+                span = radius * 0.85
+                ring = [
+                    (centre[0] - span, low),
+                    (centre[0] + span, low),
+                    (centre[0] + span, high),
+                    (centre[0] - span, high),
+                ]
+                wheel = walls(ring, 0.0, radius)
+            parts.append(wheel)
     return parts
 
 

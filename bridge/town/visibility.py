@@ -8,6 +8,7 @@ rasteriser's own depth buffer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,10 +86,11 @@ class TriangleTable:
         seen[ids] = True
         visible = np.flatnonzero(seen)
         self._compact[visible] = np.arange(len(visible), dtype=np.int32)
-        index = self._compact[ids]
+        index = self._compact.take(ids).astype(np.intp)
         planes, nearest, farthest = self._planes(visible, to_camera)
         depth_m = _depth(index, camera, planes, nearest, farthest)
-        return Buffers(self._tags[visible][index], depth_m, self._instances[visible][index])
+        tags, instances = self._tags[visible], self._instances[visible]
+        return Buffers(_pick(tags, index), depth_m, _pick(instances, index))
 
     def _planes(
         self, visible: npt.NDArray[np.intp], to_camera: npt.NDArray[np.float64]
@@ -127,7 +129,7 @@ class TriangleTable:
 
 
 def _depth(
-    index: npt.NDArray[np.int32],
+    index: npt.NDArray[np.intp],
     camera: Camera,
     planes: FloatArray,
     nearest: FloatArray,
@@ -137,15 +139,20 @@ def _depth(
     rounding may do on a triangle seen edge-on."""
     x = ((np.arange(camera.width_px) - camera.cx_px) / camera.fx_px).astype(np.float32)
     y = ((np.arange(camera.height_px) - camera.cy_px) / camera.fy_px).astype(np.float32)
-    inverse = planes[0][index]
+    inverse = _pick(planes[0], index)
     inverse *= x
-    part = planes[1][index]
+    part = _pick(planes[1], index)
     part *= y[:, None]
     inverse += part
-    inverse += planes[2][index]
+    inverse += _pick(planes[2], index)
     # A pixel just outside its triangle may see the plane's far side: at its far end then.
     np.maximum(inverse, np.float32(1.0 / SKY_DEPTH_M), out=inverse)
     np.reciprocal(inverse, out=inverse)
-    np.maximum(inverse, nearest[index], out=inverse)
-    np.minimum(inverse, farthest[index], out=inverse)
+    np.maximum(inverse, _pick(nearest, index), out=inverse)
+    np.minimum(inverse, _pick(farthest, index), out=inverse)
     return inverse
+
+
+def _pick(values: npt.NDArray[Any], index: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+    """`values[index]`, quicker: the indices are known to be in range."""
+    return values.take(index, mode="clip")
