@@ -7,16 +7,19 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from apps.compose import build_renderer, build_world, needs_extra, open_rendered, opened
+from apps.compose import build_renderer, build_world, needs_extra, opened
 from apps.console import out
-from bridge.frame import ByteArray, Control, SensorFrame
+from bridge.frame import Camera, Control, View
+from bridge.labels import Tag
+from bridge.renderer import RenderRequest, SessionConfig
 from configs import ConfigError, Sim2StreetError
 
 EXTRAS: dict[str, tuple[str, ...]] = {
@@ -59,18 +62,10 @@ def doctor() -> None:
         table.add_row(f"[green]✓[/] {extra}" if whole else f"[yellow]-[/] {extra}", text, hint)
     out.print(table)
     trials = Table("tried", "result", box=None)
-    for trial in _trials():
+    for trial in (_try(name, attempt) for name, attempt in TRIALS.items()):
         mark = "[green]✓[/]" if trial.works else "[red]✗[/]"
         trials.add_row(f"{mark} {trial.name}", escape(trial.remark))
     out.print(trials)
-
-
-def _trials() -> Iterator[Trial]:
-    yield _try("embedded town", _drive_town)
-    yield _try("palette renderer", lambda: _render_with("palette"))
-    yield _try("neural renderer", lambda: _render_with("neural"))
-    yield _try("loopback sockets", _listen)
-    yield _try("H.264 films", _encoder)
 
 
 def _try(name: str, attempt: Callable[[], str]) -> Trial:
@@ -80,7 +75,8 @@ def _try(name: str, attempt: Callable[[], str]) -> Trial:
         return Trial(name, False, " ".join(str(error).split()))
 
 
-def _drive_town() -> str:
+def drive_town() -> str:
+    """How fast the town is."""
     with opened(build_world("town")) as world:
         frame = world.reset(0)
         started_s = time.perf_counter()
@@ -91,33 +87,54 @@ def _drive_town() -> str:
         return f"{rate:.0f} ticks/s with one {camera.width_px}x{camera.height_px} view"
 
 
-def _render_with(name: str) -> str:
-    with open_rendered(build_world("town"), build_renderer(name)) as rendered:
-        frames = [rendered.reset(0), *(rendered.step(Control(throttle=0.3)) for _ in range(3))]
-        styles = ", ".join(rendered.renderer.styles())
-    median_ms = 1e3 * sorted(frame.stamps["render"] for frame in frames[1:])[1]
-    height, width, _ = _rgb(frames[-1]).shape
-    return f"{median_ms:.0f} ms a {width}x{height} frame, styles: {styles}"
+def render_with(name: str) -> str:
+    """How fast a renderer is, and its styles."""
+    view = _empty_street()
+    size = (view.camera.width_px, view.camera.height_px)
+    times_s = []
+    with build_renderer(name) as renderer:
+        session = renderer.open_session(SessionConfig(renderer.styles()[0], view.camera, size))
+        for tick in range(4):
+            started_s = time.perf_counter()
+            renderer.render([RenderRequest(session, view, tick, episode=0)])
+            times_s.append(time.perf_counter() - started_s)
+        styles = ", ".join(renderer.styles())
+    median_ms = 1e3 * sorted(times_s[1:])[1]  # the first one warms up
+    return f"{median_ms:.0f} ms a {size[0]}x{size[1]} frame, styles: {styles}"
 
 
-def _rgb(frame: SensorFrame) -> ByteArray:
-    rgb = next(iter(frame.views.values())).rgb
-    assert rgb is not None, "RenderedWorld fills in rgb"
-    return rgb
+def _empty_street() -> View:
+    """A road up to the horizon, under the sky."""
+    camera = Camera.from_fov(512, 256, 62.0)
+    labels = np.full((256, 512), Tag.SKY, np.uint8)
+    labels[110:] = Tag.ROAD
+    return View(camera, np.eye(4, dtype=np.float32), labels)
 
 
-def _listen() -> str:
+def listen() -> str:
+    """Whether a server could listen here."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"can listen on 127.0.0.1 (tried port {probe.getsockname()[1]})"
 
 
-def _encoder() -> str:
+def find_encoder() -> str:
+    """Which encoder films are made with."""
     with needs_extra("cli"):
         import av
     if "libx264" not in av.codecs_available:
         raise ConfigError("this build of av has no libx264: pip install --force-reinstall av")
     return f"av {av.__version__} with libx264"
+
+
+TRIALS: Mapping[str, Callable[[], str]] = {
+    "embedded town": drive_town,
+    "palette renderer": lambda: render_with("palette"),
+    "neural renderer": lambda: render_with("neural"),
+    "loopback sockets": listen,
+    "H.264 films": find_encoder,
+}
+"""What is tried; each attempt tells what was seen, or raises."""
 
 
 def _installed(package: str) -> str | None:

@@ -1,0 +1,60 @@
+"""Recordings by the command line: made, replayed, rendered, broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import pytest
+
+from apps.cli import run
+
+
+def film_length(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+@pytest.fixture
+def drive(served_world: str, tmp_path: Path) -> Path:
+    """A recording of ten ticks."""
+    file = tmp_path / "drive.mcap"
+    assert run(["record", str(file), "--world", served_world, "--ticks", "10"]) == 0
+    return file
+
+
+def test_a_recording_replays_and_renders(drive, tmp_path, capsys) -> None:
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["drive.mcap"]
+    assert run(["replay", str(drive), "--out", str(tmp_path / "replay.mp4")]) == 0
+    assert film_length(tmp_path / "replay.mp4") == 10
+    out = tmp_path / "out"
+    assert run(["render", str(drive), "--renderer", "palette", "--out", str(out)]) == 0
+    assert film_length(out / "film.mp4") == 10
+    assert len(list((out / "frames").iterdir())) == 10
+    assert "read" in capsys.readouterr().out
+
+
+def test_a_recording_is_never_overwritten(drive, served_world, capsys) -> None:
+    before = drive.read_bytes()
+    assert run(["record", str(drive), "--world", served_world, "--ticks", "2"]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert drive.read_bytes() == before
+
+
+def test_a_broken_recording_says_so_and_can_be_read_as_far_as_it_goes(
+    drive, tmp_path, capsys
+) -> None:
+    drive.write_bytes(drive.read_bytes()[:-800])
+    film = tmp_path / "replay.mp4"
+    assert run(["replay", str(drive), "--out", str(film)]) == 1
+    assert "is no finished recording" in capsys.readouterr().err
+    assert not film.exists()
+    assert run(["replay", str(drive), "--recover", "--out", str(film)]) == 0
+    assert 1 <= film_length(film) <= 10
+
+
+def test_an_unknown_camera_is_named(drive, tmp_path, capsys) -> None:
+    film = tmp_path / "replay.mp4"
+    assert run(["replay", str(drive), "--camera", "frnt", "--out", str(film)]) == 1
+    assert "did you mean 'front'" in capsys.readouterr().err
+    assert not film.exists()
