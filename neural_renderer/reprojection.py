@@ -61,14 +61,23 @@ def move_points(points: Tensor, matrices: Tensor, slots: Tensor | None, sky: Ten
     """
     b, h, w, _ = points.shape
     flat, static = points.view(b, h * w, 3), matrices[:, 0]
-    moved = flat @ static[:, :3, :3].transpose(1, 2)
+    moved = _turned(flat, static[:, None])
     moved += torch.where(sky.view(b, h * w, 1), 0.0, static[:, None, :3, 3])
     if slots is not None and matrices.shape[1] > 1:
         sample, pixel = torch.nonzero(slots.view(b, h * w), as_tuple=True)
         own = matrices[sample, slots.view(b, h * w)[sample, pixel]]
         at = flat[sample, pixel]
-        moved[sample, pixel] = (own[:, :3, :3] @ at[..., None])[..., 0] + own[:, :3, 3]
+        moved[sample, pixel] = _turned(at, own) + own[:, :3, 3]
     return moved.view(b, h, w, 3)
+
+
+def _turned(points: Tensor, matrices: Tensor) -> Tensor:
+    """Rotation part of (..., 4, 4) applied to (..., 3).
+
+    Element by element: a matrix product would fall to bfloat16 under autocast, and a
+    coordinate of hundreds of metres has no centimetres left there.
+    """
+    return (points[..., None, :] * matrices[..., :3, :3]).sum(dim=-1)
 
 
 def reproject(

@@ -19,12 +19,14 @@ def upscaled(x: Tensor, scale: int) -> Tensor:
 
 
 def view_intrinsics(view: View, scale: int, device: torch.device) -> Tensor:
+    """fx, fy, cx, cy of the view at `scale` times its size, float32 (1, 4)."""
     camera = view.camera.resized(view.camera.width_px * scale, view.camera.height_px * scale)
     values = (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px)
     return torch.tensor([values], dtype=torch.float32, device=device)
 
 
 def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
+    """x and y of every pixel, float32 (H, W, 2)."""
     y, x = torch.meshgrid(
         torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
     )

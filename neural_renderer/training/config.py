@@ -15,7 +15,7 @@ class LossWeights(StrictModel):
 
     segmentation: float = 1.0
     adversarial: float = 1.0
-    perceptual: float = 6.0
+    perceptual: float = 8.0
     feature_matching: float = 2.0
     coarse_colour: float = 5.0
     temporal: float = 4.0
@@ -73,7 +73,7 @@ class TrainConfig(StrictModel):
     decay_steps: int = 1000
     ema_decay: float = 0.998
     r1_every: int = 16
-    label_mix_every: int = 4
+    label_mix_every: int = 8
     weights: LossWeights = LossWeights()
     vgg16: Path | None = None
     efficientnet_lite0: Path | None = None

@@ -90,16 +90,23 @@ def discriminator_losses(real: Judged, fake: Judged, groups: Tensor) -> dict[str
 
 
 def adversarial_losses(
-    fake: Judged, real: Judged, groups: Tensor, weights: LossWeights
+    fake: Judged, real: Judged, groups: Tensor, weights: LossWeights, paired: bool = True
 ) -> dict[str, Tensor]:
-    """Named, weighted terms the discriminators give the generator."""
+    """Named, weighted terms the discriminators give the generator.
+
+    Unpaired pictures are matched in no features, and the feature network's scores, which
+    never saw them as fakes, are left out; its segmentation head still reads their labels.
+    """
     terms = {
         "g_patch": weights.adversarial * losses.hinge_generator(fake.patch),
-        "g_matching": weights.feature_matching * losses.feature_matching(fake.patch, real.patch),
     }
+    if paired:
+        matching = losses.feature_matching(fake.patch, real.patch)
+        terms["g_matching"] = weights.feature_matching * matching
     if fake.semantic is None:
         return terms
-    terms["g_feature"] = weights.adversarial * losses.hinge_generator(fake.semantic)
+    if paired:
+        terms["g_feature"] = weights.adversarial * losses.hinge_generator(fake.semantic)
     logits = fake.semantic.segmentation
     assert logits is not None
     targets = losses.segmentation_targets(groups, logits.shape[-2:])
@@ -117,13 +124,13 @@ def picture_losses(
     if state.vgg is None or not weights.perceptual:
         return terms
     both = torch.cat([fake, real.to(fake.dtype)])
-    half = functional.avg_pool2d(both, 2)
-    total = _vgg_term(state, half, fake.shape[0])
     h, w = fake.shape[-2:]
-    top, left = (h - h // 2) // 2, (w - w // 2) // 2
-    crop = both[..., top : top + h // 2, left : left + w // 2]
-    total = total + 0.5 * _vgg_term(state, crop, fake.shape[0])
-    terms["g_perceptual"] = weights.perceptual * total
+    if state.step % 2:  # in turn: all of it at half size, its middle at full size
+        both = functional.avg_pool2d(both, 2)
+    else:
+        top, left = (h - h // 2) // 2, (w - w // 2) // 2
+        both = both[..., top : top + h // 2, left : left + w // 2]
+    terms["g_perceptual"] = weights.perceptual * _vgg_term(state, both, fake.shape[0])
     return terms
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from bridge.labels import PALETTE
 from neural_renderer.data.batch import Batch, to_device
 from neural_renderer.training.objective import still_input
-from neural_renderer.training.sources import StillSource
+from neural_renderer.training.sources import Source
 from neural_renderer.training.state import TrainState
 
 
@@ -58,7 +58,7 @@ def write_sheet(state: TrainState, batch: Batch, path: Path) -> None:
 class SheetMaker:
     """Writes `samples/step_N.png` of the same photographs again and again."""
 
-    def __init__(self, source: StillSource, out_dir: Path, count: int = 6) -> None:
+    def __init__(self, source: Source, out_dir: Path, count: int = 6) -> None:
         self._source, self._count = source, count
         self._folder = out_dir / "samples"
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from configs import ConfigError
-from neural_renderer.data.batch import Batch
+from neural_renderer.data.batch import Batch, ClipBatch
 from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
+from neural_renderer.data.motion_clips import still_clips
 from neural_renderer.data.photos import PhotoSourceConfig
 from neural_renderer.data.prepare import PreparedPhoto, load_photos
+from neural_renderer.data.town_clips import TownClips, TownClipsConfig
 from neural_renderer.training.config import Phase, TrainConfig
 
 Photos = dict[str, list[PreparedPhoto]]
@@ -31,8 +33,8 @@ def at_root(config: TrainConfig, root: Path) -> TrainConfig:
     return config.model_copy(update=update)
 
 
-class StillSource:
-    """Batches of stills by step."""
+class Source:
+    """Batches of stills and clips by step."""
 
     def __init__(self, config: TrainConfig) -> None:
         if not config.sources:
@@ -40,12 +42,26 @@ class StillSource:
         self._config = config
         self._photos = load_sources(config.sources)
         self._datasets = [self._dataset(phase) for phase in config.phases]
+        self._towns = [self._town(phase) for phase in config.phases]
         self.seen_tags = _seen_tags(self._photos)
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step, from the seed and the step alone."""
+    def batch(self, step: int, batch_size: int | None = None) -> Batch:
+        """The stills of a step, from the seed and the step alone."""
         index, phase = self._config.phase_at(step)
-        return self._datasets[index].batch(step, phase.batch_size, phase.mix)
+        return self._datasets[index].batch(step, batch_size or phase.batch_size, phase.mix)
+
+    def clip(self, step: int) -> ClipBatch | None:
+        """The clips of a step, or None where the step is one of stills."""
+        index, phase = self._config.phase_at(step)
+        rng = np.random.default_rng((self._config.seed, step, 3))
+        if rng.random() >= phase.clip_share:
+            return None
+        town = self._towns[index]
+        if town is not None and rng.random() < phase.town_share:
+            return town.clips(step, phase.clip_batch_size, phase.frames)
+        return still_clips(
+            self._datasets[index], step, phase.clip_batch_size, phase.frames, phase.mix
+        )
 
     def samples(self, count: int, step: int) -> Batch:
         """Fixed samples for a sheet: validation photographs where there are any."""
@@ -58,6 +74,14 @@ class StillSource:
         return PhotoDataset(
             self._dataset_config(phase, phase.zoom), self._photos, self._config.seed
         )
+
+    def _town(self, phase: Phase) -> TownClips | None:
+        if not phase.town_share or not phase.clip_share:
+            return None
+        if self._config.town_clips is None:
+            raise ConfigError("a phase has a town_share, but there is no town_clips folder")
+        config = TownClipsConfig(size_px=phase.size_px, zoom=(0.8 * phase.zoom[1], phase.zoom[1]))
+        return TownClips(self._config.town_clips, config, self._config.seed)
 
     def _dataset_config(
         self, phase: Phase, zoom: tuple[float, float], plain: bool = False

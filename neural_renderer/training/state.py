@@ -6,6 +6,7 @@ import copy
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -105,7 +106,7 @@ def load_state(state: TrainState, path: Path) -> None:
         state.optimiser_g.load_state_dict(content["optimiser_g"])
         state.optimiser_d.load_state_dict(content["optimiser_d"])
         state.step = int(content["step"])
-    except (RuntimeError, KeyError, EOFError, OSError, ValueError) as error:
+    except (RuntimeError, KeyError, EOFError, OSError, ValueError, UnpicklingError) as error:
         raise CheckpointError(
             f"{path} does not fit this run ({str(error).splitlines()[0]}): train in another "
             "folder, or start from its weights with --init-from"

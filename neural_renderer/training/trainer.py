@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from configs import Sim2StreetError
-from neural_renderer.data.batch import Batch, to_device
+from neural_renderer.data.batch import Batch, ClipBatch, to_device
 from neural_renderer.training import losses
 from neural_renderer.training.config import TrainConfig
 from neural_renderer.training.log import ScalarLog
@@ -28,8 +28,9 @@ from neural_renderer.training.objective import (
     judge,
     picture_losses,
 )
+from neural_renderer.training.rollout import roll_out
 from neural_renderer.training.sheets import SheetMaker
-from neural_renderer.training.sources import StillSource
+from neural_renderer.training.sources import Source
 from neural_renderer.training.state import (
     TrainState,
     build_state,
@@ -74,7 +75,7 @@ def train(
     state_file = out_dir / STATE_FILE
     if state_file.exists():
         load_state(state, state_file)
-    source = StillSource(config)
+    source = Source(config)
     sheets = SheetMaker(source, out_dir)
     logger = ScalarLog(out_dir)
     end = min(config.total_steps, stop_at or config.total_steps)
@@ -83,8 +84,12 @@ def train(
         start_s = time.monotonic()
         rng = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
         set_learning_rates(state, config)
-        batch = to_device(source.batch(state.step), device)
-        terms, fake = still_step(state, config, batch, rng)
+        clip = source.clip(state.step)
+        batch = to_device(source.batch(state.step, len(clip.drives) if clip else None), device)
+        if clip is None:
+            terms, fake = still_step(state, config, batch, rng)
+        else:
+            terms, fake = clip_step(state, config, to_device(clip, device), batch, rng)
         check_health(state, terms, fake, state_file)
         state.step += 1
         elapsed_s = time.monotonic() - start_s
@@ -104,31 +109,88 @@ def train(
 def still_step(
     state: TrainState, config: TrainConfig, batch: Batch, rng: torch.Generator
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Discriminators, then generator, on one batch of stills: named terms, the pictures."""
+    """One step on photographs: named terms, the pictures."""
     with torch.autocast(state.device.type, torch.bfloat16):
         seen = conditions(state, batch, rng)
         fake = state.generator(seen.x, seen.style).rgb
-        fake_aug, real_aug = losses.diff_augment([fake, batch.rgb], rng)
+    shown = Shown(fake, batch.rgb, seen.groups, batch.valid, paired=True, extra={})
+    return teach(state, config, shown, rng), fake.detach()
+
+
+def clip_step(
+    state: TrainState, config: TrainConfig, clip: ClipBatch, batch: Batch, rng: torch.Generator
+) -> tuple[dict[str, Tensor], Tensor]:
+    """One step on clips. Those without a target picture are judged beside photographs.
+
+    Args:
+        batch: photographs of the same batch size: exemplars, and real pictures, for clips
+            that have none of their own.
+    """
+    paired = bool(clip.has_rgb[:, -1].all())
+    with torch.autocast(state.device.type, torch.bfloat16):
+        groups = state.class_map.groups_from_multihot(clip.tags)
+        exemplars = clip if bool(clip.has_exemplars.all()) else batch
+        code = state.generator.encode_style(
+            exemplars.exemplar_rgb, state.class_map.groups_from_multihot(exemplars.exemplar_tags)
+        )
+        style = state.generator.compile_style(code)
+        out = roll_out(state.generator, style, clip, groups, rng)
+    extra = {
+        "g_temporal": config.weights.temporal
+        * losses.temporal(out.rgb.float(), out.previous, out.validity)
+    }
+    real = clip.rgb[:, -1] if paired else batch.rgb
+    shown = Shown(out.rgb, real, out.groups, clip.valid[:, -1], paired, extra)
+    return teach(state, config, shown, rng), out.rgb.detach()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Generated and real pictures of a step.
+
+    Attributes:
+        paired: `real` is the target of `fake`; if not, it only shows what real looks like,
+            and only the unconditional discriminator learns from the pair.
+        extra: further terms of the generator's loss.
+    """
+
+    fake: Tensor
+    real: Tensor
+    groups: Tensor
+    valid: Tensor
+    paired: bool
+    extra: dict[str, Tensor]
+
+
+def teach(
+    state: TrainState, config: TrainConfig, shown: Shown, rng: torch.Generator
+) -> dict[str, Tensor]:
+    """Discriminators, then generator, then the average: all named terms."""
+    fake, groups = shown.fake, shown.groups
+    with torch.autocast(state.device.type, torch.bfloat16):
+        fake_aug, real_aug = losses.diff_augment([fake, shown.real], rng)
         fake_maps = state.lite(fake_aug) if state.lite is not None else None
         with torch.no_grad():
-            real_maps = state.lite(real_aug) if state.lite is not None else None
-        detached = [m.detach() for m in fake_maps] if fake_maps is not None else None
+            real_maps = state.lite(real_aug) if state.lite is not None and shown.paired else None
+        detached = [m.detach() for m in fake_maps] if fake_maps and shown.paired else None
         real = judge(state, real_aug, real_maps)
-        terms = discriminator_losses(real, judge(state, fake_aug.detach(), detached), seen.groups)
+        terms = discriminator_losses(real, judge(state, fake_aug.detach(), detached), groups)
     if state.step % config.r1_every == 0:
-        terms["d_r1"] = config.weights.r1 * patch_r1(state, batch.rgb)
-    if state.lite is not None and state.step % config.label_mix_every == 0:
-        terms["d_mix"] = label_mix_loss(state, real_aug, fake_aug.detach(), seen.groups, rng)
+        terms["d_r1"] = config.weights.r1 * patch_r1(state, shown.real)
+    if real_maps is not None and state.step % config.label_mix_every == 0:
+        terms["d_mix"] = label_mix_loss(state, real_aug, fake_aug.detach(), groups, rng)
     step_optimiser(state.optimiser_d, terms)
     with torch.autocast(state.device.type, torch.bfloat16), frozen_judges(state):
         with torch.no_grad():
-            real = judge(state, real_aug, real_maps)
-        fake_judged = judge(state, fake_aug, fake_maps)
-        g_terms = adversarial_losses(fake_judged, real, seen.groups, config.weights)
-        g_terms |= picture_losses(state, fake, batch.rgb, batch.valid, config.weights)
+            real = judge(state, real_aug, None)
+        judged = judge(state, fake_aug, fake_maps)
+        g_terms = adversarial_losses(judged, real, groups, config.weights, shown.paired)
+        if shown.paired:
+            g_terms |= picture_losses(state, fake, shown.real, shown.valid, config.weights)
+        g_terms |= shown.extra
         step_optimiser(state.optimiser_g, g_terms)
     update_average(state, config)
-    return terms | g_terms, fake.detach()
+    return terms | g_terms
 
 
 @contextmanager

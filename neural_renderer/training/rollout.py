@@ -1,0 +1,114 @@
+"""Clips through the generator as a session would render them: own output fed back.
+
+The previous frame is always the model's own output, detached (a real one would teach it to
+rely on what it never gets), moved by exact motion. Only the last frame carries gradients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bridge.frame import SKY_DEPTH_M
+from neural_renderer.data.batch import ClipBatch
+from neural_renderer.inputs import anchored_noise, generator_input, pixel_rays
+from neural_renderer.networks.generator import (
+    CompiledStyle,
+    Generator,
+    GeneratorInput,
+    History,
+)
+from neural_renderer.networks.motion import catmull_rom_warp
+from neural_renderer.reprojection import clip_moves, move_points, reproject, visible_before
+
+HISTORY_DROPOUT = 0.1
+HISTORY_NOISE = 0.1
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The last frame of a clip, and the one before as seen from it.
+
+    Attributes:
+        rgb: (B, 3, H, W) with gradients. previous: its predecessor, warped, detached.
+        validity: (B, 1, H, W), 1 where the predecessor is comparable.
+        groups: (B, G, H, W) labels of the last frame.
+    """
+
+    rgb: Tensor
+    previous: Tensor
+    validity: Tensor
+    groups: Tensor
+
+
+def roll_out(
+    generator: Generator,
+    style: CompiledStyle,
+    clip: ClipBatch,
+    groups: Tensor,
+    rng: torch.Generator,
+) -> Rollout:
+    """Render a clip frame by frame.
+
+    Args:
+        groups: float (B, T, G, H, W) of all frames.
+    """
+    b, t = groups.shape[:2]
+    seeds = torch.randint(0, 2**20, (b,), generator=rng).to(groups.device)
+    drop_depth = (torch.rand(b, generator=rng) < 0.3).to(groups.device)
+    history, rgb = None, None
+    for frame in range(t):
+        x = frame_input(clip, groups[:, frame], frame, seeds, ~drop_depth)
+        if rgb is not None:
+            warped, validity = previous_seen_now(clip, rgb.detach().float(), frame)
+            age = torch.full((b, 1, 1, 1), min((frame - 1) / 8.0, 1.0), device=rgb.device)
+            history = disturbed(History(warped, validity, age), rng)
+        with torch.set_grad_enabled(frame == t - 1):
+            rgb = generator(x, style, history).rgb
+    assert rgb is not None
+    return Rollout(rgb, warped, validity, groups[:, -1])
+
+
+def frame_input(
+    clip: ClipBatch, groups: Tensor, frame: int, seeds: Tensor, has_depth: Tensor
+) -> GeneratorInput:
+    """One frame of a clip as the generator's input, noise fixed to the world and to movers."""
+    depth_m = clip.depth_m[:, frame, 0]
+    pose = clip.pose[:, frame].double()
+    own = torch.linalg.inv(clip.actor_pose[:, frame].double()) @ pose[:, None]
+    matrices = torch.cat([pose[:, None], own], dim=1).float()
+    points = pixel_rays(clip.camera, depth_m.shape[1], depth_m.shape[2]) * depth_m[..., None]
+    slots = clip.instances[:, frame, 0]
+    points_m = move_points(points, matrices, slots, depth_m >= SKY_DEPTH_M)
+    noise = anchored_noise(points_m, depth_m, clip.camera[:, 0], seeds)
+    return generator_input(groups, clip.boundaries[:, frame], depth_m, has_depth, noise)
+
+
+def previous_seen_now(clip: ClipBatch, rgb: Tensor, frame: int) -> tuple[Tensor, Tensor]:
+    """The picture of `frame - 1` warped to `frame`, and where that is valid."""
+    now, before = frame, frame - 1
+    known = clip.actor_present[:, now] & clip.actor_present[:, before]
+    moves = clip_moves(
+        clip.pose[:, now], clip.pose[:, before],
+        clip.actor_pose[:, now], clip.actor_pose[:, before], known,
+    )  # fmt: skip
+    depth_m, slots = clip.depth_m[:, now, 0], clip.instances[:, now, 0]
+    rays = pixel_rays(clip.camera, depth_m.shape[1], depth_m.shape[2])
+    motion = reproject(depth_m, rays, slots, moves, clip.camera)
+    visible = visible_before(
+        motion, clip.depth_m[:, before, 0], slots, clip.instances[:, before, 0]
+    )
+    warped = catmull_rom_warp(rgb, motion.source_px).clamp(-1.0, 1.0)
+    return warped, visible[:, None].float()
+
+
+def disturbed(history: History, rng: torch.Generator) -> History:
+    """Some histories are lost or noisy, so that a session can start and recover."""
+    b = history.rgb.shape[0]
+    device = history.rgb.device
+    kept = (torch.rand(b, 1, 1, 1, generator=rng) >= HISTORY_DROPOUT).float().to(device)
+    noisy = (torch.rand(b, 1, 1, 1, generator=rng) < HISTORY_DROPOUT).float().to(device)
+    noise = torch.randn(history.rgb.shape, generator=rng).to(device) * HISTORY_NOISE
+    return History(history.rgb + noisy * noise, history.validity * kept, history.age)
