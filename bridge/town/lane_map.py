@@ -40,7 +40,7 @@ class LaneMap:
             first is less far along than this (-inf: never, and for those of one start lane).
         apart_m: float64 (C+1, C+1), two connectors of one start lane overlap up to here
             (0 for all other pairs).
-        exit_lane: int64 (C+1,), the road lane a connector leads to.
+        start_lane, exit_lane: int64 (C+1,), the road lanes a connector joins.
         crossings: int64 (C+1, 2), crossing ids it passes, at its start and at its end.
         light: int64 (L,), light at the lane's end, or -1.
     """
@@ -53,6 +53,7 @@ class LaneMap:
     connector: Ints
     conflict_m: Floats
     apart_m: Floats
+    start_lane: Ints
     exit_lane: Ints
     crossings: Ints
     light: Ints
@@ -68,6 +69,7 @@ def lane_map(layout: Layout) -> LaneMap:
     connector[[lane.lane_id for lane in inside]] = np.arange(len(inside))
     conflict, apart = _overlaps(layout, inside, paths)
     ways, count = _ways(lanes, paths)
+    before = {after: lane.lane_id for lane in lanes for after in lane.next_ids}
     return LaneMap(
         paths=paths,
         limit_mps=limit,
@@ -77,6 +79,7 @@ def lane_map(layout: Layout) -> LaneMap:
         connector=connector,
         conflict_m=conflict,
         apart_m=apart,
+        start_lane=np.array([*(before[lane.lane_id] for lane in inside), -1], np.int64),
         exit_lane=np.array([*(lane.next_ids[0] for lane in inside), -1], np.int64),
         crossings=_crossings(layout, inside),
         light=np.array([-1 if la.light_id is None else la.light_id for la in lanes], np.int64),

@@ -16,7 +16,7 @@ LIGHT_STATES = (LightState.GREEN, LightState.YELLOW, LightState.RED)
 """`LightState` by the integer used in arrays."""
 
 YELLOW_S = 3.0
-ALL_RED_S = 2.5
+ALL_RED_S = 1.8
 _SLOW_WALK_MPS = 1.0
 _HEAD_START_S = 4.0
 """Lights stay red for longer than the others are green; this much of it is for walking."""
@@ -40,7 +40,7 @@ def plan_lights(layout: Layout, rng: np.random.Generator) -> LightPlan:
 
     While one group is green, people cross the arms of the other: green lasts long enough.
     """
-    greens = rng.uniform(9.0, 15.0, (len(layout.junctions), 2))
+    greens = rng.uniform(8.0, 13.0, (len(layout.junctions), 2))
     for light in layout.lights:
         crossings = layout.junctions[light.junction_id].crossings
         walk = max(_length_m(c.walk_m) for c in crossings if c.road_id == light.road_id)

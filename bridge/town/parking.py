@@ -6,7 +6,7 @@ import numpy as np
 
 from bridge.town.layout import FIRST_PARKED_ID, ParkedCar, Road
 from bridge.town.models import VEHICLE_MODELS
-from bridge.town.polyline import arc_lengths, at_lengths, headings
+from bridge.town.polyline import arc_lengths, at_lengths, headings, offset
 
 _CLEAR_M = 7.0
 """No parking this near to a junction."""
@@ -33,8 +33,10 @@ def _one_side(
     rng: np.random.Generator, road: Road, side: int, share: float, first_id: int
 ) -> list[ParkedCar]:
     """Left (0) or right (1) of the road's direction; cars point with the traffic there."""
-    lengths, heading = arc_lengths(road.centre_m), headings(road.centre_m)
     sign = 1.0 if side == 0 else -1.0
+    strip_m = sign * (road.kerb_m[side] - road.parking_width_m[side] / 2)
+    line = offset(road.centre_m, strip_m)  # in a bend its inner side is the shorter one
+    lengths, heading = arc_lengths(line), headings(line)
     cars: list[ParkedCar] = []
     s = _CLEAR_M
     while True:
@@ -47,10 +49,10 @@ def _one_side(
         s = middle + half_length + gap
         if free > share:
             continue
-        at = at_lengths(road.centre_m, np.array([middle]))[0]
+        at = at_lengths(line, np.array([middle]))[0]
         angle = float(np.interp(middle, lengths, heading))
-        room = road.parking_width_m[side] - 2 * (half_width + _SIDE_GAP_M)
-        left = sign * (road.kerb_m[side] - half_width - _SIDE_GAP_M - 0.5 * sway * max(room, 0.0))
+        room = max(0.0, road.parking_width_m[side] - 2 * (half_width + _SIDE_GAP_M))
+        left = sign * room * (0.5 - 0.5 * sway)  # nearer to the kerb
         x, y = at[0] - np.sin(angle) * left, at[1] + np.cos(angle) * left
         turned = angle + (np.pi if side == 0 else 0.0) + 0.012 * float(np.clip(tilt, -2, 2))
         number = first_id + len(cars)

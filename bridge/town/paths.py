@@ -58,8 +58,8 @@ class PathSet:
             path: int64 (K,). s_m: float64 (K,), held within the path.
         """
         steps = s_m / self.spacing_m[path]
-        whole = np.clip(steps.astype(np.int64), 0, self.count[path] - 2)
-        return self.first[path] + whole, np.clip(steps - whole, 0.0, 1.0)
+        whole = np.maximum(np.minimum(steps.astype(np.int64), self.count[path] - 2), 0)
+        return self.first[path] + whole, np.maximum(np.minimum(steps - whole, 1.0), 0.0)
 
     def poses(self, path: Ints, s_m: Floats) -> tuple[Floats, Floats, Floats]:
         """x, y and heading (K,) at `s_m` along each path."""

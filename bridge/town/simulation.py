@@ -86,10 +86,10 @@ class Simulation:
         self.route = Route(town.layout, state.route, self._pick)
         self.point: RoutePoint
         self.claim: Claim
-        self.boxes: Boxes
         self._decide_every = max(1, round(_DECIDE_S / tick_s))
         if state.tick == 0:
             self.route.grow()
+        self.boxes = self._all_boxes()
         self._look()
 
     @property
@@ -106,6 +106,7 @@ class Simulation:
             self._decide(blocked)
         traffic.move(state.traffic, town.lanes, blocked, self.tick_s)
         pedestrians.move(state.walkers, town.walks, state.may_cross, box, state.tick, self.tick_s)
+        self.boxes = self._all_boxes()
         moved = advance(state.ego, control, self.tick_s, self.ego_config)
         self._place(moved, box)
         state.tick += 1
@@ -138,7 +139,6 @@ class Simulation:
     def _place(self, moved: EgoMotion, before: Box) -> None:
         """Move the ego unless it would hit something: then it stops where it is."""
         state, after = self.state, ego_box(moved, self.ego_config)
-        self.boxes = self._all_boxes()
         hit = self._hits(after)
         if hit and not self._hits(before):
             moved = dataclasses.replace(
@@ -171,7 +171,6 @@ class Simulation:
 
     def _look(self) -> None:
         """Where the ego is on its route now."""
-        self.boxes = self._all_boxes()
         ego = self.state.ego
         self.point = self.route.follow(ego.x_m, ego.y_m)
         self.state.route = self.route.state

@@ -110,7 +110,7 @@ def move(
     )
     after = speed + np.maximum(accel, -_HARDEST_MPS2) * tick_s
     room = np.minimum(gap - 0.5, to_line - 0.05)  # never closer, whatever the model says
-    np.clip(after, 0.0, np.maximum(room, 0.0) / tick_s, out=after)
+    after = np.minimum(np.maximum(after, 0.0), np.maximum(room, 0.0) / tick_s)
     state.speed_mps = after
     state.s_m = state.s_m + after * tick_s
     for i in np.nonzero(state.s_m >= length)[0]:
@@ -169,23 +169,32 @@ def _siblings(
     gap: Floats,
     speed: Floats,
 ) -> tuple[Floats, Floats]:
-    """Those who turn off elsewhere are still ahead until their tails have left the way."""
+    """Those who turn off elsewhere are still ahead until their tails have left the way.
+
+    Writes to `gap` and `speed` and returns them.
+    """
     inside = lanes.connector[state.plan[:, 0]]
     turning = np.nonzero(inside >= 0)[0]
     if not len(turning):
         return gap, speed
+    came_from = lanes.start_lane[inside[turning]]
+    several = np.bincount(came_from, minlength=len(lanes.connector))
+    beside = turning[several[came_from] > 1]
+    coming = np.nonzero((several[state.plan[:, 0]] > 0) & (inside < 0))[0]
     tail = state.s_m[turning] - half[turning]
-    for k in (0, 1):
-        mine = lanes.connector[state.plan[:, k]]
+    for k, who in ((0, beside), (1, coming)):
+        if not len(who):
+            continue
+        mine = lanes.connector[state.plan[who, k]]
         apart = lanes.apart_m[mine[:, None], inside[turning]]
-        away = (begins[k] - state.s_m)[:, None] + state.s_m[turning]
-        shared = (apart > 0.0) & (tail < apart) & (away > 0.0)
-        distance = np.where(shared, (begins[k] - state.s_m - half)[:, None] + tail, _FAR_M)
-        nearest = distance.argmin(axis=1)
-        closest = distance[np.arange(len(gap)), nearest]
-        nearer = closest < gap
-        gap = np.where(nearer, closest, gap)
-        speed = np.where(nearer, state.speed_mps[turning[nearest]], speed)
+        begin = (begins[k][who] - state.s_m[who])[:, None]
+        shared = (tail < apart) & (apart > 0.0) & (begin + state.s_m[turning] > 0.0)
+        distance = np.where(shared, begin - half[who][:, None] + tail, _FAR_M)
+        for row in np.nonzero(shared.any(axis=1))[0]:
+            nearest = int(distance[row].argmin())
+            if distance[row, nearest] < gap[who[row]]:
+                gap[who[row]] = distance[row, nearest]
+                speed[who[row]] = state.speed_mps[turning[nearest]]
     return gap, speed
 
 

@@ -12,7 +12,8 @@ from bridge.town.paths import Ints, PathSet
 from bridge.town.polyline import Floats, offset, resample
 
 _STEP_M = 0.5
-_KERB_M = 0.35
+_EDGE_M = 0.7
+_KERB_M = 0.75
 """Who waits to cross stands this far from the kerb."""
 
 _Node = tuple[int, bool, bool]
@@ -82,7 +83,7 @@ def _along(road: Road) -> list[_Way]:
     """The sidewalks on both sides."""
     left_kerb, right_kerb = road.kerb_m
     half = road.sidewalk_width_m / 2
-    room = max(0.1, half - 0.6)
+    room = max(0.1, half - _EDGE_M)
     ways = []
     for left, shift in ((True, left_kerb + half), (False, -right_kerb - half)):
         line = resample(offset(road.centre_m, shift), _STEP_M)
@@ -101,7 +102,7 @@ def _around(junction: Junction, layout: Layout, lights: dict[tuple[int, int], in
         end = (corner.road_ids[1], arms[j], not arms[j])  # its start, its right at its end
         width = min(layout.roads[r].sidewalk_width_m for r in corner.road_ids)
         line = resample((corner.kerb_m + corner.outer_m) / 2, _STEP_M)
-        ways.append(_Way(start, end, line, max(0.1, width / 2 - 0.6)))
+        ways.append(_Way(start, end, line, max(0.1, width / 2 - _EDGE_M)))
     for at_start, crossing in zip(arms, junction.crossings, strict=True):
         light = lights.get((junction.junction_id, crossing.road_id), -1)
         ways.append(_across(crossing, layout.roads[crossing.road_id], at_start, light))
