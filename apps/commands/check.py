@@ -12,6 +12,7 @@ from rich.table import Table
 from apps.commands.options import SecretKeyOption, SeedOption
 from apps.compose import build_world, opened
 from apps.console import out, say
+from bridge.check import check_world as find_faults
 
 EXIT_FAULTS = 1
 
@@ -34,8 +35,6 @@ def check_world(
 
     Takes an endpoint, and whatever else names a world: town, a recording, a YAML file.
     """
-    from bridge.check import check_world as find_faults
-
     settings: dict[str, Any] = {}
     if "://" in endpoint:
         settings = {"deadline_s": timeout_s, "open_deadline_s": timeout_s}

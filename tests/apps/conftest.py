@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from straight_road import StraightRoadWorld
 
 from bridge.transport import ServerConfig, serve_world
+from bridge.world import World
+
+Serve = Callable[[World], str]
 
 
-@pytest.fixture
-def served_world() -> Iterator[str]:
-    """Endpoint of a StraightRoadWorld served by a thread."""
+@contextmanager
+def serving(world: World) -> Iterator[str]:
+    """Endpoint of a world served by a thread."""
     stop, bound = threading.Event(), threading.Event()
     endpoints: list[str] = []
 
@@ -22,11 +26,25 @@ def served_world() -> Iterator[str]:
         bound.set()
 
     config = ServerConfig(endpoint="tcp://127.0.0.1:0")
-    arguments = (StraightRoadWorld(), config, stop, on_bound)
-    thread = threading.Thread(target=serve_world, args=arguments)
+    thread = threading.Thread(target=serve_world, args=(world, config, stop, on_bound))
     thread.start()
-    assert bound.wait(10.0)
-    yield endpoints[0]
-    stop.set()
-    thread.join(10.0)
+    try:
+        assert bound.wait(10.0)
+        yield endpoints[0]
+    finally:
+        stop.set()
+        thread.join(10.0)
     assert not thread.is_alive()
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serves worlds until the test is over: `endpoint = serve(world)`."""
+    with ExitStack() as stack:
+        yield lambda world: stack.enter_context(serving(world))
+
+
+@pytest.fixture
+def served_world(serve: Serve) -> str:
+    """Endpoint of a StraightRoadWorld."""
+    return serve(StraightRoadWorld())
