@@ -18,8 +18,8 @@ def lamp(rng: np.random.Generator) -> Mesh:
     height, arm = float(rng.uniform(6.0, 9.5)), float(rng.uniform(0.6, 2.0))
     top, out = (0.0, 0.0, height), (0.0, arm, height + 0.35 * arm)
     parts = [
-        tube((0, 0, 0), (0, 0, 1.3), 0.11, 0.10, 5),
-        tube((0, 0, 1.3), top, 0.075, 0.05, 4),
+        tube((0, 0, 0), (0, 0, 1.3), 0.09, 0.085, 5),
+        tube((0, 0, 1.3), top, 0.062, 0.045, 4),
         tube(top, out, 0.045, 0.04, 4),
         box((-0.14, arm - 0.1, out[2] - 0.1), (0.14, arm + 0.6, out[2] + 0.1), bottom=True),
     ]
@@ -41,7 +41,7 @@ def lantern(rng: np.random.Generator) -> Mesh:
 def mast(rng: np.random.Generator) -> Mesh:
     """A plain tall pole (telephone or power)."""
     height = float(rng.uniform(6.5, 9.0))
-    parts = [tube((0, 0, 0), (0, 0, height), 0.13, 0.09, 5)]
+    parts = [tube((0, 0, 0), (0, 0, height), 0.11, 0.08, 5)]
     if rng.random() < 0.5:
         parts.append(box((-0.05, -0.8, height - 0.5), (0.05, 0.8, height - 0.38), bottom=True))
     return mesh(np.concatenate(parts), Tag.POLE)
@@ -50,13 +50,13 @@ def mast(rng: np.random.Generator) -> Mesh:
 def bollard(rng: np.random.Generator) -> Mesh:
     """A knee- to hip-high post."""
     high = float(rng.uniform(0.85, 1.15))
-    return mesh(prism(disc_ring(0.085, 5), 0.0, high), Tag.POLE)
+    return mesh(prism(disc_ring(0.07, 5), 0.0, high), Tag.POLE)
 
 
 def post_sign(rng: np.random.Generator) -> Mesh:
     """A road sign (or two) on a post."""
     high = float(rng.uniform(2.5, 3.3))
-    parts = [mesh(tube((0, 0, 0), (0, 0, high), 0.045, 0.045, 4), Tag.POLE)]
+    parts = [mesh(tube((0, 0, 0), (0, 0, high), 0.04, 0.04, 4), Tag.POLE)]
     z = high
     for _ in range(int(rng.choice([1, 1, 2]))):
         outline = _plate(rng)
@@ -68,7 +68,7 @@ def post_sign(rng: np.random.Generator) -> Mesh:
 
 def _plate(rng: np.random.Generator) -> Floats:
     """Outline (N, 2) of a sign around its middle: y to the left, z up."""
-    size = float(rng.uniform(0.30, 0.42))
+    size = float(rng.uniform(0.27, 0.40))
     kind = rng.choice(
         ["disc", "triangle", "board", "tall", "diamond"], p=[0.38, 0.2, 0.2, 0.17, 0.05]
     )
@@ -93,7 +93,7 @@ def _panel(outline: Floats, x_m: float = -0.06, thick_m: float = 0.04) -> Floats
 
 def board_sign(rng: np.random.Generator) -> Mesh:
     """A direction board on two posts."""
-    wide, high = float(rng.uniform(0.7, 1.3)), float(rng.uniform(0.45, 0.9))
+    wide, high = float(rng.uniform(0.6, 1.15)), float(rng.uniform(0.4, 0.8))
     low = float(rng.uniform(1.5, 2.3))
     posts = [tube((0, y, 0), (0, y, low + 2 * high), 0.05, 0.05, 4)
              for y in (-wide * 0.75, wide * 0.75)]  # fmt: skip
@@ -128,7 +128,7 @@ def front_sign(rng: np.random.Generator, wide_m: float) -> Mesh:
 def traffic_light(rng: np.random.Generator) -> Mesh:
     """A traffic light on a post, with its backing board."""
     low = float(rng.uniform(2.1, 2.5))
-    post = tube((0, 0, 0), (0, 0, low + 1.3), 0.065, 0.065, 4)
+    post = tube((0, 0, 0), (0, 0, low + 1.3), 0.06, 0.06, 4)
     wide = float(rng.choice([0.17, 0.30, 0.34]))
     board = np.array([(-wide, low), (wide, low), (wide, low + 1.25), (-wide, low + 1.25)])
     head = box((-0.30, -0.16, low + 0.08), (-0.06, 0.16, low + 1.1), bottom=True)

@@ -43,7 +43,7 @@ class LayoutConfig(StrictModel):
     parked: float = 1.0
     lights: float = 1.0
     corner_radius_m: tuple[float, float] = (5.5, 8.0)
-    sidewalk_m: tuple[float, float] = (2.4, 4.2)
+    sidewalk_m: tuple[float, float] = (1.6, 2.7)
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ def roadside_items(layout: Layout, rng: np.random.Generator) -> Iterator[Item]:
     """Lamps, signs, bollards, bins, bus stops, trees and traffic lights of the whole town."""
     for road in layout.roads:
         style = int(rng.integers(3))
-        leafy = bool(rng.random() < 0.35)
+        leafy = bool(rng.random() < 0.3)
         for side in (0, 1):
             yield from _side(road, side, rng, style, leafy)
     for junction in layout.junctions:
@@ -85,12 +85,12 @@ def _side(
 
 
 def _lamps(kerb: _Kerb, rng: np.random.Generator, style: int, side: int) -> Iterator[Item]:
-    step = float(rng.uniform(22.0, 34.0))
+    step = float(rng.uniform(26.0, 42.0))
     for s in np.arange(step * (0.25 + 0.5 * side), kerb.length_m, step):
         shape = (lamp, lantern, lamp)[style](rng)
         yield kerb.put(shape, float(s), _KERB_GAP_M, _POLE_SEEN_M)
     if style == 2:
-        for s in np.arange(step * 0.6, kerb.length_m, step * 1.3):
+        for s in np.arange(step * 0.6, kerb.length_m, step * 1.6):
             yield kerb.put(mast(rng), float(s), kerb.wide_m - 0.3, _POLE_SEEN_M)
 
 
@@ -99,20 +99,20 @@ def _posts(kerb: _Kerb, rng: np.random.Generator) -> Iterator[Item]:
     s = float(rng.uniform(2.0, 10.0))
     while s < kerb.length_m - 1.0:
         pick = rng.random()
-        if pick < 0.62:
+        if pick < 0.64:
             yield kerb.put(post_sign(rng), s, float(rng.uniform(0.35, 0.7)), _POLE_SEEN_M)
-        elif pick < 0.70:
+        elif pick < 0.69:
             yield kerb.put(board_sign(rng), s, kerb.wide_m - 0.5, _POLE_SEEN_M)
-        elif pick < 0.75:
+        elif pick < 0.72:
             yield kerb.put(totem(rng), s, kerb.wide_m - 0.5, _POLE_SEEN_M)
-        elif pick < 0.88:
-            for k in range(int(rng.integers(2, 7))):
+        elif pick < 0.83:
+            for k in range(int(rng.integers(2, 6))):
                 if s + 1.5 * k < kerb.length_m:
                     yield kerb.put(bollard(rng), s + 1.5 * k, 0.4, _SMALL_SEEN_M)
         else:
             turn = float(rng.choice([0.0, math.pi / 2]))
             yield kerb.put(bin_or_cabinet(rng), s, kerb.wide_m - 0.5, _SMALL_SEEN_M, turn)
-        s += float(rng.uniform(5.0, 17.0))
+        s += float(rng.uniform(6.0, 21.0))
 
 
 def _trees(kerb: _Kerb, rng: np.random.Generator) -> Iterator[Item]:
@@ -127,7 +127,7 @@ def _trees(kerb: _Kerb, rng: np.random.Generator) -> Iterator[Item]:
 def _corner_posts(junction: Junction, rng: np.random.Generator) -> Iterator[Item]:
     for corner in junction.corners:
         count = len(corner.kerb_m)
-        for _ in range(int(rng.integers(1, 4))):
+        for _ in range(int(rng.integers(0, 3))):
             k = int(rng.integers(1, count - 1))
             inner, outer = corner.kerb_m[k], corner.outer_m[k]
             away = (outer - inner) / max(float(np.hypot(*(outer - inner))), 1e-9)

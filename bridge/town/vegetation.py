@@ -158,7 +158,7 @@ def _tree(
         trunks = [tube((0, 0, 0), top, trunk_m, trunk_m * 0.5, n) for n in (6, 4, 3)]
     loose = {"sparse": 1.8, "conifer": 1.2, "bush": 0.6, "young": 0.7}.get(kind, 1.0)
     fine = [_ball(rng, at, size) for at, size in blobs]
-    fine += [_sprigs(rng, blobs, int(90 * loose), 0.11), _sprigs(rng, blobs, int(36 * loose), 0.2)]
+    fine += [_sprigs(rng, blobs, int(n * loose), s) for n, s in ((110, 0.09), (50, 0.16))]
     medium = [_ball(rng, at, size * 1.1) for at, size in blobs[::2]]
     medium.append(_sprigs(rng, blobs, int(36 * loose), 0.26))
     levels = [
