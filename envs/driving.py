@@ -30,7 +30,7 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
     is truncated with the last observation and reward 0, and the next `reset` works as
     soon as the world answers again.
 
-    The world is opened here and closed by `close`. `last_frame` is the frame behind the
+    `world` is opened here and closed by `close`. `last_frame` is the frame behind the
     last observation, for logging (its `stamps` tell the seconds per hop).
     """
 
@@ -54,7 +54,7 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
         config = observation or ObservationConfig()
         self.render_mode = render_mode
         self.last_frame: SensorFrame | None = None
-        self._world = world
+        self.world = world
         self._task = task or Task()
         self._actions = actions or ContinuousActions()
         self._last_control = Control()
@@ -81,7 +81,7 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
         world_seed = seed if seed is not None else int(self.np_random.integers(2**31))
         merged = {**self._task.config.reset_options, **(options or {})}
         self._over = True
-        frame = self._world.reset(world_seed, merged)
+        frame = self.world.reset(world_seed, merged)
         self.last_frame = frame
         self._last_control = Control()
         self._over = False
@@ -94,7 +94,7 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
             raise gymnasium.error.ResetNeeded("the episode is over: call reset() before step()")
         control = self._actions.control(action)
         try:
-            after = self._world.step(control)
+            after = self.world.step(control)
         except LOST as error:
             return self._lost(before, error)
         outcome = self._task.judge(Transition(before, control, after, self._last_control))
@@ -119,7 +119,7 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
     def close(self) -> None:
         """Close the world. Allowed more than once."""
         self._over = True
-        self._world.close()
+        self.world.close()
 
     def _lost(
         self, before: SensorFrame, error: Exception

@@ -1,0 +1,73 @@
+"""Every reward term says what its name says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from bridge.frame import Control, EgoState, LightState, NextLight, SensorFrame
+from envs.tasks import ENDINGS, TERMS, Task, TaskConfig, Transition
+
+EGO = EgoState(pose=np.eye(4, dtype=np.float32), speed_mps=10.0, speed_limit_mps=10.0)
+
+
+def transition(before: dict, after: dict, steer: float = 0.0, last_steer: float = 0.0):
+    """Tick 4 to tick 5 of 0.1 s."""
+    frames = [
+        SensorFrame(tick, 0, tick * 0.1, dataclasses.replace(EGO, **changes))
+        for tick, changes in ((4, before), (5, after))
+    ]
+    return Transition(frames[0], Control(steer=steer), frames[1], Control(steer=last_steer))
+
+
+def red(distance_m: float) -> NextLight:
+    return NextLight(LightState.RED, distance_m)
+
+
+@pytest.mark.parametrize(
+    ("term", "before", "after", "value"),
+    [
+        ("progress", {"route_distance_m": 50.0}, {"route_distance_m": 49.0}, 1.0),
+        ("progress", {}, {"heading_error_rad": np.pi / 3}, 0.5),
+        ("lane_offset", {}, {"lane_offset_m": -2.0}, 0.4),
+        ("heading_error", {}, {"heading_error_rad": -0.2}, 0.02),
+        ("overspeed", {}, {"speed_mps": 13.0}, 0.3),
+        ("overspeed", {}, {"speed_mps": 7.0}, 0.0),
+        ("overspeed", {}, {"speed_mps": 13.0, "speed_limit_mps": 0.0}, 0.0),
+        ("time", {}, {}, 0.1),
+        ("collision", {}, {"collision": True}, 1.0),
+        ("off_lane", {}, {"off_lane": True}, 1.0),
+        ("goal", {}, {"route_distance_m": 2.0}, 1.0),
+        ("goal", {}, {"route_distance_m": None}, 0.0),
+        ("ran_red_light", {"next_light": red(0.8)}, {"next_light": None}, 1.0),
+        ("ran_red_light", {"next_light": red(0.8)}, {"next_light": red(90.0)}, 1.0),
+        ("ran_red_light", {"next_light": red(9.0)}, {"next_light": red(8.0)}, 0.0),
+        ("ran_red_light", {"next_light": red(0.4)}, {"next_light": red(0.4)}, 0.0),
+        (
+            "ran_red_light",
+            {"next_light": NextLight(LightState.GREEN, 0.8)},
+            {"next_light": None},
+            0.0,
+        ),
+    ],
+)
+def test_terms(term, before, after, value) -> None:
+    assert TERMS[term](transition(before, after)) == pytest.approx(value, abs=1e-6)
+
+
+def test_steer_change_is_between_two_controls() -> None:
+    assert TERMS["steer_change"](transition({}, {}, 0.3, -0.2)) == pytest.approx(0.5)
+
+
+def test_the_first_ending_met_is_named_and_beats_the_time_limit() -> None:
+    task = Task(TaskConfig(endings=("off_lane", "collision"), time_limit_s=0.5))
+    both = task.judge(transition({}, {"collision": True, "off_lane": True}))
+    assert (both.ending, both.truncated) == ("off_lane", False)
+    neither = task.judge(transition({}, {}))
+    assert (neither.ending, neither.truncated) == (None, True)
+
+
+def test_endings_are_rewards_too() -> None:
+    assert set(ENDINGS) <= set(TERMS)
