@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from apps.cli import run
+from apps.commands import options
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ["demo", "render", "record", "replay", "check-world", "keys", "doctor"]
@@ -141,6 +142,17 @@ def test_unknown_keys_in_yaml_are_named(tmp_path, capsys) -> None:
     config.write_text("endpoint: tcp://127.0.0.1:5555\n")
     assert run(["demo", "--world", str(config)]) == 2
     assert "the key 'kind' is missing" in one_error_line(capsys)
+
+
+@pytest.mark.parametrize("option", ["--world", "--renderer"])
+def test_no_server_there(option, served_world, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(options, "MEETING_S", 0.3)
+    out = tmp_path / "out"
+    given = {"--world": served_world, "--renderer": "palette", option: NOBODY}
+    arguments = [word for pair in given.items() for word in pair]
+    assert run(["demo", *arguments, "--out", str(out)]) == 1
+    assert "Is the server running there?" in one_error_line(capsys)
+    assert not out.exists()
 
 
 def test_a_missing_style_is_named(served_world, tmp_path, capsys) -> None:
