@@ -135,25 +135,39 @@ class Generator(nn.Module):
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.to_pixels = nn.Conv2d(widths[0], 4 * 4, 3, padding=1)
         self.smooth = nn.Conv2d(4, 4, 3, padding=1, groups=4)
-        self._initialise()
+        self._initialise(groups)
 
-    def _initialise(self) -> None:
-        """ICNR for the pixel shuffle (no checkerboard at the start), history columns zero."""
+    def _initialise(self, groups: int) -> None:
+        """Signals of size one everywhere, ICNR for the pixel shuffle, history columns zero.
+
+        The label groups are sparse and the noise is not: with one scale for both, the noise
+        drowns the labels for hundreds of steps.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, a=0.2)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         weight = self.to_pixels.weight
         seed = torch.empty(4, *weight.shape[1:])
-        nn.init.normal_(seed, std=0.5 / (9 * weight.shape[1]) ** 0.5)
+        nn.init.normal_(seed, std=0.2 / (9 * weight.shape[1]) ** 0.5)
         with torch.no_grad():
+            self.start_from_code.weight.mul_(0.3)
+            self.stem.weight.normal_(std=0.7)
+            self.stem.weight[:, 4 * (groups + 1) :].normal_(std=0.15)
             weight.copy_(seed.repeat_interleave(4, dim=0))
-            self.to_pixels.bias.zero_()  # type: ignore[union-attr]
-            self.to_pixels.bias[12:] = -1.0  # type: ignore[index]
+            assert self.to_pixels.bias is not None
+            self.to_pixels.bias[12:] = -1.0
             self.smooth.weight.zero_()
             self.smooth.weight[:, :, 1, 1] = 1.0
-            self.smooth.bias.zero_()  # type: ignore[union-attr]
-            for level in (0, 1):
+            for level in range(LEVELS):
                 for block in self._level(level):
+                    block.conv_1.weight.mul_(0.5)
                     for spade in (block.spade_0, block.spade_1):
-                        spade.modulation.weight[:, -HISTORY_CHANNELS:] = 0.0
-                        spade.down.weight[:, -HISTORY_CHANNELS:] = 0.0
+                        spade.modulation.weight.mul_(0.5)
+                        if level < 2:
+                            spade.modulation.weight[:, -HISTORY_CHANNELS:] = 0.0
+                            spade.down.weight[:, -HISTORY_CHANNELS:] = 0.0
 
     @property
     def dtype(self) -> torch.dtype:

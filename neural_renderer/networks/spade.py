@@ -36,7 +36,6 @@ class Spade(nn.Module):
         self.down = nn.Conv2d(map_channels, STYLE_RANK, 1, bias=False)
         self.generate = nn.Linear(code_channels, 2 * channels * STYLE_RANK)
         self.gain = nn.Parameter(torch.zeros(()))
-        nn.init.normal_(self.modulation.weight, std=0.5 / map_channels**0.5)
 
     def weights(self, code: Tensor) -> Tensor:
         """E_P: style code (B, S) to modulation weights (B, M + 1, 2C), the last row a bias.
