@@ -26,12 +26,15 @@ class RemoteWorld(World):
     deadline, and the next `reset` begins a new episode as soon as a server answers again;
     an episode never goes on over a restart. `frame.episode` counts this client's resets
     on from the server's first number.
+
+    Attributes:
+        validate_frames: check every frame against its contract as it arrives.
     """
 
-    def __init__(self, config: ClientConfig | str, validate: bool = True) -> None:
-        """`config`: settings, or only an endpoint. `validate`: check every frame."""
+    def __init__(self, config: ClientConfig | str) -> None:
+        """`config`: settings, or only an endpoint."""
         self._config = ClientConfig(endpoint=config) if isinstance(config, str) else config
-        self._validate = validate
+        self.validate_frames = True
         self._client = StepClient(self._config, role="world")
         self._spec: WorldSpec | None = None
         self._sensors = True
@@ -139,7 +142,7 @@ class RemoteWorld(World):
                 f"the frame is of episode {reply.episode}, expected {self._wire_episode}"
             )
         frame = dataclasses.replace(read_frame(reply), episode=self._episode)
-        if self._validate:
+        if self.validate_frames:
             frame.validate()
             if frame.tick != self._tick:
                 raise ProtocolError(f"the frame is of tick {frame.tick}, expected {self._tick}")
