@@ -1,0 +1,91 @@
+"""LPIPS with AlexNet (Zhang et al. 2018), and AlexNet's features for the other measures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from configs import ConfigError
+from neural_renderer.networks.features import ImageNetInput, read_tensors
+
+ALEXNET_PLAN = ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))
+"""Convolutions: width, kernel, stride, padding (Krizhevsky 2014, as torchvision has it)."""
+
+
+class AlexNetFeatures(nn.Module):
+    """The five ReLU maps of AlexNet: 64, 192, 384, 256, 256 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalise = ImageNetInput()
+        layers: list[nn.Module] = []
+        channels = 3
+        for index, (width, kernel, stride, padding) in enumerate(ALEXNET_PLAN):
+            if index in (1, 2):
+                layers.append(nn.MaxPool2d(3, 2))
+            layers += [nn.Conv2d(channels, width, kernel, stride, padding), nn.ReLU()]
+            channels = width
+        self.features = nn.Sequential(*layers)
+
+    def forward(self, rgb: Tensor) -> list[Tensor]:
+        """rgb (B, 3, H, W) in [-1, 1] -> five maps."""
+        x, maps = self.normalise(rgb), []
+        for layer in self.features:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                maps.append(x)
+        return maps
+
+
+class Lpips(nn.Module):
+    """Perceptual distance of two pictures; the linear weights are never negative."""
+
+    def __init__(self, alexnet: AlexNetFeatures, heads: list[Tensor]) -> None:
+        """`heads`: five tensors of as many weights as the maps have channels."""
+        super().__init__()
+        self.alexnet = alexnet
+        self.heads = nn.ParameterList(
+            nn.Parameter(head.reshape(1, -1, 1, 1), requires_grad=False) for head in heads
+        )
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """a, b float32 (B, 3, H, W) in [-1, 1] -> (B,), 0 for equal pictures."""
+        total = torch.zeros(a.shape[0], device=a.device)
+        for head, x, y in zip(self.heads, self.alexnet(a), self.alexnet(b), strict=True):
+            gap = (_unit(x) - _unit(y)).square() * head
+            total = total + gap.sum(dim=1).mean(dim=(1, 2))
+        return total
+
+
+def load_alexnet(path: Path) -> AlexNetFeatures:
+    """Frozen AlexNet with torchvision's keys `features.N.weight` from .pth or .safetensors."""
+    net = AlexNetFeatures()
+    tensors = read_tensors(path)
+    wanted = {key for key in net.state_dict() if key.startswith("features.")}
+    missing = sorted(wanted - tensors.keys())
+    if missing:
+        raise ConfigError(f"{path} holds other weights than AlexNet's: missing {missing[0]}")
+    net.load_state_dict({key: tensors[key] for key in wanted}, strict=False)
+    return net.requires_grad_(False).eval()
+
+
+def load_lpips(alexnet: Path, heads: Path) -> Lpips:
+    """LPIPS v0.1 from AlexNet's weights and its linear heads (`lin0.model.1.weight`, ...)."""
+    tensors = read_tensors(heads)
+    names = [f"lin{k}.model.1.weight" for k in range(5)]
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise ConfigError(f"{heads} holds no LPIPS heads: missing {missing[0]}")
+    return Lpips(load_alexnet(alexnet), [tensors[name] for name in names]).eval()
+
+
+def pooled_features(net: nn.Module, rgb: Tensor) -> Tensor:
+    """Mean of every channel of every map of a feature network: (B, F), for KID."""
+    with torch.inference_mode():
+        return torch.cat([feature.mean(dim=(2, 3)) for feature in net(rgb)], dim=1)
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)

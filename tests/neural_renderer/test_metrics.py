@@ -1,0 +1,314 @@
+"""Every measure gets worse when the defect it is there for is planted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.toy_world import ToyWorld
+from torch import Tensor, nn
+
+from bridge.frame import Control, SensorFrame, View
+from bridge.geometry import world_points
+from bridge.labels import Tag
+from configs import ConfigError
+from neural_renderer.metrics.distances import fid, kid
+from neural_renderer.metrics.label_agreement import (
+    NOT_SCORED,
+    confusion,
+    label_agreement,
+    load_segmenter,
+    score,
+    truth_groups,
+)
+from neural_renderer.metrics.perceptual import (
+    ALEXNET_PLAN,
+    AlexNetFeatures,
+    Lpips,
+    load_alexnet,
+    load_lpips,
+    pooled_features,
+)
+from neural_renderer.metrics.style import match_moments, retrieve, style_features
+from neural_renderer.metrics.temporal import PairScore, compare_views, high_frequency_energy
+
+Paint = Callable[[View, int], np.ndarray]
+
+
+def one_hot(tags: np.ndarray) -> Tensor:
+    return torch.from_numpy((tags[:, None] == np.arange(29)[:, None, None]).astype(np.uint8))
+
+
+# ---- label agreement
+
+
+def test_a_perfect_reader_scores_one_and_swapped_labels_less() -> None:
+    rng = np.random.default_rng(0)
+    tags = rng.choice([Tag.ROAD, Tag.SKY, Tag.CAR, Tag.BUILDING], (2, 16, 32)).astype(np.uint8)
+    truth = truth_groups(one_hot(tags))
+    perfect = score(confusion(tags, truth))
+    assert (perfect.mean_iou, perfect.accuracy) == (1.0, 1.0)
+    assert set(perfect.iou) == {"road", "sky", "vehicle", "building"}
+    swapped = np.where(tags == Tag.CAR, Tag.BUILDING, tags).astype(np.uint8)
+    worse = score(confusion(swapped, truth))
+    assert worse.iou["vehicle"] == 0.0
+    assert worse.mean_iou < 0.8
+    assert worse.accuracy == pytest.approx((tags != Tag.CAR).mean())
+
+
+def test_only_pixels_of_one_known_group_are_scored() -> None:
+    tags = np.full((1, 1, 5), Tag.ROAD, dtype=np.uint8)
+    hot = one_hot(tags)
+    hot[0, :, 0, 1] = 0
+    hot[0, [Tag.BUILDING, Tag.WALL], 0, 1] = 1  # one group
+    hot[0, Tag.VEGETATION, 0, 2] = 1  # two groups
+    hot[0, :, 0, 3] = 0  # nothing
+    hot[0, Tag.UNKNOWN, 0, 4] = 1
+    groups = truth_groups(hot)[0, 0]
+    assert groups.tolist() == [0, 2, NOT_SCORED, NOT_SCORED, NOT_SCORED]
+    with pytest.raises(ConfigError, match="no pixel"):
+        score(confusion(tags, np.full_like(tags, NOT_SCORED)))
+
+
+def test_agreement_of_a_colour_reader_falls_with_wrong_colours() -> None:
+    def reader(rgb: Tensor) -> Tensor:  # bright is sky, dark is road
+        return torch.where(rgb.mean(dim=1) > 0, Tag.SKY.value, Tag.ROAD.value).to(torch.uint8)
+
+    tags = np.full((1, 8, 8), Tag.ROAD, dtype=np.uint8)
+    tags[:, :4] = Tag.SKY
+    rgb = torch.from_numpy(np.where(tags == Tag.SKY, 0.8, -0.5)).float()[:, None]
+    rgb = rgb.expand(1, 3, 8, 8)
+    assert label_agreement(reader, [(rgb, one_hot(tags))]).mean_iou == 1.0
+    assert label_agreement(reader, [(-rgb, one_hot(tags))]).mean_iou == 0.0
+
+
+def test_an_exported_segmenter_is_read_and_others_are_refused(tmp_path: Path) -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([x.mean(dim=1, keepdim=True) * k for k in range(20)], dim=1)
+
+    path = tmp_path / "net.pt2"
+    torch.export.save(torch.export.export(Net(), (torch.zeros(1, 3, 8, 16),)), path)
+    tags = load_segmenter(path)(torch.ones(1, 3, 8, 16))
+    assert tags.dtype == torch.uint8
+    assert set(tags.unique().tolist()) == {19}  # the brightest class that is scored
+    (tmp_path / "bad.pt2").write_bytes(b"not a program")
+    with pytest.raises(ConfigError, match="not a program"):
+        load_segmenter(tmp_path / "bad.pt2")
+    with pytest.raises(ConfigError, match="no segmenter"):
+        load_segmenter(tmp_path / "none.pt2")
+
+
+# ---- distances of sets
+
+
+def test_kid_is_zero_for_one_distribution_and_grows_with_the_distance() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 150, 12))
+    same = kid(a, b)
+    assert same.low < 0.0 < same.high
+    assert same.n == 150
+    near, far = kid(a, b + 0.5), kid(a, b + 1.0)
+    assert same.value < near.value < far.value
+    assert near.low > same.high
+    assert kid(a, b, seed=3) == kid(a, b, seed=3)
+
+
+def test_kid_takes_equal_numbers_and_names_bad_input() -> None:
+    rng = np.random.default_rng(1)
+    assert kid(rng.normal(size=(40, 5)), rng.normal(size=(25, 5))).n == 25
+    with pytest.raises(ConfigError, match="at least 2"):
+        kid(np.zeros((1, 4)), np.zeros((9, 4)))
+    with pytest.raises(ConfigError, match="4 features against 5"):
+        kid(np.zeros((9, 4)), np.zeros((9, 5)))
+
+
+def test_fid_of_known_gaussians() -> None:
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=(2, 4000, 3))
+    assert fid(a, b) == pytest.approx(0.0, abs=0.02)
+    assert fid(a, b + 2.0) == pytest.approx(12.0, rel=0.05)  # three axes, two apart
+    assert fid(a, b * 3.0) == pytest.approx(3 * (3.0 - 1.0) ** 2, rel=0.1)
+    with pytest.raises(ConfigError, match="needs more than 3 pictures"):
+        fid(a[:3], b)
+
+
+# ---- LPIPS
+
+
+def fake_alexnet(tmp_path: Path) -> tuple[Path, Path]:
+    torch.manual_seed(0)
+    net, heads = tmp_path / "alex.pth", tmp_path / "heads.pth"
+    torch.save(AlexNetFeatures().state_dict(), net)
+    torch.save(
+        {f"lin{k}.model.1.weight": torch.rand(1, p[0], 1, 1) for k, p in enumerate(ALEXNET_PLAN)},
+        heads,
+    )
+    return net, heads
+
+
+def test_lpips_is_zero_for_equal_pictures_and_grows_with_damage(tmp_path: Path) -> None:
+    net: Lpips = load_lpips(*fake_alexnet(tmp_path))
+    rng = torch.Generator().manual_seed(1)
+    rgb = torch.rand(2, 3, 64, 96, generator=rng) * 2 - 1
+    noise = torch.randn(rgb.shape, generator=rng)
+    with torch.inference_mode():
+        assert torch.equal(net(rgb, rgb), torch.zeros(2))
+        little = net(rgb, (rgb + 0.1 * noise).clamp(-1, 1))
+        much = net(rgb, (rgb + 0.6 * noise).clamp(-1, 1))
+    assert (little > 0).all()
+    assert (much > little).all()
+
+
+def test_wrong_weights_are_refused(tmp_path: Path) -> None:
+    net, heads = fake_alexnet(tmp_path)
+    with pytest.raises(ConfigError, match="other weights than AlexNet's"):
+        load_alexnet(heads)
+    with pytest.raises(ConfigError, match="no LPIPS heads"):
+        load_lpips(net, net)
+
+
+# ---- motion
+
+
+@pytest.fixture(scope="module")
+def drive() -> list[SensorFrame]:
+    with ToyWorld(160, 80) as world:
+        frames = [world.reset(3)]
+        frames += [world.step(Control(throttle=1.0)) for _ in range(14)]
+    return frames[8:]
+
+
+def anchored(view: View, frame: int) -> np.ndarray:
+    """Texture fixed to the world: what a perfect renderer would do; actors are grey."""
+    assert view.depth_m is not None
+    assert view.labels is not None
+    x, y, z = np.moveaxis(world_points(view.camera, view.pose, view.depth_m), -1, 0)
+    wave = np.sin(1.1 * x) + np.sin(1.3 * y + 1.0) + np.sin(1.7 * z)
+    fade = np.exp(-view.depth_m / 40.0)
+    grey = np.where(np.isin(view.labels, (Tag.SKY, Tag.CAR)), 120.0, 120.0 + 35.0 * wave * fade)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def with_defect(frames: list[SensorFrame], paint: Paint) -> list[PairScore]:
+    """Scores of neighbouring frames with the pictures a renderer would have made."""
+    views = []
+    for index, frame in enumerate(frames):
+        rgb = np.clip(paint(frame.view, index), 0, 255).astype(np.uint8)
+        views.append(dataclasses.replace(frame.view, rgb=rgb))
+    return [
+        compare_views(views[i], views[i - 1], frames[i].actors, frames[i - 1].actors)
+        for i in range(1, len(views))
+    ]
+
+
+def mean(scores: list[PairScore], name: str) -> float:
+    return float(np.mean([getattr(score, name) for score in scores]))
+
+
+def test_a_steady_renderer_is_still(drive: list[SensorFrame]) -> None:
+    scores = with_defect(drive, anchored)
+    assert mean(scores, "visible") > 0.7
+    assert mean(scores, "error") < 0.35 * mean(scores, "unmoved")
+    assert abs(mean(scores, "ghosting")) < 0.1
+
+
+def test_flicker_and_shifts_raise_the_error(drive: list[SensorFrame]) -> None:
+    still = mean(with_defect(drive, anchored), "error")
+    rng = np.random.default_rng(0)
+    flicker = with_defect(drive, lambda v, i: anchored(v, i) + rng.normal(0, 10, (80, 160, 1)))
+    shifted = with_defect(drive, lambda v, i: np.roll(anchored(v, i), 5 * (i % 2), axis=1))
+    assert mean(flicker, "error") > 2 * still
+    assert abs(mean(flicker, "ghosting")) < 0.1
+    assert mean(shifted, "error") > 1.5 * still
+
+
+def test_ghosts_and_a_static_weave_are_told(drive: list[SensorFrame]) -> None:
+    steady = mean(with_defect(drive, anchored), "ghosting")
+    last = np.zeros((80, 160, 3))
+
+    def ghost(view: View, index: int) -> np.ndarray:
+        nonlocal last
+        last = 0.5 * anchored(view, index) + 0.5 * (last if index else anchored(view, index))
+        return last
+
+    weave = 25.0 * (np.indices((80, 160)).sum(axis=0) % 2 * 2 - 1)[..., None]
+    woven = with_defect(drive, lambda v, i: anchored(v, i) + weave)
+    assert mean(with_defect(drive, ghost), "ghosting") > steady + 0.2
+    assert mean(woven, "ghosting") > steady + 0.2
+
+
+def test_blur_lowers_the_high_frequency_energy(drive: list[SensorFrame]) -> None:
+    sharp = anchored(drive[0].view, 0)
+    blurred = sum(np.roll(sharp, s, axis=1) for s in range(-3, 4)) / 7.0
+    sharp_energy = high_frequency_energy(sharp.astype(np.uint8))
+    assert high_frequency_energy(blurred.astype(np.uint8)) < 0.7 * sharp_energy
+
+
+def test_larger_pictures_are_compared_at_the_labels_size(drive: list[SensorFrame]) -> None:
+    def big(frame: SensorFrame) -> View:
+        rgb = np.clip(anchored(frame.view, 0), 0, 255).astype(np.uint8)
+        return dataclasses.replace(frame.view, rgb=rgb.repeat(2, axis=0).repeat(2, axis=1))
+
+    small = with_defect(drive[:2], anchored)[0]
+    double = compare_views(big(drive[1]), big(drive[0]), drive[1].actors, drive[0].actors)
+    assert double.error == pytest.approx(small.error)
+
+
+def test_a_revisit_is_the_same_comparison(drive: list[SensorFrame]) -> None:
+    """Back at the same place after a while: a renderer whose look drifts is found out."""
+    first = dataclasses.replace(drive[0].view, rgb=anchored(drive[0].view, 0).astype(np.uint8))
+    drifted = np.clip(anchored(drive[0].view, 0) + 20.0, 0, 255).astype(np.uint8)
+    later = dataclasses.replace(drive[0].view, rgb=drifted)
+    assert compare_views(first, first).error < 1e-4
+    assert compare_views(later, first).error == pytest.approx(20.0, abs=1.5)
+
+
+# ---- style
+
+
+def textures(style: int, count: int, rng: np.random.Generator) -> Tensor:
+    """Pictures whose style is the scale of their texture, of any brightness."""
+    phase = rng.uniform(0, 6, (count, 1, 1, 1))
+    u = np.arange(64)[None, None, None]
+    wave = np.sin(u * (0.15 + 0.1 * style) + phase) * rng.uniform(0.1, 0.5, (count, 1, 1, 1))
+    noise = rng.normal(0, 0.02, (count, 3, 64, 64))
+    return torch.from_numpy(wave + noise + rng.uniform(-0.4, 0.4, (count, 1, 1, 1))).float()
+
+
+def test_style_is_found_by_texture_and_not_by_brightness() -> None:
+    torch.manual_seed(0)
+    net = AlexNetFeatures().eval()
+    rng = np.random.default_rng(0)
+    names = [f"style{k}" for k in range(10)]
+    gallery = [style_features(net, textures(k, 6, rng)).numpy() for k in range(10)]
+    queries = [style_features(net, textures(k, 4, rng)).numpy() for k in range(10)]
+    owners = [n for n in names for _ in range(6)]
+    asked = [n for n in names for _ in range(4)]
+    found = retrieve(np.concatenate(queries), asked, np.concatenate(gallery), owners)
+    wrong = retrieve(
+        np.concatenate(queries), asked[4:] + asked[:4], np.concatenate(gallery), owners
+    )
+    assert (found.styles, found.queries) == (10, 40)
+    assert found.accuracy > 0.7
+    assert wrong.accuracy < 0.3
+    with pytest.raises(ConfigError, match="at least 10 styles, got 9"):
+        retrieve(queries[0], names[:1] * 4, np.concatenate(gallery[:9]), owners[:54])
+    with pytest.raises(ConfigError, match="no photographs of style 'x'"):
+        retrieve(queries[0], ["x"] * 4, np.concatenate(gallery), owners)
+
+
+def test_moments_are_matched() -> None:
+    rgb = torch.rand(2, 3, 16, 16) * torch.tensor([0.1, 0.9]).view(2, 1, 1, 1) - 0.5
+    even = match_moments(rgb, 0.0, 0.25)
+    assert torch.allclose(even.mean(dim=(2, 3)), torch.zeros(2, 3), atol=0.02)
+    assert torch.allclose(even.std(dim=(2, 3)), torch.full((2, 3), 0.25), atol=0.02)
+
+
+def test_pooled_features_have_one_number_a_channel() -> None:
+    net = AlexNetFeatures().eval()
+    assert pooled_features(net, torch.zeros(2, 3, 64, 64)).shape == (2, 64 + 192 + 384 + 512)
