@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from bridge.town.ego import EgoConfig, EgoMotion
+from bridge.town.held_ways import Claim
 from bridge.town.pedestrians import Box
-from bridge.town.right_of_way import Claim
 from bridge.town.route import Route
 from bridge.town.town_map import TownMap
 from bridge.town.traffic import Obstacle

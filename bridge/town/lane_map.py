@@ -38,10 +38,12 @@ class LaneMap:
             the tables below).
         conflict_m: float64 (C+1, C+1), vehicles on both would touch while the tail of the
             first is less far along than this (-inf: never, and for those of one start lane).
+        meet_m: float64 (C+1, C+1), where along the first its way comes into the second's.
         apart_m: float64 (C+1, C+1), two connectors of one start lane overlap up to here
             (0 for all other pairs).
         start_lane, exit_lane: int64 (C+1,), the road lanes a connector joins.
-        crossings: int64 (C+1, 2), crossing ids it passes, at its start and at its end.
+        crossings: int64 (C+1, 2), halves of crossings it passes, at its start and its end:
+            2 * crossing id + 1 where traffic comes in, + 0 where it goes out.
         light: int64 (L,), light at the lane's end, or -1.
     """
 
@@ -52,6 +54,7 @@ class LaneMap:
     way_count: Ints
     connector: Ints
     conflict_m: Floats
+    meet_m: Floats
     apart_m: Floats
     start_lane: Ints
     exit_lane: Ints
@@ -67,7 +70,7 @@ def lane_map(layout: Layout) -> LaneMap:
     inside = [lane for lane in lanes if lane.junction_id is not None]
     connector = np.full(len(lanes), -1, np.int64)
     connector[[lane.lane_id for lane in inside]] = np.arange(len(inside))
-    conflict, apart = _overlaps(layout, inside, paths)
+    conflict, meet, apart = _overlaps(layout, inside, paths)
     ways, count = _ways(lanes, paths)
     before = {after: lane.lane_id for lane in lanes for after in lane.next_ids}
     return LaneMap(
@@ -78,6 +81,7 @@ def lane_map(layout: Layout) -> LaneMap:
         way_count=count,
         connector=connector,
         conflict_m=conflict,
+        meet_m=meet,
         apart_m=apart,
         start_lane=np.array([*(before[lane.lane_id] for lane in inside), -1], np.int64),
         exit_lane=np.array([*(lane.next_ids[0] for lane in inside), -1], np.int64),
@@ -122,9 +126,10 @@ def _ways(lanes: tuple[Lane, ...], paths: PathSet) -> tuple[Ints, Ints]:
     return ways, (ways >= 0).sum(axis=2)
 
 
-def _overlaps(layout: Layout, inside: list[Lane], paths: PathSet) -> tuple[Floats, Floats]:
+def _overlaps(layout: Layout, inside: list[Lane], paths: PathSet) -> tuple[Floats, Floats, Floats]:
     count = len(inside)
     conflict = np.full((count + 1, count + 1), -np.inf)
+    meet = np.full((count + 1, count + 1), np.inf)
     apart = np.zeros((count + 1, count + 1))
     start = {after: lane.lane_id for lane in layout.lanes for after in lane.next_ids}
     for a, lane_a in enumerate(inside):
@@ -135,11 +140,14 @@ def _overlaps(layout: Layout, inside: list[Lane], paths: PathSet) -> tuple[Float
             touch = _touching(paths, lane_a.lane_id, lane_b.lane_id)
             if not touch.any():
                 continue
-            last = int(np.nonzero(touch)[0].max()) + 1
-            until = last * float(paths.spacing_m[lane_a.lane_id])
-            table = apart if start[lane_a.lane_id] == start[lane_b.lane_id] else conflict
-            table[a, b] = until
-    return conflict, apart
+            points = np.nonzero(touch)[0]
+            spacing = float(paths.spacing_m[lane_a.lane_id])
+            if start[lane_a.lane_id] == start[lane_b.lane_id]:
+                apart[a, b] = (points[-1] + 1) * spacing
+            else:
+                conflict[a, b] = (points[-1] + 1) * spacing
+                meet[a, b] = max(0, points[0] - 1) * spacing
+    return conflict, meet, apart
 
 
 def _touching(paths: PathSet, a: int, b: int) -> Bools:
@@ -166,7 +174,7 @@ def _crossings(layout: Layout, inside: list[Lane]) -> Ints:
         came, goes = before[lane.lane_id], layout.lanes[lane.next_ids[0]]
         enters = _nearest(crossings, came, lane.points_m[0])
         leaves = _nearest(crossings, goes, lane.points_m[-1])
-        rows.append((enters, leaves))
+        rows.append((2 * enters + 1, 2 * leaves))
     return np.array([*rows, (-1, -1)], np.int64)
 
 

@@ -17,7 +17,8 @@ from bridge.town.walk_map import WalkMap
 
 _PATIENCE_TICKS = 50
 _STANDING_SHARE = 0.12
-_CROSS_SHARE = 0.3
+_CROSS_SHARE = 0.22
+_PAST_M = 1.0
 _MARGIN_S = 1.5
 _PACE_MPS = (1.0, 1.6)
 
@@ -93,21 +94,26 @@ def poses(state: WalkState, walks: WalkMap) -> tuple[Floats, Floats, Floats]:
 
 
 def walked(state: WalkState, walks: WalkMap, count: int) -> Bools:
-    """bool (count + 1,): somebody is on the carriageway of this crossing (last: unused)."""
+    """bool (2 * count + 1,): halves of crossings somebody is on or comes to (last: none).
+
+    The first half is the one that a crossing's way begins with.
+    """
     kerb = walks.kerb_m[state.way]
-    on = (state.s_m > kerb[:, 0]) & (state.s_m < kerb[:, 1])
-    used = np.zeros(count + 1, bool)
-    used[walks.crossing[state.way[on]]] = True
-    used[-1] = False
+    on = np.nonzero((state.s_m > kerb[:, 0]) & (state.s_m < kerb[:, 1]))[0]
+    past = state.s_m[on] - kerb[on].mean(axis=1)
+    first = 2 * walks.crossing[state.way[on]]
+    used = np.zeros(2 * count + 1, bool)
+    used[first[~state.onward[on] | (past < _PAST_M)]] = True
+    used[first[state.onward[on] | (past > -_PAST_M)] + 1] = True
     return used
 
 
 def wanted(state: WalkState, walks: WalkMap, go: Bools, count: int, tick: int) -> Bools:
-    """bool (count + 1,): somebody has waited long and could go if it were free."""
+    """bool (2 * count + 1,), as `walked`: somebody has waited long and could go if free."""
     patient = (state.waits >= 0) & (tick - state.waits > _PATIENCE_TICKS) & go[state.way]
-    used = np.zeros(count + 1, bool)
-    used[walks.crossing[state.way[patient]]] = True
-    used[-1] = False
+    crossings = walks.crossing[state.way[patient & (walks.crossing[state.way] >= 0)]]
+    used = np.zeros(2 * count + 1, bool)
+    used[2 * crossings] = used[2 * crossings + 1] = True
     return used
 
 

@@ -1,81 +1,29 @@
 """Who may enter a junction: grants, handed out one by one.
 
 A vehicle near its stop line asks; it is granted its way through the junction if the light
-is green, no conflicting way is granted or blocked, nobody walks on the crossings it would
+is green, nobody with a grant will be in its way, nobody walks on the crossings it would
 pass, and there is room for it behind the junction. A grant lasts until the vehicle's tail
-has left the junction. So two vehicles never cross inside, and who is inside can always get
-out: no deadlock. Whoever asked first goes first.
+has left the junction. Whoever asked first goes first; inside, whoever was granted first
+goes first, and the others wait where their ways meet. So nobody waits for somebody who
+waits for him, and who is inside can always get out: no deadlock.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from bridge.town.held_ways import Claim, EgoGrant, HeldWays, Surroundings
 from bridge.town.lane_map import Bools, LaneMap
 from bridge.town.lights import GREEN
-from bridge.town.paths import Ints
 from bridge.town.polyline import Floats
-from bridge.town.traffic import HALF_LENGTH_M, Obstacle, TrafficState
+from bridge.town.traffic import HALF_LENGTH_M, TrafficState
 
 _CLEAR_M = 0.5
-_SPACE_M = 2.5
 _BRAKE_MPS2 = 3.0
 _PATIENCE_TICKS = 80
-_ENTERED_M = 1.1
-"""Who is less far past the stop line stands in nobody's way."""
-
+_AT_ONCE_MPS = 1000.0
 _EGO = -1
 """The ego's number in the queue."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The ego's part in it, as far as a junction is ahead of it or around it.
-
-    Attributes:
-        before: its road lane. through: its way through the junction.
-        to_line_m: from the front bumper to the stop line (< 0: past it).
-        length_m: of the vehicle.
-        inside: it stands or drives in the junction.
-    """
-
-    before: int
-    through: int
-    to_line_m: float
-    speed_mps: float
-    length_m: float
-    inside: bool
-
-
-@dataclass(slots=True)
-class EgoGrant:
-    """The ego's grant: kept between ticks, as the vehicles keep theirs.
-
-    Attributes:
-        grant: lane through the junction, or -1. asked, granted: ticks, or -1.
-    """
-
-    grant: int = -1
-    asked: int = -1
-    granted: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the decision depends on besides the vehicles.
-
-    Attributes:
-        light: int64 (M,) states. walked: bool (crossings,), someone is on it.
-        wanted: bool (crossings,), someone has waited long enough to be let across.
-        blocked: lanes under the ego.
-    """
-
-    light: Ints
-    walked: Bools
-    wanted: Bools
-    blocked: tuple[Obstacle, ...]
 
 
 def decide(
@@ -99,13 +47,17 @@ def decide(
         queue.append((ego.asked, _EGO))
     if not queue:
         return
-    held = _Held.of(traffic, ego, claim, lanes, around, half)
+    held = HeldWays.of(traffic, ego, claim, lanes, around, half)
     for _, i in sorted(queue):
         before, through = (claim.before, claim.through) if i == _EGO else traffic.plan[i, :2]
         length = claim.length_m if i == _EGO else 2.0 * float(half[i])
         if not _light_lets(lanes, around, int(before)):
             continue
-        if held.conflicts(int(through), lanes):
+        to_line, speed = 0.0, _AT_ONCE_MPS  # the ego may not wait where ways meet
+        if i != _EGO:
+            to_line = float(lanes.paths.length_m[int(before)] - traffic.s_m[i] - half[i])
+            speed = float(traffic.speed_mps[i])
+        if held.conflicts(int(through), lanes, to_line, speed):
             held.add(int(through), 0.0, lanes)
         elif held.has_room(int(through), length, lanes, around):
             held.add(int(through), length, lanes)
@@ -113,90 +65,6 @@ def decide(
                 ego.grant, ego.granted, ego.asked = int(through), tick, -1
             else:
                 traffic.grant[i], traffic.granted[i], traffic.asked[i] = through, tick, -1
-
-
-def crossings_in_use(
-    traffic: TrafficState, ego: EgoGrant, lanes: LaneMap, blocked: tuple[Obstacle, ...], count: int
-) -> Bools:
-    """bool (count,): a vehicle has a grant over this crossing, or the ego is on it."""
-    inside = [obstacle.lane for obstacle in blocked if obstacle.head_m > _ENTERED_M]
-    granted = traffic.grant[traffic.grant >= 0].tolist()
-    through = np.array([*granted, *inside, *([ego.grant] if ego.grant >= 0 else [])], np.int64)
-    used = np.zeros(count + 1, bool)  # the last one is for lanes that are on roads
-    used[lanes.crossings[lanes.connector[through]]] = True
-    return used[:count]
-
-
-@dataclass(slots=True)
-class _Held:
-    """Ways that are taken, and room that is spoken for behind them.
-
-    Attributes:
-        connectors: ways taken, or waited for by somebody who was first.
-        tails_m: how far along each the vehicle's tail is (-inf: not there yet).
-        room_m: by exit lane, for those who will come out there.
-        tail_m: float64 (L,), of the last vehicle on each lane.
-    """
-
-    connectors: list[int]
-    tails_m: list[float]
-    room_m: dict[int, float]
-    tail_m: Floats
-
-    @classmethod
-    def of(
-        cls,
-        traffic: TrafficState,
-        ego: EgoGrant,
-        claim: Claim,
-        lanes: LaneMap,
-        around: Surroundings,
-        half: Floats,
-    ) -> _Held:
-        tail = lanes.paths.length_m + 100.0
-        # a vehicle that moves will have made room by the time the next one arrives
-        behind = traffic.s_m - half + 1.5 * traffic.speed_mps
-        np.minimum.at(tail, traffic.plan[:, 0], behind)
-        for obstacle in around.blocked:
-            tail[obstacle.lane] = min(tail[obstacle.lane], obstacle.tail_m)
-        held = cls([], [], {}, tail)
-        for i in np.nonzero(traffic.grant >= 0)[0]:
-            grant = int(traffic.grant[i])
-            out = traffic.plan[i, 0] == lanes.exit_lane[lanes.connector[grant]]
-            along = traffic.s_m[i] - half[i] + (lanes.paths.length_m[grant] if out else 0.0)
-            on_it = out or traffic.plan[i, 0] == grant
-            length = 0.0 if out else 2.0 * float(half[i])
-            held.add(grant, length, lanes, float(along) if on_it else -np.inf)
-        if ego.grant >= 0:
-            held.add(ego.grant, claim.length_m, lanes, -claim.to_line_m - claim.length_m)
-        for obstacle in around.blocked:
-            if lanes.connector[obstacle.lane] >= 0 and obstacle.head_m > _ENTERED_M:
-                held.add(obstacle.lane, 0.0, lanes, obstacle.tail_m)
-        return held
-
-    def add(self, through: int, length_m: float, lanes: LaneMap, along_m: float = -np.inf) -> None:
-        """Take a way; `length_m` of room behind it is spoken for (0: none)."""
-        connector = int(lanes.connector[through])
-        self.connectors.append(connector)
-        self.tails_m.append(along_m)
-        if length_m > 0.0:
-            exit_lane = int(lanes.exit_lane[connector])
-            self.room_m[exit_lane] = self.room_m.get(exit_lane, 0.0) + length_m + _SPACE_M
-
-    def conflicts(self, through: int, lanes: LaneMap) -> bool:
-        """Whether somebody is, or waits longer, on a way that crosses this one."""
-        until = lanes.conflict_m[self.connectors, int(lanes.connector[through])]
-        return bool((np.array(self.tails_m) < until).any())
-
-    def has_room(self, through: int, length_m: float, lanes: LaneMap, around: Surroundings) -> bool:
-        """Whether the crossings are free and there is room behind the junction."""
-        connector = int(lanes.connector[through])
-        crossings = lanes.crossings[connector]
-        if around.walked[crossings].any() or around.wanted[crossings].any():
-            return False
-        exit_lane = int(lanes.exit_lane[connector])
-        room = float(self.tail_m[exit_lane]) - self.room_m.get(exit_lane, 0.0)
-        return room > length_m + _SPACE_M
 
 
 def _take_back(

@@ -13,11 +13,11 @@ from bridge.town import pedestrians, right_of_way, traffic
 from bridge.town.collisions import Boxes, corners, touching
 from bridge.town.ego import EgoConfig, EgoMotion, advance
 from bridge.town.ego_lanes import blocked_lanes, ego_box, ego_claim
+from bridge.town.held_ways import Claim, EgoGrant, Surroundings, crossings_in_use, yield_m
 from bridge.town.lane_map import Bools
 from bridge.town.lights import light_states
 from bridge.town.models import PEDESTRIAN_MODELS
 from bridge.town.pedestrians import Box, WalkState
-from bridge.town.right_of_way import Claim, EgoGrant, Surroundings
 from bridge.town.route import Route, RoutePoint, RouteState
 from bridge.town.town_map import TownMap
 from bridge.town.traffic import HALF_LENGTH_M, HALF_WIDTH_M, TrafficState
@@ -104,7 +104,8 @@ class Simulation:
         blocked = blocked_lanes(box, town)
         if state.tick % self._decide_every == 0:
             self._decide(blocked)
-        traffic.move(state.traffic, town.lanes, blocked, self.tick_s)
+        yields = yield_m(state.traffic, state.ego_grant, self.claim, town.lanes)
+        traffic.move(state.traffic, town.lanes, blocked, yields, self.tick_s)
         pedestrians.move(state.walkers, town.walks, state.may_cross, box, state.tick, self.tick_s)
         self.boxes = self._all_boxes()
         moved = advance(state.ego, control, self.tick_s, self.ego_config)
@@ -127,9 +128,7 @@ class Simulation:
         right_of_way.decide(
             state.traffic, state.ego_grant, self.claim, town.lanes, around, state.tick
         )
-        used = right_of_way.crossings_in_use(
-            state.traffic, state.ego_grant, town.lanes, blocked, count
-        )
+        used = crossings_in_use(state.traffic, state.ego_grant, town.lanes, blocked, count)
         may_cross = np.zeros(count + 1, bool)
         may_cross[town.walks.crossing[signs]] = True
         may_cross[:-1] &= ~used

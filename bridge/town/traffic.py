@@ -19,7 +19,7 @@ from bridge.town.polyline import Floats
 PLAN = 4
 """Lanes a vehicle knows in advance: the present one and the next three."""
 
-_ACCEL_MPS2 = 1.6
+_ACCEL_MPS2 = 1.9
 _COMFORT_MPS2 = 2.0
 _HARDEST_MPS2 = 8.0
 _HEADWAY_S = 1.3
@@ -85,9 +85,17 @@ def poses(state: TrafficState, lanes: LaneMap) -> tuple[Floats, Floats, Floats]:
 
 
 def move(
-    state: TrafficState, lanes: LaneMap, obstacles: tuple[Obstacle, ...], tick_s: float
+    state: TrafficState,
+    lanes: LaneMap,
+    obstacles: tuple[Obstacle, ...],
+    yield_m: Floats,
+    tick_s: float,
 ) -> None:
-    """Advance every vehicle by one tick."""
+    """Advance every vehicle by one tick.
+
+    Args:
+        yield_m: float64 (N,), from the front bumper to where it must wait, or inf.
+    """
     if not len(state.model):
         return
     half = HALF_LENGTH_M[state.model]
@@ -101,7 +109,7 @@ def move(
     braking = lanes.entry_mps[second] ** 2 + 2.0 * _COMFORT_MPS2 * np.maximum(to_end - half, 0.0)
     wanted = np.minimum(wanted, np.sqrt(braking))
     must_stop = (lanes.connector[second] >= 0) & (state.grant != second)
-    to_line = np.where(must_stop, to_end - half, _FAR_M)
+    to_line = np.minimum(np.where(must_stop, to_end - half, _FAR_M), yield_m)
 
     speed = state.speed_mps
     accel = np.minimum(

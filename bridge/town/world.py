@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, model_validator
 
 from bridge.errors import WorldError
 from bridge.frame import Camera, Control, FloatArray, SensorFrame, View, WorldSpec
@@ -65,15 +65,21 @@ class TownConfig(StrictModel):
 
     tick_s: float = Field(0.05, gt=0.0, le=0.2)
     town: int | None = Field(None, ge=0)
-    towns: tuple[int, int] = (TRAIN_TOWNS.start, TRAIN_TOWNS.stop)
+    towns: tuple[NonNegativeInt, NonNegativeInt] = (TRAIN_TOWNS.start, TRAIN_TOWNS.stop)
     cameras: dict[str, CameraConfig] = Field(default_factory=lambda: {"front": CameraConfig()})
     vehicles: int = Field(45, ge=0, le=400)
     pedestrians: int = Field(70, ge=0, le=400)
-    actor_range_m: float = Field(120.0, gt=0.0)
+    actor_range_m: float = Field(150.0, gt=0.0)
     route_length_m: float = Field(1000.0, gt=0.0)
     weather: str | None = None
     layout: LayoutConfig = LayoutConfig()
     ego: EgoConfig = EgoConfig()
+
+    @model_validator(mode="after")
+    def _some_towns(self) -> TownConfig:
+        if self.towns[0] >= self.towns[1]:
+            raise ValueError(f"towns: the first must be below the second, got {self.towns}")
+        return self
 
 
 class TownOptions(StrictModel):
@@ -142,8 +148,7 @@ class TownWorld(World):
     def reset(
         self, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> SensorFrame:
-        if self._sensors is None:
-            raise WorldError("the town is not open: call open() before reset()")
+        self._check_open()
         chosen = parse(TownOptions, options or {}, source="reset options")
         _check_weather(chosen.weather)
         start_s = time.perf_counter()
@@ -182,10 +187,15 @@ class TownWorld(World):
 
     def set_state(self, state: TownState) -> SensorFrame:
         """Go on from a snapshot (of this config) and return its frame."""
+        self._check_open()
         start_s = time.perf_counter()
         town = town_map(state.plan.town, self.config.layout)
         self._simulation = Simulation(town, state.copy(), self.config.ego, self.config.tick_s)
         return self._frame(start_s)
+
+    def _check_open(self) -> None:
+        if self._sensors is None:
+            raise WorldError("the town is not open: call open() first")
 
     def _draw_seed(self, seed: int | None) -> int:
         if seed is not None:

@@ -69,7 +69,7 @@ def assert_nobody_runs_a_red(simulation: Simulation) -> None:
 
 @pytest.mark.parametrize(("town", "seed"), [(0, 10), (3, 11), (905, 12)])
 def test_autopilot_and_traffic_touch_nobody(town: int, seed: int):
-    drive(town, seed, 1600)
+    drive(town, seed, 1200)
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_nobody_waits_at_a_kerb_for_ever():
     world.open(sensors=False)
     world.reset(2)
     longest = 0
-    for _ in range(3000):
+    for _ in range(2000):
         world.step(Control(brake=1.0))
         waits = world.simulation.state.walkers.waits
         if (waits >= 0).any():

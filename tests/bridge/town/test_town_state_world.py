@@ -216,6 +216,8 @@ def test_a_negative_seed_is_refused(world: TownWorld):
 def test_wrong_config_is_explained():
     with pytest.raises(ConfigError, match="did you mean 'vehicles'"):
         parse(TownConfig, {"vehicle": 3})
+    with pytest.raises(ConfigError, match="first must be below"):
+        parse(TownConfig, {"towns": [5, 5]})
     with pytest.raises(ConfigError, match="did you mean 'fog'"):
         TownWorld(TownConfig(weather="foggy"))
 
