@@ -1,0 +1,129 @@
+"""The world suite on every World there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from contracts.world_contract import MakeWorld, WorldContract
+from support.processes import ServerProcess
+from support.toy_world import ToyWorld
+
+from bridge.check import weave
+from bridge.errors import WorldError
+from bridge.frame import Control
+from bridge.recording import Recorder, ReplayWorld
+from bridge.renderer import PaletteRenderer, RenderedWorld
+from bridge.transport import ClientConfig, RemoteRenderer, RemoteWorld
+from bridge.world import World
+
+SIZE = (48, 24)
+
+
+class TestToyWorld(WorldContract):
+    @pytest.fixture
+    def make_world(self) -> MakeWorld:
+        return lambda: ToyWorld(*SIZE)
+
+
+@pytest.fixture(scope="module")
+def town() -> Iterator[World]:
+    """Building a town takes a while: one for all that do no harm to it."""
+    with small_town() as world:
+        yield world
+
+
+def small_town() -> World:
+    pytest.importorskip("panda3d")
+    from bridge.town.world import CameraConfig, TownConfig, TownWorld
+
+    camera = CameraConfig(width_px=160, height_px=80)
+    config = TownConfig(town=1, vehicles=10, pedestrians=10, cameras={"front": camera})
+    return TownWorld(config)
+
+
+class TestTownWorld(WorldContract):
+    @pytest.fixture
+    def make_world(self) -> MakeWorld:
+        return small_town
+
+    @pytest.fixture
+    def world(self, town: World) -> World:
+        return town
+
+    def test_a_step_needs_a_reset(self) -> None:
+        with small_town() as world, pytest.raises(WorldError, match="reset"):
+            world.step(Control())
+
+
+@pytest.fixture(scope="module")
+def world_server() -> Iterator[ServerProcess]:
+    with ServerProcess("world", settings={"size": SIZE}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def renderer_server() -> Iterator[ServerProcess]:
+    with ServerProcess("renderer") as server:
+        yield server
+
+
+class TestRemoteWorld(WorldContract):
+    shares_nothing = False
+
+    @pytest.fixture
+    def make_world(self, world_server: ServerProcess) -> MakeWorld:
+        return lambda: RemoteWorld(ClientConfig(endpoint=world_server.endpoint))
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recording") / "drive.mcap"
+    with Recorder(ToyWorld(*SIZE), path) as world:
+        for seed in WorldContract.seeds:
+            world.reset(seed)
+            for tick in range(WorldContract.ticks):
+                world.step(weave(tick))
+    return path
+
+
+class TestReplayWorld(WorldContract):
+    heeds_control = False
+
+    @pytest.fixture
+    def make_world(self, recording: Path) -> MakeWorld:
+        return lambda: ReplayWorld(recording)
+
+
+class TestRecorder(WorldContract):
+    @pytest.fixture
+    def make_world(self, tmp_path: Path) -> MakeWorld:
+        def make() -> Recorder:
+            return Recorder(ToyWorld(*SIZE), tmp_path / f"{len(list(tmp_path.iterdir()))}.mcap")
+
+        return make
+
+    def test_closing_twice_and_opening_again(self, make_world: MakeWorld) -> None:
+        """A finished recording is not written over; closing twice is fine."""
+        world = make_world()
+        world.open()
+        assert world.reset(0).tick == 0
+        world.close()
+        world.close()
+
+
+class TestRenderedWorld(WorldContract):
+    @pytest.fixture
+    def make_world(self) -> MakeWorld:
+        return lambda: RenderedWorld(ToyWorld(*SIZE), PaletteRenderer())
+
+
+class TestRenderedWorldOverTheWire(WorldContract):
+    shares_nothing = False
+
+    @pytest.fixture
+    def make_world(self, world_server: ServerProcess, renderer_server: ServerProcess) -> MakeWorld:
+        world = ClientConfig(endpoint=world_server.endpoint)
+        renderer = ClientConfig(endpoint=renderer_server.endpoint)
+        return lambda: RenderedWorld(RemoteWorld(world), RemoteRenderer(renderer))
