@@ -22,8 +22,9 @@ from bridge.label_maps import label_map
 from bridge.labels import Tag
 from neural_renderer.data.boundaries import boundaries
 from neural_renderer.data.facades import facade_edges, split_facades
-from neural_renderer.data.photos import PhotoSourceConfig
-from neural_renderer.data.prepare import LINE_CODE, load_photos
+from neural_renderer.data.photo_cache import load_cached_photos
+from neural_renderer.data.photos import PhotoSourceConfig, list_photos
+from neural_renderer.data.prepare import LINE_CODE, PreparedPhoto, load_photos
 from neural_renderer.data.pseudo_depth import GroundCamera, estimate_horizon, pseudo_depth
 from neural_renderer.data.road_lines import find_road_lines
 
@@ -127,3 +128,33 @@ def test_prepared_photos(tmp_path: Path) -> None:
     plain = load_photos(config.model_copy(update={"find_lines": False, "horizon": 0.4}))[0]
     assert LINE_CODE not in plain.ids
     assert plain.camera.horizon_px == pytest.approx(0.4 * HEIGHT)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12, pytest's threads
+def test_workers_prepare_the_same(tmp_path: Path) -> None:
+    config = PhotoSourceConfig(name="demo", root=write_drives(tmp_path), layout="camvid")
+    for alone, shared in zip(load_photos(config), load_photos(config, workers=2), strict=True):
+        assert np.array_equal(alone.ids, shared.ids)
+        assert np.array_equal(alone.depth_m, shared.depth_m)
+        assert alone.drive == shared.drive
+
+
+def test_a_cache_is_used_until_something_changes(tmp_path: Path) -> None:
+    config = PhotoSourceConfig(
+        name="demo", root=write_drives(tmp_path / "data"), layout="camvid", drives=("a",)
+    )
+    folder = tmp_path / "cache"
+    items = list_photos(config)
+    first = load_cached_photos(config, items, folder)
+    (path,) = folder.iterdir()
+    written_ns = path.stat().st_mtime_ns
+    for made, kept in zip(first, load_cached_photos(config, items, folder), strict=True):
+        for name in PreparedPhoto.__slots__:
+            assert np.array_equal(getattr(made, name), getattr(kept, name)), name
+    assert path.stat().st_mtime_ns == written_ns
+    path.write_bytes(path.read_bytes()[:1000])  # a full disk
+    assert len(load_cached_photos(config, items, folder)) == 2
+    assert path.stat().st_size > 1000
+    other = config.model_copy(update={"horizon": 0.4})
+    load_cached_photos(other, items, folder)
+    assert len(list(folder.iterdir())) == 2
