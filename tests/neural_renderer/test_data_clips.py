@@ -16,7 +16,8 @@ from bridge.labels import Tag
 from configs import ConfigError
 from neural_renderer.data.batch import ClipBatch
 from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
-from neural_renderer.data.motion_clips import MotionConfig, still_clips
+from neural_renderer.data.motion_clips import still_clips
+from neural_renderer.data.motion_paths import MotionConfig
 from neural_renderer.data.photos import PhotoSourceConfig
 from neural_renderer.data.prepare import load_photos
 from neural_renderer.data.splat import PointCloud, nearest_filled, splat
