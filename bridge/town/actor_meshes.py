@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from bridge.labels import Tag
-from bridge.town.meshes import Mesh
+from bridge.town.meshes import Layer, Mesh
 from bridge.town.models import ACTOR_MODELS
 from bridge.town.person_meshes import pedestrian_mesh, two_wheeler_mesh
 from bridge.town.vehicle_meshes import vehicle_mesh
@@ -21,6 +21,11 @@ _BUILDERS = {
     Tag.BICYCLE: two_wheeler_mesh,
     Tag.MOTORCYCLE: two_wheeler_mesh,
 }
+
+
+def actor_layer(tag: int) -> Layer:
+    """How actors of this tag are drawn: people have open seams, vehicles are closed."""
+    return Layer.SHEET if Tag(tag) in _BUILDERS else Layer.SOLID
 
 
 @cache

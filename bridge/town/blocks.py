@@ -107,7 +107,7 @@ def tree_items(
         levels[0] = (plant.medium, _FINE_TREE_M, _MEDIUM_TREE_M)
         levels.append((plant.fine, 0.0, _FINE_TREE_M))
     for shape, near_m, far_m in levels:
-        yield Item(placed(shape, x, y, 0.0, yaw, scale), Layer.SOLID, (x, y), near_m, far_m)
+        yield Item(placed(shape, x, y, 0.0, yaw, scale), Layer.SHEET, (x, y), near_m, far_m)
 
 
 def _front_items(builder: Builder, front: Front) -> Iterator[Item]:
@@ -239,7 +239,7 @@ def _border(builder: Builder, frame: Frame, border: str, x0: float, x1: float) -
     else:
         shape = railing(length, float(rng.uniform(0.9, 1.4)), bool(rng.random() < 0.5))
     here = _anchor(frame, (x0 + x1) / 2, 0.2)
-    yield Item(_place(frame, shape, x0, 0.2), Layer.SOLID, here, 0.0, SMALL_SEEN_M)
+    yield Item(_place(frame, shape, x0, 0.2), Layer.SHEET, here, 0.0, SMALL_SEEN_M)
 
 
 def _side_gap(builder: Builder, frame: Frame, border: str, setback: float) -> Iterator[Item]:

@@ -17,6 +17,9 @@ KERB_M = 0.13
 """Height of the sidewalks."""
 
 _KERB_SEEN_M = 160.0
+_UNDER_KERB_M = 0.15
+"""Carriageways reach under the kerbs, so that no gap shows between them."""
+
 _TERRAIN_M = 1100.0
 _TILE_M = 220.0
 _PIECE_M = 24.0
@@ -30,7 +33,7 @@ def ground_items(layout: Layout) -> Iterator[Item]:
         for side in (0, 1):
             yield from _sidewalk(road, side)
     for junction in layout.junctions:
-        outline = junction.outline_m
+        outline = _grown(junction.outline_m, junction.centre_m)
         yield _flat(polygon(outline, 0.0), Tag.ROAD, Layer.ROAD, outline.mean(axis=0))
         for corner in junction.corners:
             marks = landmarks(corner.kerb_m)
@@ -48,6 +51,12 @@ def _terrain(layout: Layout) -> Iterator[Item]:
             corners = [(x, y), (x + _TILE_M, y), (x + _TILE_M, y + _TILE_M), (x, y + _TILE_M)]
             middle = np.array([x + _TILE_M / 2, y + _TILE_M / 2])
             yield _flat(polygon(corners, 0.0), Tag.TERRAIN, Layer.TERRAIN, middle)
+
+
+def _grown(outline: Points, centre: Points) -> Points:
+    """The outline, a little farther from the centre."""
+    away = outline - centre
+    return outline + away * (_UNDER_KERB_M / np.hypot(*away.T))[:, None]
 
 
 def _pieces(line: Points) -> Iterator[npt.NDArray[np.intp]]:
@@ -83,8 +92,8 @@ def _deviation(line: Points) -> float:
 
 
 def _carriageway(road: Road) -> Iterator[Item]:
-    left = offset(road.centre_m, road.kerb_m[0])
-    right = offset(road.centre_m, -road.kerb_m[1])
+    left = offset(road.centre_m, road.kerb_m[0] + _UNDER_KERB_M)
+    right = offset(road.centre_m, -road.kerb_m[1] - _UNDER_KERB_M)
     for piece in _pieces(road.centre_m):
         strip = ribbon(left[piece], right[piece], 0.0)
         yield _flat(strip, Tag.ROAD, Layer.ROAD, road.centre_m[piece].mean(axis=0))
@@ -109,5 +118,6 @@ def _pavement(kerb: Points, outer: Points, kerb_on_left: bool) -> Iterator[Item]
     middle = (kerb.mean(axis=0) + outer.mean(axis=0)) / 2
     left, right = (kerb, outer) if kerb_on_left else (outer, kerb)
     yield _flat(ribbon(left, right, KERB_M), Tag.SIDEWALK, Layer.SOLID, middle)
-    face = walls(kerb, 0.0, KERB_M, closed=False)
+    # Faces look to the right of the line they stand on: towards the carriageway.
+    face = walls(kerb[::-1] if kerb_on_left else kerb, 0.0, KERB_M, closed=False)
     yield _flat(face, Tag.SIDEWALK, Layer.SOLID, middle, _KERB_SEEN_M)

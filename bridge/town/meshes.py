@@ -29,7 +29,9 @@ class Layer(enum.IntEnum):
     ROAD = 1
     MARKING = 2
     SOLID = 3
-    """Everything that stands: tested against depth, seen from both sides."""
+    """Closed bodies: tested against depth, outward faces only."""
+    SHEET = 4
+    """Leaves and fences: tested against depth, seen from both sides."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ class Rasteriser:
             # In the order of the scene: other bins sort by memory address, which would
             # decide ties of depth differently in every process.
             node.set_bin("unsorted", 0)
-        node.set_two_sided(True)
+        node.set_two_sided(layer is not Layer.SOLID)
         return node
 
     def _make_target(self, camera: Camera) -> _Target:

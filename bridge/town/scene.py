@@ -10,7 +10,7 @@ import numpy as np
 
 from bridge.errors import WorldError
 from bridge.frame import Actor, Camera, FloatArray
-from bridge.town.actor_meshes import actor_levels
+from bridge.town.actor_meshes import actor_layer, actor_levels
 from bridge.town.layout import Layout
 from bridge.town.meshes import Item, Layer, joined
 from bridge.town.models import model_for
@@ -151,17 +151,17 @@ class Scene:
             self._show_level(known[1], -1)
             self._bodies.spare[known[0]].append(known[1])
         spare = self._bodies.spare[name]
-        body = spare.pop() if spare else self._new_body(name)
+        body = spare.pop() if spare else self._new_body(name, actor_layer(actor.tag))
         for first, count in body.ranges:
             self._table.set_instance(first, count, actor.actor_id)
         self._bodies.used[actor.actor_id] = (name, body)
         return body
 
-    def _new_body(self, name: str) -> _Body:
+    def _new_body(self, name: str, layer: Layer) -> _Body:
         parts, ranges, far = [], [], []
         for mesh, far_m in actor_levels(name):
             first = self._table.add(mesh.triangles, mesh.tags, mesh.instances, self._groups)
-            part = self._rasteriser.add(mesh.triangles, first, Layer.SOLID)
+            part = self._rasteriser.add(mesh.triangles, first, layer)
             self._rasteriser.show(part, False)
             parts.append(part)
             ranges.append((first, len(mesh)))

@@ -76,6 +76,6 @@ def _ring(layout: Layout, builder: Builder, ring_m: float) -> Iterator[Item]:
             plant = plants(str(rng.choice(["broad", "tall", "conifer"])))[int(rng.integers(4))]
             scale = float(rng.uniform(0.8, 1.2 + ring_m / 200))
             body = placed(plant.coarse, float(x), float(y), 0.0, angle, scale)
-            yield Item(body, Layer.SOLID, (float(x), float(y)))
+            yield Item(body, Layer.SHEET, (float(x), float(y)))
             step = 5.5 * scale
         angle += step / reach

@@ -50,7 +50,7 @@ def _broad(rng: np.random.Generator, kind: str) -> Plant:
         angle, out = rng.uniform(0, 2 * math.pi), radius * wide * rng.uniform(0.25, 0.68)
         size = radius * wide * rng.uniform(0.42, 0.66)
         if kind == "sparse":
-            size *= 0.62
+            size *= 0.74
         at = (out * math.cos(angle), out * math.sin(angle), clear + (height - clear) * up * 0.93)
         blobs.append((np.array(at), size))
     trunk = rng.uniform(0.022, 0.034) * height
@@ -158,6 +158,8 @@ def _tree(
         trunks = [tube((0, 0, 0), top, trunk_m, trunk_m * 0.5, n) for n in (6, 4, 3)]
     loose = {"sparse": 1.8, "conifer": 1.2, "bush": 0.6, "young": 0.7}.get(kind, 1.0)
     fine = [_ball(rng, at, size) for at, size in blobs]
+    if kind in ("sparse", "young"):
+        fine += [_limb(at, clear_m, trunk_m) for at, _ in blobs]
     fine += [_sprigs(rng, blobs, int(n * loose), s) for n, s in ((110, 0.09), (50, 0.16))]
     medium = [_ball(rng, at, size * 1.1) for at, size in blobs[::2]]
     medium.append(_sprigs(rng, blobs, int(36 * loose), 0.26))
@@ -166,6 +168,12 @@ def _tree(
         for t, p in zip(trunks, (fine, medium, [_lump(rng, blobs)]), strict=True)
     ]
     return Plant(kind, height_m, *levels)
+
+
+def _limb(end: Floats, clear_m: float, trunk_m: float) -> Floats:
+    """A branch from the trunk to the middle of a blob."""
+    low = np.array([0.0, 0.0, max(clear_m * 0.9, end[2] * 0.6)])
+    return tube(low, end, trunk_m * 0.4, trunk_m * 0.2, 3)
 
 
 def _lump(rng: np.random.Generator, blobs: list[Blob]) -> Floats:
@@ -197,7 +205,7 @@ def _sprigs(rng: np.random.Generator, blobs: list[Blob], count: int, size: float
     centres = np.array([blobs[i][0] for i in pick])
     radii = np.array([blobs[i][1] for i in pick])[:, None]
     out = _directions(rng, count)
-    at = centres + out * radii * rng.uniform(0.88, 1.22, (count, 1))
+    at = centres + out * radii * rng.uniform(0.84, 1.08, (count, 1))
     u = np.cross(out, _directions(rng, count))
     u /= np.maximum(np.linalg.norm(u, axis=1, keepdims=True), 1e-6)
     v = np.cross(u, _directions(rng, count))

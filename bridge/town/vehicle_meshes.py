@@ -128,7 +128,7 @@ def _skin(profile: Profile, extent_m: tuple[float, float, float], roof: float) -
     x, z = outline[:, 0] * half_length, outline[:, 1] * 2 * half_height
     left = np.stack([x, width, z], axis=1)
     right = np.stack([x, -width, z], axis=1)
-    return loft([right, left])
+    return loft([left, right])
 
 
 def _half_width(x: float, z: float, roof: float) -> float:

@@ -1,0 +1,100 @@
+"""The town against real streets: class shares, row profiles, edge length.
+
+The reference numbers were measured on photographs' label maps by
+tests/data/measure_street_statistics.py.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from town_views import CAMERA
+
+from bridge.labels import Tag
+from bridge.town.autopilot import Autopilot
+from bridge.town.layout_build import make_layout
+from bridge.town.scene import Scene
+from bridge.town.statistics import GROUPS, group_table, measure, row_distance
+from bridge.town.world import CameraConfig, TownConfig, TownWorld, _mount
+
+REFERENCE = json.loads(
+    (Path(__file__).parents[2] / "data" / "street_statistics.json").read_text(encoding="utf-8")
+)
+HELD = ("sky", "building", "road", "sidewalk", "vegetation", "car", "pole", "sign")
+TICKS_BETWEEN = 30
+
+
+def drive(towns, frames_each):
+    """Label maps seen by the autopilot, every 1.5 s of driving."""
+    mount, maps = _mount(CameraConfig()), []
+    with TownWorld(TownConfig()) as world:
+        world.open(sensors=False)
+        for town in towns:
+            frame = world.reset(seed=town, options={"town": town})
+            pilot, scene = Autopilot(world), Scene(make_layout(town))
+            for _ in range(frames_each):
+                for _ in range(TICKS_BETWEEN):
+                    frame = world.step(pilot.control())
+                pose = frame.ego.pose @ mount
+                maps.append(scene.render(CAMERA, pose, frame.actors).labels)
+            scene.close()
+    return maps
+
+
+def hold(maps, factor):
+    found, real = measure(maps), REFERENCE["full"]
+    ratios = {name: found.shares[name] / real["shares"][name] for name in HELD}
+    outside = {k: round(v, 2) for k, v in ratios.items() if not 1 / factor <= v <= factor}
+    assert not outside, f"shares over the real ones: {outside} of {ratios}"
+    for name in ("full", "window"):
+        assert row_distance(found.rows, np.array(REFERENCE[name]["rows"])) < 0.22, name
+    edges = found.edges_per_pixel / REFERENCE["window"]["edges_per_pixel"]
+    assert 1 / factor <= edges <= factor
+
+
+def test_sixty_frames_of_six_towns_look_like_streets():
+    """A sample this small wavers: more room than the two hundred frames below."""
+    hold(drive(range(0, 60, 10), 10), factor=1.75)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("first", [100, 900])
+def test_two_hundred_frames_of_ten_towns_look_like_streets(first):
+    hold(drive(range(first, first + 10), 20), factor=1.5)
+
+
+def test_the_measure_tells_a_bare_town_from_a_street():
+    """Streets without houses and trees must fail: the numbers do say something."""
+    layout = make_layout(3)
+    scene = Scene(layout, [])
+    pose = np.eye(4, dtype=np.float32)
+    pose[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
+    bare = scene.render(CAMERA, pose).labels
+    scene.close()
+    with pytest.raises(AssertionError, match="sky"):
+        hold([bare], factor=1.75)
+
+
+def test_every_tag_is_in_one_group():
+    tags = [tag for group in GROUPS.values() for tag in group]
+    assert sorted(tags) == sorted(Tag)
+    assert group_table()[Tag.ROAD_LINES] == list(GROUPS).index("road")
+
+
+def test_shares_rows_and_edges_of_a_known_map():
+    labels = np.full((64, 100), Tag.ROAD, np.uint8)
+    labels[:32] = Tag.SKY
+    labels[32:, :25] = Tag.CAR
+    found = measure([labels, labels])
+    assert found.frames == 2
+    assert found.shares["sky"] == pytest.approx(0.5)
+    assert found.shares["car"] == pytest.approx(0.125)
+    np.testing.assert_allclose(found.rows.sum(axis=0), 1.0)
+    assert found.rows[list(GROUPS).index("road"), 31] == pytest.approx(0.75)
+    assert found.edges_per_pixel == pytest.approx((100 + 32) / 6400)
+    assert row_distance(found.rows, found.rows) == 0.0
+    assert row_distance(found.rows, found.rows[::-1]) > 0.5
