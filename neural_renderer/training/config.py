@@ -20,7 +20,7 @@ class LossWeights(StrictModel):
     coarse_colour: float = 5.0
     temporal: float = 4.0
     label_agreement: float = 1.0
-    r1: float = 1.0
+    r1: float = 40.0
 
 
 class Phase(StrictModel):

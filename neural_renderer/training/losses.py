@@ -106,8 +106,13 @@ def temporal(current: Tensor, warped: Tensor, validity: Tensor) -> Tensor:
 
 
 def r1_penalty(scores: Tensor, rgb: Tensor) -> Tensor:
-    """Squared gradient at real pictures (Mescheder et al., ICML 2018); rgb needs grad."""
-    (gradient,) = torch.autograd.grad(scores.float().sum(), rgb, create_graph=True)
+    """Squared gradient at real pictures (Mescheder et al., ICML 2018); rgb needs grad.
+
+    Of the mean score of each picture: the sum over patches would weigh so much that the
+    discriminator goes blind.
+    """
+    per_picture = scores.float().mean(dim=(1, 2, 3))
+    (gradient,) = torch.autograd.grad(per_picture.sum(), rgb, create_graph=True)
     return gradient.float().square().sum(dim=(1, 2, 3)).mean()
 
 
