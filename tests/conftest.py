@@ -2,9 +2,6 @@
 
 import os
 
-import pytest
-
-# Tensors are tiny here: threads of several tests (and processes) would only wait for each other.
+# Tests use small tensors: threads that spin for each other on a busy machine cost far more
+# than they bring. Set before torch is imported; processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-pytest.register_assert_rewrite("contracts.world_contract", "contracts.renderer_contract", "support")

@@ -86,6 +86,9 @@ def make(
     naming: Annotated[
         str, typer.Option("--naming", "-n", help="Whose label ids (see sim2street render).")
     ] = "cityscapes-train",
+    count: Annotated[
+        int, typer.Option("--count", min=1, help="How many of the photographs, evenly spread.")
+    ] = 4,
     size: Annotated[
         str, typer.Option("--size", metavar="WxH", help="Size of the exemplars in the network.")
     ] = "512x256",
@@ -103,7 +106,7 @@ def make(
             crop_rgb,
             planes,
         )
-        from neural_renderer.data.photos import PhotoSourceConfig
+        from neural_renderer.data.photos import PhotoSourceConfig, list_photos
         from neural_renderer.data.prepare import load_photos
         from neural_renderer.styles import compile_style, style_to_bytes
     size_px = parse_size(size)
@@ -111,7 +114,9 @@ def make(
         raise ConfigError(f"--size: expected multiples of 32 such as 512x256, got '{size}'")
     generator, info = load_generator(weights)
     source = {"name": name, "root": photos, "layout": "folder", "labels": find_map(naming).name}
-    exemplars = load_photos(parse(PhotoSourceConfig, source, "style make"))
+    config = parse(PhotoSourceConfig, source, "style make")
+    every = max(1, len(list_photos(config)) // count)
+    exemplars = load_photos(config.model_copy(update={"every": every}))[:count]
     rng = np.random.default_rng(seed)
     crops = CropConfig(size_px=size_px, zoom=(1.0, 1.0), flip=False)
     rgb, tags = [], []
