@@ -138,7 +138,10 @@ class Generator(nn.Module):
         self._initialise(groups)
 
     def _initialise(self, groups: int) -> None:
-        """Signals of size one everywhere, ICNR for the pixel shuffle, history columns zero.
+        """Signals of size one everywhere, no lattice to start with, history columns zero.
+
+        ICNR and a binomial blur behind the pixel shuffle: strided features in the losses
+        pull towards a 2x2 lattice, which this takes hundreds of steps to let through.
 
         The label groups are sparse and the noise is not: with one scale for both, the noise
         drowns the labels for hundreds of steps.
@@ -158,8 +161,8 @@ class Generator(nn.Module):
             weight.copy_(seed.repeat_interleave(4, dim=0))
             assert self.to_pixels.bias is not None
             self.to_pixels.bias[12:] = -1.0
-            self.smooth.weight.zero_()
-            self.smooth.weight[:, :, 1, 1] = 1.0
+            binomial = torch.tensor([0.25, 0.5, 0.25])
+            self.smooth.weight.copy_(binomial[:, None] * binomial)
             for level in range(LEVELS):
                 for block in self._level(level):
                     block.conv_1.weight.mul_(0.5)

@@ -119,8 +119,9 @@ def r1_penalty(scores: Tensor, rgb: Tensor) -> Tensor:
 def diff_augment(pictures: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
     """Brightness, saturation and contrast drawn once per sample, applied to all alike.
 
-    DiffAugment (Zhao et al., NeurIPS 2020) without translation and cut-out, which would
-    move pictures away from their labels. Each picture (B, 3, H, W).
+    DiffAugment (Zhao et al., NeurIPS 2020) without cut-out, and with a translation by one
+    pixel at most: more would move pictures away from their labels, none would let strided
+    features teach a lattice of their own phase. Each picture (B, 3, H, W).
     """
     b, device = pictures[0].shape[0], pictures[0].device
 
@@ -137,4 +138,7 @@ def diff_augment(pictures: Sequence[Tensor], generator: torch.Generator) -> list
         centre = x.mean(dim=(1, 2, 3), keepdim=True)
         return centre + (x - centre) * contrast
 
-    return [change(x) for x in pictures]
+    dx, dy = torch.randint(0, 2, (2,), generator=generator).tolist()
+    return [
+        functional.pad(change(x)[..., dy:, dx:], (0, dx, 0, dy), mode="replicate") for x in pictures
+    ]

@@ -117,7 +117,12 @@ def adversarial_losses(
 
 
 def picture_losses(
-    state: TrainState, fake: Tensor, real: Tensor, valid: Tensor, weights: LossWeights
+    state: TrainState,
+    fake: Tensor,
+    real: Tensor,
+    valid: Tensor,
+    weights: LossWeights,
+    rng: torch.Generator,
 ) -> dict[str, Tensor]:
     """Named, weighted terms that compare with the target picture."""
     terms = {"g_colour": weights.coarse_colour * losses.coarse_colour(fake, real, valid)}
@@ -125,10 +130,11 @@ def picture_losses(
         return terms
     both = torch.cat([fake, real.to(fake.dtype)])
     h, w = fake.shape[-2:]
-    if state.step % 2:  # in turn: all of it at half size, its middle at full size
+    if state.step % 2:  # in turn: all of it at half size, a quarter of it at full size
         both = functional.avg_pool2d(both, 2)
     else:
-        top, left = (h - h // 2) // 2, (w - w // 2) // 2
+        top = int(torch.randint(0, h - h // 2, (), generator=rng))
+        left = int(torch.randint(0, w - w // 2, (), generator=rng))
         both = both[..., top : top + h // 2, left : left + w // 2]
     terms["g_perceptual"] = weights.perceptual * _vgg_term(state, both, fake.shape[0])
     return terms

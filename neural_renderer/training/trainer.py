@@ -186,7 +186,7 @@ def teach(
         judged = judge(state, fake_aug, fake_maps)
         g_terms = adversarial_losses(judged, real, groups, config.weights, shown.paired)
         if shown.paired:
-            g_terms |= picture_losses(state, fake, shown.real, shown.valid, config.weights)
+            g_terms |= picture_losses(state, fake, shown.real, shown.valid, config.weights, rng)
         g_terms |= shown.extra
         step_optimiser(state.optimiser_g, g_terms)
     update_average(state, config)
