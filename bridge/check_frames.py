@@ -8,10 +8,18 @@ import numpy as np
 
 from bridge.errors import FrameError
 from bridge.findings import Finding
-from bridge.frame import MAX_TAG, SKY_DEPTH_M, SensorFrame, View, WorldSpec
+from bridge.frame import (
+    EGO_UNKNOWN,
+    MAX_TAG,
+    POSE_UNKNOWN,
+    SKY_DEPTH_M,
+    SensorFrame,
+    View,
+    WorldSpec,
+)
 from bridge.geometry import camera_points
 from bridge.labels import Tag, taxonomy_fingerprint
-from bridge.messages import EGO_UNKNOWN, POSE_UNKNOWN, VIEW_BUFFERS
+from bridge.messages import VIEW_BUFFERS
 
 GROUND_TAGS = (Tag.ROAD, Tag.ROAD_LINES)
 _NEAR_M = 40.0

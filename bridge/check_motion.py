@@ -16,10 +16,9 @@ import numpy as np
 
 from bridge.check_frames import planar_from_euclidean
 from bridge.findings import Finding
-from bridge.frame import SKY_DEPTH_M, ByteArray, Camera, FloatArray, SensorFrame, View
+from bridge.frame import POSE_UNKNOWN, SKY_DEPTH_M, ByteArray, Camera, FloatArray, SensorFrame, View
 from bridge.geometry import inverse_pose, motion, warp
 from bridge.labels import Tag
-from bridge.messages import POSE_UNKNOWN
 
 _MOVING_TAGS = (*range(Tag.PEDESTRIAN, Tag.BICYCLE + 1), Tag.DYNAMIC, Tag.SKY)
 _MAX_WIDTH_PX = 160

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bridge.findings import Finding
-from bridge.frame import Control, SensorFrame
+from bridge.frame import EGO_UNKNOWN, POSE_UNKNOWN, Control, SensorFrame
 from bridge.geometry import inverse_pose
-from bridge.messages import EGO_UNKNOWN, POSE_UNKNOWN
 
 _MIN_SPEED_MPS = 1.0
 _MIN_MOVE_M = 0.3

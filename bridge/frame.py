@@ -36,6 +36,12 @@ SKY_DEPTH_M = 1000.0
 MAX_TAG = 28
 """Highest label tag (CARLA >= 0.9.14); 0 means unknown."""
 
+POSE_UNKNOWN = "pose_unknown"
+"""Flag of a frame whose views came without poses: how they moved cannot be known."""
+
+EGO_UNKNOWN = "ego_unknown"
+"""Flag of a frame that came without an ego state."""
+
 
 @dataclass(frozen=True, slots=True)
 class Camera:

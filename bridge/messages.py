@@ -17,6 +17,8 @@ import numpy as np
 from bridge.codec import Message, read_body, shorten
 from bridge.errors import ProtocolError
 from bridge.frame import (
+    EGO_UNKNOWN,
+    POSE_UNKNOWN,
     Actor,
     Camera,
     Control,
@@ -39,12 +41,6 @@ from bridge.schema import (
     ViewBody,
 )
 from configs import ConfigError
-
-POSE_UNKNOWN = "pose_unknown"
-"""Flag of a frame whose views came without poses: their motion cannot be known."""
-
-EGO_UNKNOWN = "ego_unknown"
-"""Flag of a frame that came without an ego state."""
 
 VIEW_BUFFERS: Mapping[str, tuple[str, int]] = {
     "labels": ("uint8", 2),

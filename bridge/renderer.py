@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from bridge.errors import RendererError, UnknownSession
-from bridge.frame import Actor, ByteArray, Camera, Control, SensorFrame, View, WorldSpec
+from bridge.frame import (
+    POSE_UNKNOWN,
+    Actor,
+    ByteArray,
+    Camera,
+    Control,
+    SensorFrame,
+    View,
+    WorldSpec,
+)
 from bridge.labels import PALETTE
 from bridge.world import World
 from configs import ConfigError, did_you_mean
@@ -297,9 +306,15 @@ class RenderedWorld(World):
     def _render(self, frame: SensorFrame) -> SensorFrame:
         start_s = time.perf_counter()
         names = list(frame.views)
+        alone = POSE_UNKNOWN in frame.flags  # nothing can be carried from the last frame
         requests = [
             RenderRequest(
-                self._sessions[name], frame.views[name], frame.tick, frame.episode, frame.actors
+                self._sessions[name],
+                frame.views[name],
+                frame.tick,
+                frame.episode,
+                frame.actors,
+                restart=alone,
             )
             for name in names
         ]

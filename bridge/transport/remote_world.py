@@ -92,7 +92,7 @@ class RemoteWorld(World):
             reply = self._request("step", control_body(control), end_s)
         except PeerTimeout as error:
             raise self._lost(str(error)) from error
-        except WorldError:
+        except BaseException:  # Ctrl-C too: the world may have ticked without us
             self._wire_episode = None
             raise
         self._tick += 1

@@ -14,9 +14,8 @@ from support.toy_world import ToyWorld
 
 from bridge.check import Finding, check_world
 from bridge.errors import WorldError
-from bridge.frame import Camera, Control, SensorFrame
+from bridge.frame import EGO_UNKNOWN, POSE_UNKNOWN, Camera, Control, SensorFrame
 from bridge.labels import Tag
-from bridge.messages import EGO_UNKNOWN, POSE_UNKNOWN
 from bridge.transport import ClientConfig, RemoteWorld
 
 TICKS = 14

@@ -16,6 +16,8 @@ from bridge import render_messages as render
 from bridge.codec import DTYPES, Limits, Message, decode, encode, pack, unpack
 from bridge.errors import ProtocolError, UnknownSession, WorldBusy, WorldError
 from bridge.frame import (
+    EGO_UNKNOWN,
+    POSE_UNKNOWN,
     Actor,
     Camera,
     Control,
@@ -28,8 +30,6 @@ from bridge.frame import (
     Weather,
 )
 from bridge.messages import (
-    EGO_UNKNOWN,
-    POSE_UNKNOWN,
     control_body,
     frame_parts,
     read_control,

@@ -7,7 +7,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,10 @@ from bridge import schema
 from bridge.check import check_world
 from bridge.codec import DTYPES, Limits, decode, encode
 from bridge.errors import WorldLost
-from bridge.frame import Camera, Control
+from bridge.frame import EGO_UNKNOWN, POSE_UNKNOWN, Camera, Control
 from bridge.labels import Tag
-from bridge.messages import EGO_UNKNOWN, POSE_UNKNOWN, VIEW_BUFFERS, read_control, read_frame
-from bridge.renderer import PaletteRenderer, RenderedWorld
+from bridge.messages import VIEW_BUFFERS, read_control, read_frame
+from bridge.renderer import PaletteRenderer, RenderedWorld, Rendering, RenderRequest
 from bridge.transport import ClientConfig, RemoteWorld
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
@@ -114,14 +114,28 @@ def engine(tmp_path: Path) -> Iterator[str]:
         process.kill()
 
 
+class Painter(PaletteRenderer):
+    """Notes which requests asked for a restart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.restarts: list[bool] = []
+
+    def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
+        self.restarts += [request.restart for request in requests]
+        return super().render(requests)
+
+
 def test_the_server_of_the_page_is_a_world(engine: str) -> None:
     world = RemoteWorld(ClientConfig(endpoint=engine, open_deadline_s=10.0))
-    with RenderedWorld(world, PaletteRenderer()) as rendered:
+    painter = Painter()
+    with RenderedWorld(world, painter) as rendered:
         first = rendered.reset(seed=3)
         second = rendered.step(Control(steer=1.0))
         assert (first.tick, second.tick) == (0, 1)
         assert second.view.rgb.shape == (32, 64, 3)
         assert (first.view.labels != second.view.labels).any()
+        assert painter.restarts == [True, True]  # without poses nothing is carried along
         with pytest.raises(WorldLost, match="reset first"):
             world._client.request("fly")
     with RemoteWorld(ClientConfig(endpoint=engine)) as world:

@@ -14,6 +14,7 @@ from bridge.renderer import PaletteRenderer
 from bridge.transport import (
     ClientConfig,
     FramePublisher,
+    FrameSubscriber,
     RemoteWorld,
     ServerConfig,
     check_endpoint,
@@ -115,6 +116,36 @@ def test_a_public_bind_with_keys_is_served(tmp_path: Path) -> None:
             endpoint=f"tcp://127.0.0.1:{port}", secret_key=keys.secret, server_key=keys.public
         )
         assert query_status(config)["role"] == "world"
+
+
+def test_streams_ask_for_keys_too(tmp_path: Path) -> None:
+    keys = generate_keys(tmp_path, "both")
+    stranger = generate_keys(tmp_path / "strangers", "stranger")
+    config = ServerConfig(
+        endpoint="tcp://127.0.0.1:0", secret_key=keys.secret, allowed_clients=tmp_path
+    )
+    world = ToyWorld(16, 8)
+    world.open()
+    frame = world.reset(0)
+    publisher = FramePublisher(config)
+    plain = ClientConfig(endpoint=publisher.endpoint)
+    good = plain.model_copy(update={"secret_key": keys.secret, "server_key": keys.public})
+    wrong = good.model_copy(update={"secret_key": stranger.secret})
+    watchers = [FrameSubscriber(c) for c in (good, wrong, plain)]
+    for _ in range(200):
+        publisher.publish(frame)
+        try:
+            watchers[0].latest(0.05)
+            break
+        except PeerTimeout:
+            continue
+    publisher.publish(frame)
+    assert watchers[0].latest(2.0).tick == 0
+    for watcher in watchers[1:]:
+        with pytest.raises(PeerTimeout, match="keys"):
+            watcher.latest(0.2)
+    for end in (*watchers, publisher):
+        end.close()
 
 
 def test_key_files(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -155,6 +157,57 @@ def test_a_world_is_free_once_its_holder_is_gone(shared_server: ServerProcess) -
     first._client.close()  # as a killed process does: no farewell
     with RemoteWorld(client_config(shared_server.endpoint)) as second:
         assert second.reset(0).tick == 0
+
+
+def test_an_interrupted_step_ends_the_episode(shared_server: ServerProcess) -> None:
+    """The world may have ticked: going on would mix two ticks."""
+    with RemoteWorld(client_config(shared_server.endpoint, deadline_s=10.0)) as remote:
+        remote.reset(0)
+        shared_server.signal(signal.SIGSTOP)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                remote.step(GO)
+        finally:
+            signal.signal(signal.SIGALRM, handler)
+            shared_server.signal(signal.SIGCONT)
+        with pytest.raises(WorldError, match="reset"):
+            remote.step(GO)
+        assert remote.reset(0).tick == 0
+        assert remote.step(GO).tick == 1
+
+
+HOLD = """
+import sys, time
+from bridge.transport import RemoteWorld
+world = RemoteWorld(sys.argv[1])
+world.open()
+world.reset(0)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_client_frees_its_world(shared_server: ServerProcess) -> None:
+    command = [sys.executable, "-c", HOLD, shared_server.endpoint]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        remote = RemoteWorld(client_config(shared_server.endpoint))
+        with pytest.raises(WorldBusy):
+            remote.open()
+        holder.kill()
+        holder.wait()
+        until_s = time.monotonic() + 5.0
+        while time.monotonic() < until_s:
+            try:
+                remote.open()
+                break
+            except WorldBusy:
+                time.sleep(0.05)
+        assert remote.reset(0).tick == 0
+        remote.close()
 
 
 def test_a_silent_holder_loses_the_world_after_its_lease() -> None:
