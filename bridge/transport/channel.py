@@ -27,7 +27,8 @@ from bridge.transport.keys import secure_server
 from bridge.transport.sockets import Context, make_socket
 from configs import Sim2StreetError
 
-_MAX_CLIENTS = 256
+_MAX_CLIENTS = 1024
+_UNKEPT = ("hello", "status")  # asked by passers-by, and harmless to answer twice
 _REFUSED_HANDSHAKES = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -139,7 +140,7 @@ class RequestChannel:
         seq = request.message.seq
         parts = encode(Message(kind, seq, self.instance, episode, body or {}, arrays or {}))
         client = self._clients.get(request.client)
-        if client is not None and client.seq == seq:
+        if client is not None and client.seq == seq and request.message.kind not in _UNKEPT:
             client.parts = parts
         self._send(request.route, parts)
 
@@ -187,6 +188,9 @@ class RequestChannel:
             self._send(route, encode(Message("error", 0, self.instance, 0, error_body(error))))
             return None
         request = Request(route, message, time.perf_counter())
+        if message.kind in _UNKEPT:
+            self.stats.requests += 1
+            return request
         client = self._clients.setdefault(message.sender, _Client(seq=-1))
         self._clients.move_to_end(message.sender)
         self._routes[message.sender] = route

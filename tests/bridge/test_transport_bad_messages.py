@@ -127,9 +127,31 @@ def test_wrong_requests_are_refused(raw: RawClient, changes: dict[str, Any], rea
 
 
 def test_a_sender_that_counts_from_one_again_is_told(raw: RawClient) -> None:
-    assert raw.ask([text(hello(sender="unity", seq=7))]).kind == "status"
-    assert "draw a new sender name" in raw.ask([text(hello(sender="unity"))]).body["message"]
-    assert raw.ask([text(hello(sender="unity", seq=8))]).kind == "status"
+    def ask(seq: int) -> Message:
+        return raw.ask([text(hello(kind="close", sender="unity", seq=seq))])
+
+    assert ask(7).kind == "ok"
+    assert "draw a new sender name" in ask(1).body["message"]
+    assert ask(7).kind == "ok"
+    assert ask(8).kind == "ok"
+
+
+def test_passers_by_do_not_push_the_holder_out(server: ServerProcess, raw: RawClient) -> None:
+    """A status can be asked for ever; the holder keeps its world and its last reply."""
+
+    def ask(seq: int, kind: str, episode: int = 0) -> Message:
+        return raw.ask([text(hello(seq=seq, kind=kind, sender="patient", episode=episode))])
+
+    ask(1, "open")
+    episode = ask(2, "reset").episode
+    assert ask(3, "step", episode).body["tick"] == 1
+    for number in range(1500):
+        raw.socket.send(text(hello(sender=f"passer-by {number}", kind="status")))
+        assert raw.socket.poll(5000)
+        raw.socket.recv_multipart()
+    assert ask(3, "step", episode).body["tick"] == 1
+    assert ask(4, "step", episode).body["tick"] == 2
+    ask(5, "close")
 
 
 def test_a_control_out_of_range_does_not_tick(raw: RawClient) -> None:

@@ -1,0 +1,40 @@
+"""A neural renderer with random weights: no picture, but every rule of the contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from neural_renderer.checkpoint import CheckpointInfo, load_generator, save_generator
+from neural_renderer.inputs import ClassMap
+from neural_renderer.networks.generator import build_generator
+from neural_renderer.session import NeuralRenderer
+from neural_renderer.styles import compile_style, write_style
+
+
+def untrained_weights(folder: Path) -> tuple[Path, Path]:
+    """A serving checkpoint whose history path is awake, and a folder with two styles."""
+    weights, styles = folder / "tiny.safetensors", folder / "styles"
+    styles.mkdir()
+    torch.manual_seed(3)
+    generator = build_generator("tiny", len(ClassMap.default().names))
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    known = CheckpointInfo("tiny", 1, ClassMap.default(), tuple(range(1, 20)), "test only")
+    save_generator(weights, generator, known)
+    generator, info = load_generator(weights)
+    for seed, name in enumerate(("day", "dusk")):
+        rng = torch.Generator().manual_seed(seed)
+        rgb = [torch.rand(3, 32, 64, generator=rng) * 2 - 1]
+        tags = torch.zeros(29, 32, 64, dtype=torch.uint8)
+        tags[1 + seed] = 1
+        style = compile_style(generator, info.class_map, rgb, [tags])
+        write_style(styles / f"{name}.safetensors", style, info.sha256)
+    return weights, styles
+
+
+def untrained_renderer(weights: Path, styles: Path) -> NeuralRenderer:
+    """On the CPU, in float32."""
+    return NeuralRenderer(weights, styles, device="cpu", precision="float32")
