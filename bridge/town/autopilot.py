@@ -13,7 +13,7 @@ import numpy as np
 from bridge.frame import Control
 from bridge.town.perception import nearest_ahead
 from bridge.town.simulation import Simulation
-from bridge.town.traffic import idm
+from bridge.town.traffic import idm, to_stop
 from bridge.town.world import TownWorld
 
 _LATERAL_MPS2 = 2.2
@@ -61,14 +61,10 @@ def _acceleration(simulation: Simulation, right_of_way: bool) -> float:
     claim = simulation.claim
     line = 1000.0 if right_of_way or claim.inside else max(claim.to_line_m, 0.0)
     wanted = _wanted_mps(simulation)
-    accel = idm(
-        np.array([speed, speed]),
-        np.array([wanted, wanted]),
-        np.array([min(gap, 1000.0), line]),
-        np.array([lead_speed, 0.0]),
-        np.array([_GAP_M, _LINE_GAP_M]),
-    )
-    return float(np.clip(accel.min(), -_HARDEST_MPS2, None))
+    now, target = np.array([speed]), np.array([wanted])
+    follow = idm(now, target, np.array([min(gap, 1000.0)]), np.array([lead_speed]), _GAP_M)
+    stop = to_stop(now, target, np.array([line]), _LINE_GAP_M)
+    return max(-_HARDEST_MPS2, min(float(follow[0]), float(stop[0])))
 
 
 def _wanted_mps(simulation: Simulation) -> float:

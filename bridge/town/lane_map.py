@@ -14,7 +14,9 @@ from bridge.town.polyline import Floats
 SIZE_CLASSES_M = (2.8, 4.2, 6.0)
 """Half lengths up to which a vehicle belongs to size class 0 (cars), 1 (lorries), 2."""
 
-_SAGITTA_M = 0.8
+_NARROW_M = 0.4
+_TO_KERB_M = 0.65
+_TO_ONCOMING_M = 0.75
 _CAR_HALF_LENGTH_M = 2.4
 _CAR_WIDTH_M = 2.0
 _CLEARANCE_M = 0.4
@@ -71,7 +73,7 @@ def lane_map(layout: Layout) -> LaneMap:
     connector = np.full(len(lanes), -1, np.int64)
     connector[[lane.lane_id for lane in inside]] = np.arange(len(inside))
     conflict, meet, apart = _overlaps(layout, inside, paths)
-    ways, count = _ways(lanes, paths)
+    ways, count = _ways(layout, paths)
     before = {after: lane.lane_id for lane in lanes for after in lane.next_ids}
     return LaneMap(
         paths=paths,
@@ -105,16 +107,14 @@ def _comfortable_mps(paths: PathSet, lanes: tuple[Lane, ...]) -> Floats:
     return speed
 
 
-def _ways(lanes: tuple[Lane, ...], paths: PathSet) -> tuple[Ints, Ints]:
+def _ways(layout: Layout, paths: PathSet) -> tuple[Ints, Ints]:
     """Next lanes for each size class: long vehicles stay off sharp bends for good."""
+    lanes = layout.lanes
     ways = np.full((len(SIZE_CLASSES_M), len(lanes), _MOST_WAYS), -1, np.int64)
-    sharpest = [
-        float(np.abs(paths.curvature_1pm[first : first + count]).max())
-        for first, count in zip(paths.first, paths.count, strict=True)
-    ]
+    swings = [_swing(layout, lane, paths) for lane in lanes]
     for size, half_length in enumerate(SIZE_CLASSES_M):
-        most = 2.0 * _SAGITTA_M / half_length**2 if size else np.inf
-        usable = {lane.lane_id for lane in lanes if sharpest[lane.lane_id] <= most}
+        most = 2.0 / half_length**2 if size else np.inf
+        usable = {lane.lane_id for lane in lanes if swings[lane.lane_id] <= most}
         while True:  # a lane whose ways on are all unusable is unusable as well
             stuck = {i for i in usable if not usable & set(lanes[i].next_ids)}
             if not stuck:
@@ -124,6 +124,25 @@ def _ways(lanes: tuple[Lane, ...], paths: PathSet) -> tuple[Ints, Ints]:
             ways_on = sorted(usable & set(lanes[i].next_ids))[:_MOST_WAYS]
             ways[size, i, : len(ways_on)] = ways_on
     return ways, (ways >= 0).sum(axis=2)
+
+
+def _swing(layout: Layout, lane: Lane, paths: PathSet) -> float:
+    """Sharpest curvature, over the room (m) for corners that swing out of the bend there.
+
+    A box of half length h leaves its lane by h^2 / 2 times the curvature, to the outside:
+    towards oncoming traffic in right bends, towards the kerb in left ones.
+    """
+    first = int(paths.first[lane.lane_id])
+    curvature = paths.curvature_1pm[first : first + int(paths.count[lane.lane_id])]
+    to_left, to_right = _NARROW_M, _NARROW_M
+    if lane.road_id is not None:
+        road = layout.roads[lane.road_id]
+        outermost = lane.index == road.lanes_each_way - 1
+        if outermost and road.parking_width_m[1 if lane.forward else 0] == 0.0:
+            to_right = _TO_KERB_M
+        if lane.index == 0:
+            to_left = _TO_ONCOMING_M
+    return float(max(curvature.max() / to_right, -curvature.min() / to_left))
 
 
 def _overlaps(layout: Layout, inside: list[Lane], paths: PathSet) -> tuple[Floats, Floats, Floats]:

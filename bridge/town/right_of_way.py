@@ -19,7 +19,7 @@ from bridge.town.polyline import Floats
 from bridge.town.traffic import HALF_LENGTH_M, TrafficState
 
 _CLEAR_M = 0.5
-_BRAKE_MPS2 = 3.0
+_BRAKE_MPS2 = 2.6
 _PATIENCE_TICKS = 80
 _AT_ONCE_MPS = 1000.0
 _EGO = -1

@@ -22,6 +22,7 @@ STUB_M = 24.0
 
 MIN_RADIUS_M = 26.0
 _TRIES = 200
+_LEAST_JUNCTIONS = 5
 _CALM_TRIES = 60
 _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 Node = tuple[int, int]
@@ -67,7 +68,7 @@ class StreetGraph:
 
 
 def make_graph(rng: np.random.Generator, config: GraphConfig) -> StreetGraph:
-    """Draw plans until one has gentle curves and no street that returns to its junction."""
+    """Draw plans until one has gentle curves, junctions, and no street back to its own."""
     for attempt in range(_TRIES):
         calm = max(0.0, 1.0 - attempt / _CALM_TRIES)
         graph = _draw(rng, config, calm)
@@ -137,6 +138,8 @@ def _streets(
     avenue: tuple[int, int, bool],
 ) -> StreetGraph | None:
     junctions = sorted(node for node in links if len(links[node]) > 2)
+    if len(junctions) < _LEAST_JUNCTIONS:
+        return None
     number = {node: index for index, node in enumerate(junctions)}
     streets: list[Street] = []
     for start in junctions:

@@ -114,7 +114,7 @@ def move(
     speed = state.speed_mps
     accel = np.minimum(
         idm(speed, wanted, gap, leader_speed, _GAP_M),
-        idm(speed, wanted, to_line, np.zeros_like(speed), _LINE_GAP_M),
+        to_stop(speed, wanted, to_line, _LINE_GAP_M),
     )
     after = speed + np.maximum(accel, -_HARDEST_MPS2) * tick_s
     room = np.minimum(gap - 0.5, to_line - 0.05)  # never closer, whatever the model says
@@ -137,6 +137,16 @@ def idm(
     desired = standstill_m + np.maximum(speed * _HEADWAY_S + closing, 0.0)
     free = (speed / np.maximum(wanted, 0.1)) ** 4
     return _ACCEL_MPS2 * (1.0 - free - (desired / np.maximum(gap, 0.1)) ** 2)
+
+
+def to_stop(speed: Floats, wanted: Floats, line_m: Floats, before_m: float) -> Floats:
+    """Acceleration (N,) towards a stop `before_m` ahead of a line: like behind something that
+    stands there, but no harder than it takes (a light may turn late).
+    """
+    needed = speed * speed / (2.0 * np.maximum(line_m - before_m, 0.2))
+    return np.maximum(
+        idm(speed, wanted, line_m, np.zeros_like(speed), before_m), -1.1 * needed - 0.5
+    )
 
 
 def gaps(

@@ -50,7 +50,7 @@ def spawn_traffic(
         plan=np.zeros((len(model), PLAN), np.int64),
         s_m=s,
         speed_mps=np.zeros(len(model)),
-        left_m=np.where(bicycle, -0.8, left),
+        left_m=np.where(bicycle, -0.8, np.where(MODEL_SIZE[model] > 0, 0.0, left)),
         keenness=np.where(bicycle, _BICYCLE_KEENNESS * keenness, keenness),
         grant=np.full(len(model), -1, np.int64),
         asked=np.full(len(model), -1, np.int64),

@@ -214,3 +214,12 @@ def test_no_lights_and_no_parking_on_request():
     assert not bare.lights
     assert not bare.parked
     assert len(light_states(plan_lights(bare, np.random.default_rng(0)), 1.0)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_town_id_makes_a_town():
+    for town in (*TRAIN_TOWNS, *TEST_TOWNS):
+        layout = make_layout(town)
+        assert len(layout.junctions) >= 5, f"town {town}"
+        assert all(lane.next_ids for lane in layout.lanes), f"town {town}"
