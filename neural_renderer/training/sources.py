@@ -10,17 +10,18 @@ from configs import ConfigError
 from neural_renderer.data.batch import Batch, ClipBatch
 from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
 from neural_renderer.data.motion_clips import still_clips
-from neural_renderer.data.photos import PhotoSourceConfig
-from neural_renderer.data.prepare import PreparedPhoto, load_photos
+from neural_renderer.data.photo_cache import load_cached_photos
+from neural_renderer.data.photos import PhotoSourceConfig, list_photos
+from neural_renderer.data.prepare import PreparedPhoto
 from neural_renderer.data.town_clips import TownClips, TownClipsConfig
 from neural_renderer.training.config import Phase, TrainConfig
 
 Photos = dict[str, list[PreparedPhoto]]
 
 
-def load_sources(sources: tuple[PhotoSourceConfig, ...]) -> Photos:
-    """Read and prepare all photographs; they stay in memory."""
-    return {source.name: load_photos(source) for source in sources}
+def load_sources(sources: tuple[PhotoSourceConfig, ...], cache: Path) -> Photos:
+    """Read and prepare all photographs, or read them prepared from `cache`."""
+    return {s.name: load_cached_photos(s, list_photos(s), cache) for s in sources}
 
 
 def at_root(config: TrainConfig, root: Path) -> TrainConfig:
@@ -36,11 +37,12 @@ def at_root(config: TrainConfig, root: Path) -> TrainConfig:
 class Source:
     """Batches of stills and clips by step."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, cache: Path) -> None:
         if not config.sources:
             raise ConfigError("a training run needs at least one photo source")
         self._config = config
-        self._photos = load_sources(config.sources)
+        self._photos = load_sources(config.sources, cache)
+        self._validation = load_sources(config.validation, cache)
         self._datasets = [self._dataset(phase) for phase in config.phases]
         self._towns = [self._town(phase) for phase in config.phases]
         self.seen_tags = _seen_tags(self._photos)
@@ -66,7 +68,7 @@ class Source:
     def samples(self, count: int, step: int) -> Batch:
         """Fixed samples for a sheet: validation photographs where there are any."""
         _, phase = self._config.phase_at(step)
-        photos = load_sources(self._config.validation) or self._photos
+        photos = self._validation or self._photos
         config = self._dataset_config(phase, zoom=(0.9, 1.0), plain=True)
         return PhotoDataset(config, photos, seed=7).batch(0, count)
 

@@ -75,7 +75,7 @@ def train(
     state_file = out_dir / STATE_FILE
     if state_file.exists():
         load_state(state, state_file)
-    source = Source(config)
+    source = Source(config, out_dir / "photos")
     sheets = SheetMaker(source, out_dir)
     logger = ScalarLog(out_dir)
     end = min(config.total_steps, stop_at or config.total_steps)
