@@ -16,6 +16,7 @@ from bridge.frame import Control, SensorFrame
 from bridge.renderer import RenderedWorld, paint_labels
 from bridge.transport import ClientConfig, RemoteRenderer, RemoteWorld
 
+SIZE = (16, 8)
 TICKS = 1000
 RENDERER_DIES_AT = 300
 WORLD_DIES_AT = 600
@@ -35,10 +36,13 @@ def check(frame: SensorFrame, expected: SensorFrame) -> None:
 
 
 def test_a_thousand_ticks_over_kill_nine_of_either_server() -> None:
-    reference = ToyWorld(32, 16)
+    reference = ToyWorld(*SIZE)
     reference.open()
     flags: dict[int, tuple[str, ...]] = {}
-    with ServerProcess("world") as world, ServerProcess("renderer") as renderer:
+    with (
+        ServerProcess("world", settings={"size": SIZE}) as world,
+        ServerProcess("renderer") as renderer,
+    ):
         remote = RenderedWorld(
             RemoteWorld(ClientConfig(endpoint=world.endpoint, deadline_s=1.0, retry_s=0.2)),
             RemoteRenderer(ClientConfig(endpoint=renderer.endpoint, deadline_s=10, retry_s=0.2)),

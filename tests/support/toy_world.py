@@ -210,8 +210,8 @@ def _hit_boxes(boxes: list[Box], time_s: float, origin: np.ndarray, rays: np.nda
     poses = np.stack([box.pose(time_s) for box in boxes])
     extents = np.array([box.extent_m for box in boxes])
     rotations = poses[:, :3, :3]
-    starts = np.einsum("bi,bij->bj", origin - poses[:, :3, 3], rotations)[:, None, None]
-    directions = np.einsum("hwi,bij->bhwj", rays, rotations)
+    starts = (origin - poses[:, :3, 3])[:, None, None] @ rotations[:, None]
+    directions = rays @ rotations[:, None]
     low = (extents * [-1, -1, 0])[:, None, None]
     high = (extents * [1, 1, 2])[:, None, None]
     safe = np.where(np.abs(directions) < 1e-9, 1e-9, directions)
