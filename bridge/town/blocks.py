@@ -56,17 +56,17 @@ class Zone:
 
 
 ZONES: dict[str, Zone] = {
-    "terrace": Zone((4.6, 6.2), (0.0, 0.0), (0.0, 2.6), (5.2, 7.8), (8, 10),
+    "terrace": Zone((4.6, 6.2), (0.0, 0.0), (0.0, 2.6), (5.0, 7.4), (8, 10),
                     ("along", "along", "along", "mansard"), (4, 9), bay=0.4, dormer=0.15,
                     porch=0.25, signs=0.04),
-    "shops": Zone((5.0, 8.5), (0.0, 0.0), (0.0, 0.0), (7.2, 11.0), (9, 12),
+    "shops": Zone((5.0, 8.5), (0.0, 0.0), (0.0, 0.0), (6.6, 9.8), (9, 12),
                   ("along", "flat", "across", "mansard"), (1, 3), bay=0.1, dormer=0.25,
                   signs=0.75, paved=True),
     "villas": Zone((7.5, 11.0), (2.5, 5.5), (4.0, 7.5), (4.8, 6.2), (7, 10),
                    ("along", "hip", "across"), (1, 3), bay=0.4, porch=0.5),
-    "flats": Zone((14.0, 26.0), (4.0, 9.0), (2.5, 6.0), (7.5, 12.5), (10, 13),
+    "flats": Zone((14.0, 26.0), (4.0, 9.0), (2.5, 6.0), (6.8, 11.0), (10, 13),
                   ("flat", "along", "hip"), (1, 2), porch=0.3),
-    "offices": Zone((16.0, 28.0), (2.0, 6.0), (0.0, 3.0), (8.0, 13.5), (12, 16),
+    "offices": Zone((16.0, 28.0), (2.0, 6.0), (0.0, 3.0), (7.4, 11.5), (12, 16),
                     ("flat",), (1, 1), signs=0.5, paved=True, border=("none", "railing")),
 }  # fmt: skip
 
@@ -101,7 +101,7 @@ def tree_items(
     """A tree at (x, y); `near` ones have a fine level for cameras close by."""
     choice = plants(kind)
     plant = choice[int(rng.integers(len(choice)))]
-    yaw, scale = float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(0.8, 1.15))
+    yaw, scale = float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(0.75, 1.08))
     levels = [(plant.medium, 0.0, _MEDIUM_TREE_M), (plant.coarse, _MEDIUM_TREE_M, _TREE_SEEN_M)]
     if near:
         levels[0] = (plant.medium, _FINE_TREE_M, _MEDIUM_TREE_M)
@@ -219,10 +219,16 @@ def _front_garden(builder: Builder, frame: Frame, setback: float, border: str) -
     if setback > 3.0 and rng.random() < 0.55:
         x, y = float(rng.uniform(0.5, frame.width_m - 0.5)), float(rng.uniform(1.0, setback - 1.0))
         kind = str(rng.choice(["bush", "bush", "young", "sparse", "conifer", "broad"]))
-        yield from tree_items(kind, rng, *_anchor(frame, x, y), near=True)
+        yield from _plant(builder, kind, _anchor(frame, x, y))
     if rng.random() < 0.35:
         x = float(rng.uniform(0.3, frame.width_m - 0.3))
-        yield from tree_items("bush", rng, *_anchor(frame, x, setback - 0.5), near=True)
+        yield from _plant(builder, "bush", _anchor(frame, x, setback - 0.5))
+
+
+def _plant(builder: Builder, kind: str, at: tuple[float, float]) -> Iterator[Item]:
+    """A plant near the street, where it does not grow into it."""
+    if builder.ground.is_off_street(*at, 1.1 if kind == "bush" else 0.6):
+        yield from tree_items(kind, builder.rng, *at, near=True)
 
 
 def _border(builder: Builder, frame: Frame, border: str, x0: float, x1: float) -> Iterator[Item]:
@@ -238,8 +244,10 @@ def _border(builder: Builder, frame: Frame, border: str, x0: float, x1: float) -
         shape = panel_fence(rng, length, float(rng.uniform(1.5, 1.9)))
     else:
         shape = railing(length, float(rng.uniform(0.9, 1.4)), bool(rng.random() < 0.5))
-    here = _anchor(frame, (x0 + x1) / 2, 0.2)
-    yield Item(_place(frame, shape, x0, 0.2), Layer.SHEET, here, 0.0, SMALL_SEEN_M)
+    line = [_anchor(frame, float(x), 0.7) for x in np.linspace(x0, x1, 5)]
+    if all(builder.ground.is_off_street(*at, 0.2) for at in line):
+        here = line[2]
+        yield Item(_place(frame, shape, x0, 0.2), Layer.SHEET, here, 0.0, SMALL_SEEN_M)
 
 
 def _side_gap(builder: Builder, frame: Frame, border: str, setback: float) -> Iterator[Item]:
@@ -262,7 +270,7 @@ def _filler(builder: Builder, frame: Frame) -> Iterator[Item]:
     yield from _border(builder, frame, border, 0.0, frame.width_m)
     at = _anchor(frame, frame.width_m / 2, 2.5)
     if builder.ground.is_free(np.array([at])):
-        yield from tree_items("sparse", builder.rng, *at, near=True)
+        yield from _plant(builder, "sparse", at)
 
 
 def _signs(rng: np.random.Generator, frame: Frame, setback: float) -> Iterator[Item]:
@@ -287,7 +295,7 @@ def _park(builder: Builder, front: Front, s0: float, s1: float) -> Iterator[Item
             x, y = float(rng.uniform(0, frame.width_m)), float(rng.uniform(1.8, 24.0))
             at = _anchor(frame, x, y)
             kind = str(rng.choice(["broad", "broad", "tall", "sparse", "bare", "bush", "conifer"]))
-            if builder.ground.is_free(np.array([at])):
+            if builder.ground.is_free(np.array([at])) and builder.ground.is_off_street(*at, 1.0):
                 yield from tree_items(kind, rng, *at, near=y < 10.0)
                 builder.ground.take(frame.cells(x - 1.0, x + 1.0, y - 1.0, y + 1.0))
 

@@ -39,11 +39,11 @@ class LayoutConfig(StrictModel):
     """
 
     graph: GraphConfig = GraphConfig()
-    parking: float = 0.6
-    parked: float = 0.75
+    parking: float = 0.55
+    parked: float = 0.62
     lights: float = 1.0
     corner_radius_m: tuple[float, float] = (5.5, 8.0)
-    sidewalk_m: tuple[float, float] = (1.5, 2.5)
+    sidewalk_m: tuple[float, float] = (1.5, 2.4)
 
 
 @dataclass(slots=True)

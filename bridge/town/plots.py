@@ -35,6 +35,7 @@ class FreeGround:
             self._take_strip(outline, np.broadcast_to(junction.centre_m, outline.shape))
             for corner in junction.corners:
                 self._take_strip(corner.kerb_m, corner.outer_m)
+        self._street = self._taken.copy()
 
     def is_free(self, points: Points) -> bool:
         """True where none of the points (N, 2) is on taken ground or out of town."""
@@ -42,6 +43,13 @@ class FreeGround:
         if (cells < 0).any() or (cells >= self._taken.shape).any():
             return False
         return not self._taken[cells[:, 0], cells[:, 1]].any()
+
+    def is_off_street(self, x_m: float, y_m: float, radius_m: float) -> bool:
+        """True where a circle touches neither carriageway nor sidewalk."""
+        low = ((np.array([x_m, y_m]) - radius_m - self._origin) / _CELL_M).astype(int)
+        high = ((np.array([x_m, y_m]) + radius_m - self._origin) / _CELL_M).astype(int) + 1
+        low = np.maximum(low, 0)
+        return not self._street[low[0] : high[0], low[1] : high[1]].any()
 
     def take(self, points: Points) -> None:
         """Mark the cells of the points (N, 2) as taken."""

@@ -85,7 +85,7 @@ def _side(
 
 
 def _lamps(kerb: _Kerb, rng: np.random.Generator, style: int, side: int) -> Iterator[Item]:
-    step = float(rng.uniform(26.0, 42.0))
+    step = float(rng.uniform(29.0, 46.0))
     for s in np.arange(step * (0.25 + 0.5 * side), kerb.length_m, step):
         shape = (lamp, lantern, lamp)[style](rng)
         yield kerb.put(shape, float(s), _KERB_GAP_M, _POLE_SEEN_M)
