@@ -47,13 +47,17 @@ class Trip:
 def driven(
     world: World, ticks: int, seed: int | None, options: Mapping[str, Any] | None = None
 ) -> Iterator[SensorFrame]:
-    """`ticks` frames of `world` under the autopilot, the reset's frame first."""
+    """`ticks` frames of `world` under the autopilot, the reset's frame first.
+
+    Fewer where the world is a recording that ends earlier.
+    """
     driver = driver_for(world)
     frame = world.reset(seed, options)
     yield frame
-    for _ in range(ticks - 1):
-        frame = world.step(driver(frame))
-        yield frame
+    with suppress(EpisodeEnd):
+        for _ in range(ticks - 1):
+            frame = world.step(driver(frame))
+            yield frame
 
 
 def replayed(world: World, episodes: int) -> Iterator[SensorFrame]:
@@ -82,7 +86,7 @@ def film(
     The first frame gives the size; others are fitted into it.
     """
     trip = Trip()
-    every = max(1, (total or SHEET_PICTURES) // SHEET_PICTURES)
+    every = max(1, -(-(total or SHEET_PICTURES) // SHEET_PICTURES))
     height_px = width_px = 0
     started_s = time.perf_counter()
     with open_film(path, fps) as output, progress() as bar:

@@ -93,3 +93,10 @@ def test_a_full_disk_ends_a_film_with_one_line(serve, tmp_path, capsys) -> None:
     assert len(errors) == 1
     assert "File too large" in errors[0]
     assert list(out.iterdir()) == []
+
+
+def test_a_demo_of_a_recording_ends_where_it_ends(drive, tmp_path) -> None:
+    out = tmp_path / "out"
+    arguments = ["demo", "--world", str(drive), "-r", "palette", "--ticks", "50"]
+    assert run([*arguments, "--out", str(out)]) == 0
+    assert film_length(out / "demo.mp4") == 10
