@@ -20,12 +20,12 @@ from bridge.town.furniture import (
 from bridge.town.layout import FIRST_SCENERY_ID, Layout
 from bridge.town.meshes import Floats, Item, Layer, Mesh, Occluder, mesh, placed, polygon
 from bridge.town.plots import Frame, FreeGround, Front, fronts
-from bridge.town.vegetation import hedge, plants
+from bridge.town.vegetation import Foliage, hedge, plants
 
 FINE_BUILDING_M = 95.0
 BUILDING_SEEN_M = 420.0
 SMALL_SEEN_M = 130.0
-_FINE_TREE_M = 26.0
+_FINE_TREE_M = 23.0
 _MEDIUM_TREE_M = 75.0
 _TREE_SEEN_M = 330.0
 
@@ -107,7 +107,21 @@ def tree_items(
         levels[0] = (plant.medium, _FINE_TREE_M, _MEDIUM_TREE_M)
         levels.append((plant.fine, 0.0, _FINE_TREE_M))
     for shape, near_m, far_m in levels:
-        yield Item(placed(shape, x, y, 0.0, yaw, scale), Layer.SHEET, (x, y), near_m, far_m)
+        yield from foliage_items(shape, (x, y), yaw, scale, near_m, far_m)
+
+
+def foliage_items(
+    shape: Foliage,
+    at: tuple[float, float],
+    yaw_rad: float,
+    scale: float,
+    near_m: float,
+    far_m: float,
+) -> Iterator[Item]:
+    """One level of a plant: its closed and its loose parts."""
+    for part, layer in ((shape.closed, Layer.SOLID), (shape.loose, Layer.SHEET)):
+        if len(part):
+            yield Item(placed(part, *at, 0.0, yaw_rad, scale), layer, at, near_m, far_m)
 
 
 def _front_items(builder: Builder, front: Front) -> Iterator[Item]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bridge.town.meshes import Floats, box, disc_ring, fan, loft, prism, walls
+from bridge.town.meshes import Floats, both_sides, box, disc_ring, fan, loft, prism, walls
 
 Rect = tuple[float, float, float, float]
 """x0, x1, y0, y1 of a footprint."""
@@ -98,7 +98,8 @@ def _gable(
     e, f = (x0, middle, ridge), (x1, middle, ridge)
     gables = [((x0, y1, eaves_m), (x0, y0, eaves_m), e), ((x1, y0, eaves_m), (x1, y1, eaves_m), f)]
     slopes = [(a, b, f), (a, f, e), (c, d, e), (c, e, f)]
-    return np.array([*gables, *slopes]), ridge
+    # The overhang is seen from below too.
+    return np.concatenate([np.array(gables), both_sides(np.array(slopes))]), ridge
 
 
 def _hip(rect: Rect, eaves_m: float, pitch: float) -> tuple[Floats, float]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bridge.labels import Tag
 from bridge.town.meshes import Floats, Mesh, box, joined, loft, mesh, tube
-from bridge.town.models import ActorModel
+from bridge.town.models import VEHICLE_MODELS, ActorModel
 from bridge.town.vehicle_meshes import two_wheeler_wheel
 
 Point = tuple[float, float, float]
@@ -77,6 +77,12 @@ def two_wheeler_mesh(model: ActorModel, fine: bool) -> Mesh:
     return joined(
         [mesh(np.concatenate(vehicle), Tag(model.tag)), mesh(np.concatenate(rider), Tag.RIDER)]
     )
+
+
+def parked_bicycle() -> Mesh:
+    """A bicycle left standing, without a rider."""
+    model = next(model for model in VEHICLE_MODELS if model.name == "bicycle")
+    return mesh(np.concatenate(_bicycle(model, False)[0]), Tag.BICYCLE)
 
 
 def _bicycle(model: ActorModel, fine: bool) -> tuple[list[Floats], list[Floats]]:

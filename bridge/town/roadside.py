@@ -23,6 +23,7 @@ from bridge.town.furniture import (
 from bridge.town.ground import KERB_M, sidewalk_lines
 from bridge.town.layout import Junction, Layout, Light, Points, Road
 from bridge.town.meshes import Item, Layer, Mesh, placed
+from bridge.town.person_meshes import parked_bicycle
 from bridge.town.polyline import arc_lengths, at_lengths, headings, unit
 
 _POLE_SEEN_M = 170.0
@@ -109,6 +110,13 @@ def _posts(kerb: _Kerb, rng: np.random.Generator) -> Iterator[Item]:
             for k in range(int(rng.integers(2, 6))):
                 if s + 1.5 * k < kerb.length_m:
                     yield kerb.put(bollard(rng), s + 1.5 * k, 0.4, _SMALL_SEEN_M)
+        elif pick < 0.89:
+            for k in range(int(rng.integers(2, 6))):
+                lean = float(rng.normal(math.pi / 2, 0.3))
+                if s + 0.7 * k < kerb.length_m:
+                    yield kerb.put(
+                        parked_bicycle(), s + 0.7 * k, kerb.wide_m - 1.0, _SMALL_SEEN_M, lean
+                    )
         else:
             turn = float(rng.choice([0.0, math.pi / 2]))
             yield kerb.put(bin_or_cabinet(rng), s, kerb.wide_m - 0.5, _SMALL_SEEN_M, turn)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bridge.labels import Tag
-from bridge.town.blocks import Builder, church_items, tree_items
+from bridge.town.blocks import Builder, church_items, foliage_items, tree_items
 from bridge.town.buildings import Style, house
 from bridge.town.layout import Layout
 from bridge.town.meshes import Item, Layer, mesh, placed
@@ -75,7 +75,7 @@ def _ring(layout: Layout, builder: Builder, ring_m: float) -> Iterator[Item]:
         else:
             plant = plants(str(rng.choice(["broad", "tall", "conifer"])))[int(rng.integers(4))]
             scale = float(rng.uniform(0.8, 1.2 + ring_m / 200))
-            body = placed(plant.coarse, float(x), float(y), 0.0, angle, scale)
-            yield Item(body, Layer.SHEET, (float(x), float(y)))
+            here = (float(x), float(y))
+            yield from foliage_items(plant.coarse, here, angle, scale, 0.0, math.inf)
             step = 5.5 * scale
         angle += step / reach

@@ -13,20 +13,28 @@ from functools import cache
 import numpy as np
 
 from bridge.labels import Tag
-from bridge.town.meshes import Floats, Mesh, joined, loft, mesh, tube
+from bridge.town.meshes import Floats, Mesh, both_sides, joined, loft, mesh, tube
 
 _SEED = 20240607
 
 
 @dataclass(frozen=True, slots=True)
+class Foliage:
+    """One level of detail: closed bodies (trunk, balls) and loose sheets (sprigs, twigs)."""
+
+    closed: Mesh
+    loose: Mesh
+
+
+@dataclass(frozen=True, slots=True)
 class Plant:
-    """A tree or bush of unit size standing at the origin, from fine to coarse."""
+    """A tree or bush standing at the origin, from fine to coarse."""
 
     kind: str
     height_m: float
-    fine: Mesh
-    medium: Mesh
-    coarse: Mesh
+    fine: Foliage
+    medium: Foliage
+    coarse: Foliage
 
 
 @cache
@@ -93,10 +101,10 @@ def _bare(rng: np.random.Generator, kind: str) -> Plant:
     limbs, twigs = _branches(rng, height, clear)
     trunk = tube((0, 0, 0), (0, 0, clear * 1.05), 0.026 * height, 0.018 * height, 5)
     leaves = _sprigs(rng, [(np.array([0, 0, height * 0.68]), height * 0.27)], 30, 0.16)
-    fine = np.concatenate([trunk, *limbs, *twigs, leaves])
-    medium = np.concatenate([trunk, *limbs, *twigs[::2]])
-    coarse = np.concatenate([trunk, *limbs[::2], *twigs[::5]])
-    return Plant(kind, height, _leafy(fine), _leafy(medium), _leafy(coarse))
+    fine = _foliage([trunk, *limbs], [*twigs, leaves])
+    medium = _foliage([trunk, *limbs], twigs[::2])
+    coarse = _foliage([trunk, *limbs[::2]], twigs[::5])
+    return Plant(kind, height, fine, medium, coarse)
 
 
 def _branches(
@@ -157,17 +165,19 @@ def _tree(
         top = np.array([*rng.normal(0, 0.02 * height_m, 2), clear_m + 0.35 * (height_m - clear_m)])
         trunks = [tube((0, 0, 0), top, trunk_m, trunk_m * 0.5, n) for n in (6, 4, 3)]
     loose = {"sparse": 1.8, "conifer": 1.2, "bush": 0.6, "young": 0.7}.get(kind, 1.0)
-    fine = [_ball(rng, at, size) for at, size in blobs]
+    fine = [trunks[0], *(_ball(rng, at, size) for at, size in blobs)]
     if kind in ("sparse", "young"):
         fine += [_limb(at, clear_m, trunk_m) for at, _ in blobs]
-    fine += [_sprigs(rng, blobs, int(n * loose), s) for n, s in ((110, 0.09), (50, 0.16))]
-    medium = [_ball(rng, at, size * 1.1) for at, size in blobs[::2]]
-    medium.append(_sprigs(rng, blobs, int(36 * loose), 0.26))
-    levels = [
-        _leafy(np.concatenate([t, *p]))
-        for t, p in zip(trunks, (fine, medium, [_lump(rng, blobs)]), strict=True)
-    ]
-    return Plant(kind, height_m, *levels)
+    leaves = [_sprigs(rng, blobs, int(n * loose), s) for n, s in ((110, 0.09), (50, 0.16))]
+    medium = [trunks[1], *(_ball(rng, at, size * 1.1) for at, size in blobs[::2])]
+    clumps = [_sprigs(rng, blobs, int(36 * loose), 0.26)]
+    coarse = _foliage([trunks[2], _lump(rng, blobs)], [])
+    return Plant(kind, height_m, _foliage(fine, leaves), _foliage(medium, clumps), coarse)
+
+
+def _foliage(closed: list[Floats], loose: list[Floats]) -> Foliage:
+    none = np.empty((0, 3, 3))
+    return Foliage(*(_leafy(np.concatenate([none, *parts])) for parts in (closed, loose)))
 
 
 def _limb(end: Floats, clear_m: float, trunk_m: float) -> Floats:
@@ -243,4 +253,4 @@ def hedge(rng: np.random.Generator, width_m: float, deep_m: float, height_m: flo
                       (x, back, high * 0.8), (x, back, 0.0)])
         )  # fmt: skip
     blobs = [(np.array([x, deep_m / 2, height_m * 0.7]), height_m * 0.3) for x in spots[1:]]
-    return joined([_leafy(loft(rings)), _leafy(_sprigs(rng, blobs, 2 * count, 0.3))])
+    return joined([_leafy(loft(rings)), _leafy(both_sides(_sprigs(rng, blobs, 2 * count, 0.3)))])
