@@ -82,7 +82,7 @@ class Source:
             return None
         if self._config.town_clips is None:
             raise ConfigError("a phase has a town_share, but there is no town_clips folder")
-        config = TownClipsConfig(size_px=phase.size_px, zoom=(0.8 * phase.zoom[1], phase.zoom[1]))
+        config = TownClipsConfig(size_px=phase.size_px, zoom=phase.zoom)
         return TownClips(self._config.town_clips, config, self._config.seed)
 
     def _dataset_config(
