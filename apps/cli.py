@@ -17,6 +17,7 @@ from rich.markup import escape
 from apps.commands.check import check_world
 from apps.commands.demo import demo
 from apps.commands.doctor import doctor
+from apps.commands.evaluate import evaluate
 from apps.commands.record import record, replay
 from apps.commands.render import render
 from apps.commands.serve import keys, serve
@@ -46,6 +47,7 @@ app.command()(replay)
 app.command("check-world")(check_world)
 app.command()(keys)
 app.command()(train)
+app.command()(evaluate)
 app.add_typer(style)
 app.command()(doctor)
 

@@ -38,6 +38,9 @@ class CheckpointInfo:
         size: key of `generator.SIZES`. step: training steps behind it.
         class_map: tags to groups. seen_tags: tags that training data showed.
         license: printed when the command line loads it.
+        loss_networks: sha256 of the files of pretrained networks its losses looked through;
+            none of them may score it.
+        kind: of generator, see `networks.generator.build_generator`.
     """
 
     size: str
@@ -46,6 +49,8 @@ class CheckpointInfo:
     seen_tags: tuple[int, ...]
     license: str
     sha256: str = ""
+    loss_networks: tuple[str, ...] = ()
+    kind: str = "few-shot"
 
 
 def save_generator(path: Path, generator: Generator, info: CheckpointInfo) -> None:
@@ -58,6 +63,8 @@ def save_generator(path: Path, generator: Generator, info: CheckpointInfo) -> No
         "class_map": json.dumps(info.class_map.to_json()),
         "seen_tags": json.dumps(list(info.seen_tags)),
         "license": info.license,
+        "loss_networks": json.dumps(list(info.loss_networks)),
+        "kind": info.kind,
     }
     part = path.with_suffix(".part")
     save_file(tensors, part, metadata=metadata)
@@ -114,4 +121,6 @@ def _parse_info(path: Path, metadata: dict[str, Any]) -> CheckpointInfo:
         tuple(json.loads(metadata["seen_tags"])),
         metadata["license"],
         digest,
+        tuple(json.loads(metadata.get("loss_networks", "[]"))),
+        metadata.get("kind", "few-shot"),
     )

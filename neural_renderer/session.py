@@ -108,13 +108,14 @@ class NeuralRenderer(Renderer):
 
     Args:
         weights: serving checkpoint (`neural_renderer.checkpoint`).
-        styles: folder of style files made with these weights; at least one.
+        styles: folder of style files made with these weights, at least one; None: every
+            session brings its own style as bytes.
         device: "auto" (a GPU where there is one), "cpu", "cuda", ...
         precision: "auto" times float32 and bfloat16 at warm-up and keeps the faster.
     """
 
     def __init__(
-        self, weights: Path, styles: Path, device: str = "auto", precision: str = "auto"
+        self, weights: Path, styles: Path | None, device: str = "auto", precision: str = "auto"
     ) -> None:
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self._device = torch.device(chosen)
@@ -124,7 +125,7 @@ class NeuralRenderer(Renderer):
         if precision == "bfloat16":
             self._generator.to(torch.bfloat16)
         self._compiled: dict[tuple[int, ...], tuple[Sequence[StyleCode], CompiledStyle]] = {}
-        self._styles = self._read_styles(styles)
+        self._styles = self._read_styles(styles) if styles is not None else {}
         self._sessions: dict[int, _Session] = {}
         self._next_session = 1
         self._warned_tags: set[int] = set()
@@ -296,7 +297,7 @@ class NeuralRenderer(Renderer):
         if isinstance(style, Mapping):
             parts = [self._resolve(name) for name in style]
             return blend_styles(parts, list(style.values()))
-        name = next(iter(self._styles)) if style == "default" else style
+        name = next(iter(self._styles), style) if style == "default" else style
         if name not in self._styles:
             hint = did_you_mean(name, list(self._styles))
             raise RendererError(f"unknown style '{name}'{hint}")

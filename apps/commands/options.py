@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from apps.compose import ENDPOINT_SCHEMES, build_renderer, build_world
+from apps.compose import ENDPOINT_SCHEMES, build_renderer, build_world, needs_extra
 from apps.console import announce_licence
 from bridge.renderer import Renderer
 from bridge.transport import ClientConfig, query_status
@@ -54,6 +54,9 @@ CameraOption = Annotated[
 SecretKeyOption = Annotated[
     Path | None,
     typer.Option("--secret-key", help="Our NAME.key_secret: encrypts and authenticates (CURVE)."),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda.")
 ]
 
 
@@ -101,3 +104,12 @@ def parse_style(style: str) -> str | dict[str, float]:
                 f"--style: expected NAME=WEIGHT,NAME=WEIGHT such as day=0.3,dusk=0.7, got '{style}'"
             ) from None
     return blend
+
+
+def chosen_device(name: str) -> str:
+    """`auto` as the device it means here."""
+    if name != "auto":
+        return name
+    with needs_extra("neural"):
+        import torch
+    return "cuda" if torch.cuda.is_available() else "cpu"

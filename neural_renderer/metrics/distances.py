@@ -75,8 +75,11 @@ def _chosen(features: Features, n: int, rng: np.random.Generator) -> Features:
 
 
 def _repeats(n: int, rng: np.random.Generator) -> Features:
-    """How often each of n pictures is in a resample."""
-    return np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
+    """How often each of n pictures is in a resample of at least two different ones."""
+    drawn = rng.integers(n, size=n)
+    while (drawn == drawn[0]).all():
+        drawn = rng.integers(n, size=n)
+    return np.bincount(drawn, minlength=n).astype(np.float64)
 
 
 def _kernel(x: Features, y: Features) -> Features:

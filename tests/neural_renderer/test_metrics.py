@@ -116,6 +116,8 @@ def test_kid_is_zero_for_one_distribution_and_grows_with_the_distance() -> None:
     assert same.value < near.value < far.value
     assert near.low > same.high
     assert kid(a, b, seed=3) == kid(a, b, seed=3)
+    few = kid(a[:2], b[:2])
+    assert few.low <= few.value <= few.high
 
 
 def test_kid_takes_equal_numbers_and_names_bad_input() -> None:

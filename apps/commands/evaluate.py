@@ -1,0 +1,112 @@
+"""`sim2street evaluate`: a table of measures, a JSON file and a sheet of pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from apps.commands.options import DeviceOption, chosen_device
+from apps.compose import needs_extra
+from apps.console import out, progress, say
+from apps.output import partial_file
+from apps.video import save_png
+from configs import load
+
+if TYPE_CHECKING:
+    from neural_renderer.evaluation.evaluate import Watch
+    from neural_renderer.evaluation.report import Report
+
+
+def evaluate(
+    weights: Annotated[Path, typer.Argument(help="The checkpoint to measure (.safetensors).")],
+    data: Annotated[
+        Path, typer.Option("--data", "-d", help="Where the config's relative data folders lie.")
+    ] = Path(),
+    config: Annotated[
+        str, typer.Option("--config", "-c", help="What to look at: photos, or a YAML file.")
+    ] = "photos",
+    folder: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for NAME.json and NAME.png.")
+    ] = Path("out/evaluate"),
+    segmenter: Annotated[
+        Path | None,
+        typer.Option("--segmenter", help="Exported segmenter (.pt2): label agreement."),
+    ] = None,
+    alexnet: Annotated[
+        Path | None,
+        typer.Option("--alexnet", help="AlexNet's weights: KID, style retrieval, LPIPS."),
+    ] = None,
+    lpips: Annotated[
+        Path | None, typer.Option("--lpips", help="LPIPS' linear heads for AlexNet.")
+    ] = None,
+    kid_features: Annotated[
+        Path | None,
+        typer.Option("--kid-features", help="TorchScript features for KID, such as Inception."),
+    ] = None,
+    town_clips: Annotated[
+        Path | None,
+        typer.Option("--town-clips", help="Folder of packed clips (see sim2street pack)."),
+    ] = None,
+    stills: Annotated[
+        int | None, typer.Option("--stills", min=1, help="At most so many photographs a source.")
+    ] = None,
+    clips: Annotated[
+        int | None, typer.Option("--clips", min=1, help="At most so many town clips.")
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure weights: labels read back, distances to photographs, stillness, style."""
+    with needs_extra("neural"):
+        from neural_renderer.evaluation.config import EvaluationConfig, Judges, under
+        from neural_renderer.evaluation.evaluate import evaluate as run_evaluation
+    given = {"town_clips": town_clips, "stills": stills, "clips": clips}
+    changes = {key: value for key, value in given.items() if value is not None}
+    settings = under(load(EvaluationConfig, "evaluate", config), data).model_copy(update=changes)
+    judges = Judges(
+        segmenter=segmenter, alexnet=alexnet, lpips=lpips, kid_features=kid_features
+    )  # fmt: skip
+    with watched() as watch:
+        report = run_evaluation(weights, settings, judges, chosen_device(device), watch)
+    show(report)
+    target = folder / f"{weights.stem}.json"
+    with partial_file(target) as unfinished:
+        unfinished.write_text(json.dumps(report.to_json(), indent=1) + "\n")
+    save_png(report.sheet(), target.with_suffix(".png"))
+    say(f"numbers   {escape(str(target))}")
+    say(f"pictures  {escape(str(target.with_suffix('.png')))}")
+
+
+@contextmanager
+def watched() -> Iterator[Watch]:
+    """A progress bar of an evaluation's stages."""
+    from neural_renderer.evaluation.evaluate import Watch
+
+    with progress() as bar:
+        task = bar.add_task("evaluating", total=None)
+
+        def stage(what: str, pictures: int) -> None:
+            bar.reset(task, description=what, total=pictures or None)
+
+        yield Watch(stage, lambda: bar.advance(task))
+
+
+def show(report: Report) -> None:
+    """The report as a table, and what was left out."""
+    table = Table("measure", box=box.SIMPLE_HEAD)
+    table.add_column("value", justify="right")
+    table.add_column("")
+    table.add_column("beside")
+    for row in report.rows:
+        arrow = "↑" if row.better == "up" else "↓"
+        table.add_row(row.measure, f"{row.value:.4g}", arrow, row.beside)
+    out.print(table)
+    for reason in report.left_out:
+        say(f"[dim]left out: {escape(reason)}[/]")

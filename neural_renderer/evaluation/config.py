@@ -1,0 +1,78 @@
+"""What an evaluation looks at; one YAML file each, `configs/evaluate/*.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from configs import StrictModel
+from neural_renderer.data.photos import PhotoSourceConfig
+
+
+class EvaluationConfig(StrictModel):
+    """Which photographs, videos and clips.
+
+    Attributes:
+        size_px: (width, height) of everything rendered, divisible by 32.
+        sources: photographs whose label maps are rendered and compared with.
+        stills: at most so many of them, evenly spread over each source; 0 = all.
+        styles: more photographs that show the styles of drives. A drive is known by its
+            source's name and its own, so a source and its style photographs share a name.
+        exemplars: K of a style.
+        video_step: photographs whose frame numbers are this far apart are a video.
+        video_frames: of the longest video, at most so many; 0: no video.
+        town_clips: folder of packed clips; None: none.
+        clips: at most so many of them.
+        retrieval_pictures: label maps rendered in each drive's style, for style retrieval.
+        seed: of the bootstrap.
+    """
+
+    size_px: tuple[int, int] = (512, 256)
+    sources: tuple[PhotoSourceConfig, ...]
+    stills: int = Field(0, ge=0)
+    styles: tuple[PhotoSourceConfig, ...] = ()
+    exemplars: int = Field(4, ge=1)
+    video_step: int = Field(2, ge=1)
+    video_frames: int = Field(30, ge=0)
+    town_clips: Path | None = None
+    clips: int = Field(6, ge=1)
+    retrieval_pictures: int = Field(4, ge=1)
+    seed: int = 0
+
+
+class Judges(StrictModel):
+    """Files of the networks that score; each measure without its file is left out.
+
+    Attributes:
+        segmenter: exported with torch.export (.pt2), see `metrics.label_agreement`.
+        alexnet: torchvision's AlexNet convolutions: KID and style retrieval, and LPIPS.
+        lpips: LPIPS' linear heads for AlexNet.
+        kid_features: TorchScript network, pictures (B, 3, 299, 299) in [-1, 1] to (B, F),
+            such as the usual Inception v3; KID takes it instead of AlexNet.
+    """
+
+    segmenter: Path | None = None
+    alexnet: Path | None = None
+    lpips: Path | None = None
+    kid_features: Path | None = None
+
+    def files(self) -> dict[str, Path]:
+        """Those given, by name."""
+        named = {
+            "--segmenter": self.segmenter,
+            "--alexnet": self.alexnet,
+            "--lpips": self.lpips,
+            "--kid-features": self.kid_features,
+        }
+        return {name: path for name, path in named.items() if path is not None}
+
+
+def under(config: EvaluationConfig, root: Path) -> EvaluationConfig:
+    """The same evaluation with relative data folders looked up under `root`."""
+
+    def moved(sources: tuple[PhotoSourceConfig, ...]) -> tuple[PhotoSourceConfig, ...]:
+        return tuple(s.model_copy(update={"root": root / s.root}) for s in sources)
+
+    update = {"sources": moved(config.sources), "styles": moved(config.styles)}
+    return config.model_copy(update=update)

@@ -1,0 +1,251 @@
+"""One evaluation from beginning to end: load, render, measure, report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bridge.frame import ByteArray
+from bridge.renderer import paint_labels
+from configs import ConfigError
+from neural_renderer.data.prepare import PreparedPhoto, load_photos
+from neural_renderer.data.town_pack import decode_clip
+from neural_renderer.data.video import find_videos, track
+from neural_renderer.evaluation.config import EvaluationConfig, Judges
+from neural_renderer.evaluation.motion_rows import clip_rows, revisit_row
+from neural_renderer.evaluation.painter import Painter, StyleBook, checked
+from neural_renderer.evaluation.report import Report, Row
+from neural_renderer.evaluation.scenes import (
+    Clip,
+    as_tensor,
+    as_uint8,
+    clip_of_pack,
+    clip_of_video,
+    longest,
+    still_of,
+)
+from neural_renderer.evaluation.still_rows import (
+    Painted,
+    alexnet_features,
+    distance_rows,
+    label_rows,
+    load_script_features,
+    lpips_row,
+    style_row,
+)
+from neural_renderer.metrics.label_agreement import load_segmenter
+from neural_renderer.metrics.perceptual import load_alexnet, load_lpips
+
+SHEET_STILLS = 6
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who wants to know how far it is.
+
+    `stage` is told what begins and how many pictures it renders (0: none); `advance` is
+    called after each of them.
+    """
+
+    stage: Callable[[str, int], None] = lambda what, pictures: None
+    advance: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Everything that is looked at; `photos` by source name, `gallery` for styles."""
+
+    photos: dict[str, list[PreparedPhoto]]
+    gallery: list[PreparedPhoto]
+    town: list[Clip]
+    videos: list[Clip]
+
+
+def evaluate(
+    weights: Path,
+    config: EvaluationConfig,
+    judges: Judges,
+    device: str = "cpu",
+    watch: Watch | None = None,
+) -> Report:
+    """Render and measure.
+
+    Raises:
+        ConfigError: before anything is rendered, where a file or folder is not what it
+            should be, or a network that scores was in a loss of these weights.
+    """
+    watch = watch or Watch()
+    painter = Painter(weights, device, on_picture=watch.advance)
+    try:
+        digests = {name: file_sha256(path) for name, path in judges.files().items()}
+        checked(painter.info, digests)
+        watch.stage("reading photographs", 0)
+        scenes = load_scenes(config)
+        book = StyleBook(painter, scenes.gallery, config.size_px, config.exemplars)
+        painted, without = paint_stills(painter, book, scenes, config, watch)
+        rows, left_out = still_measures(painter, book, painted, config, judges, watch)
+        if without:
+            left_out.append(f"{without} photographs of drives without another one for a style")
+        pictures = {f"still {i}": p for i, p in enumerate(_still_strips(painted))}
+        rows += _motion_measures(painter, book, scenes, pictures, left_out, watch)
+    finally:
+        painter.close()
+    facts = {
+        "weights": {
+            "file": weights.name, "sha256": painter.info.sha256, "size": painter.info.size,
+            "kind": painter.info.kind, "step": painter.info.step,
+        },
+        "conditions": config.model_dump(mode="json", exclude={"sources", "styles"})
+        | {"sources": [s.name for s in config.sources]},
+        "networks": {
+            name: {"file": path.name, "sha256": digests[name]}
+            for name, path in judges.files().items()
+        },
+    }  # fmt: skip
+    return Report(facts, tuple(rows), tuple(left_out), pictures)
+
+
+def load_scenes(config: EvaluationConfig) -> Scenes:
+    """Photographs prepared, videos tracked, clips read."""
+    if config.size_px[0] % 32 or config.size_px[1] % 32:
+        raise ConfigError(f"size_px must be multiples of 32, got {config.size_px}")
+    photos = {source.name: load_photos(source) for source in config.sources}
+    shown = {source.drive for found in photos.values() for source in found}
+    gallery = [photo for source in config.styles for photo in load_photos(source)]
+    known = {photo.drive for photo in gallery}
+    # A drive's own validation photographs show its style where no others do.
+    gallery += [p for found in photos.values() for p in found if p.drive in shown - known]
+    run = longest([r for found in photos.values() for r in find_videos(found, config.video_step)],
+                  config.video_frames)  # fmt: skip
+    videos = [clip_of_video(track(run), config.size_px)] if len(run) > 2 else []
+    return Scenes(photos, gallery, _town(config), videos)
+
+
+def paint_stills(
+    painter: Painter, book: StyleBook, scenes: Scenes, config: EvaluationConfig, watch: Watch
+) -> tuple[list[Painted], int]:
+    """Photographs' labels in the style of their own drive; and how many have no such style."""
+    painted, without = [], 0
+    chosen = [photo for photos in scenes.photos.values() for photo in _spread(photos, config)]
+    watch.stage("rendering photographs' labels", len(chosen))
+    for photo in chosen:
+        style = book.style(photo.drive, photo.frame)
+        if style is None:
+            without += 1
+            continue
+        still = still_of(photo, config.size_px)
+        painted.append(Painted(still, as_tensor(painter.still(still.view, style)), style))
+    if not painted:
+        raise ConfigError(
+            "no photograph can be rendered in the style of its drive: give `styles` photographs "
+            "of the same source names and drives"
+        )
+    return painted, without
+
+
+def still_measures(
+    painter: Painter,
+    book: StyleBook,
+    painted: Sequence[Painted],
+    config: EvaluationConfig,
+    judges: Judges,
+    watch: Watch,
+) -> tuple[list[Row], list[str]]:
+    """All measures of single pictures that the given networks allow, and what is left out."""
+    rows: list[Row] = []
+    left_out: list[str] = []
+    if judges.segmenter is None:
+        left_out.append("label agreement: no --segmenter")
+    else:
+        watch.stage("label agreement", 0)
+        rows += label_rows(load_segmenter(judges.segmenter), painted)
+    alexnet = load_alexnet(judges.alexnet) if judges.alexnet else None
+    if judges.kid_features is not None:
+        watch.stage("KID", 0)
+        features = load_script_features(judges.kid_features)
+        rows += distance_rows(features, judges.kid_features.stem, painted, config.seed)
+    elif alexnet is not None:
+        rows += distance_rows(alexnet_features(alexnet), "AlexNet", painted, config.seed)
+    else:
+        left_out.append("KID: neither --kid-features nor --alexnet")
+    if judges.lpips is None or judges.alexnet is None:
+        left_out.append("LPIPS: needs --alexnet and --lpips")
+    else:
+        watch.stage("LPIPS", 0)
+        rows.append(lpips_row(load_lpips(judges.alexnet, judges.lpips), painted))
+    if alexnet is None:
+        left_out.append("style retrieval: no --alexnet")
+        return rows, left_out
+    watch.stage("style retrieval", len(book.drives) * config.retrieval_pictures)
+    stills = [p.still for p in painted]
+    found = style_row(alexnet, painter, book, stills, config.size_px, config.retrieval_pictures)
+    if isinstance(found, Row):
+        rows.append(found)
+    else:
+        left_out.append(found)
+    return rows, left_out
+
+
+def file_sha256(path: Path) -> str:
+    """Of a file's bytes; ConfigError where there is none."""
+    if not path.is_file():
+        raise ConfigError(f"no file {path}")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _motion_measures(
+    painter: Painter,
+    book: StyleBook,
+    scenes: Scenes,
+    pictures: dict[str, ByteArray],
+    left_out: list[str],
+    watch: Watch,
+) -> list[Row]:
+    """Measures of clips; adds their frames to `pictures`."""
+
+    def render(clip: Clip, history: bool) -> list[ByteArray]:
+        style = (book.style(clip.drive) if clip.drive else None) or book.any_style()
+        return painter.clip(clip, style, history)
+
+    rows: list[Row] = []
+    for what, clips in (("town", scenes.town), ("video", scenes.videos)):
+        if not clips:
+            left_out.append(f"temporal error, {what}: no clips")
+            continue
+        watch.stage(f"temporal error, {what}", 2 * sum(len(clip.moments) for clip in clips))
+        rows += clip_rows(what, clips, render)
+        frames = render(clips[0], True)
+        chosen = (0, 1, len(frames) // 2, len(frames) - 1)
+        pictures[what] = np.concatenate([frames[i] for i in chosen], axis=1)
+    if scenes.town:
+        watch.stage("revisits", sum(2 * len(clip.moments) - 1 for clip in scenes.town))
+        rows.append(revisit_row(scenes.town, render))
+    return rows
+
+
+def _still_strips(painted: Sequence[Painted]) -> list[ByteArray]:
+    """Labels | rendered | photograph of a few."""
+    step = max(1, len(painted) // SHEET_STILLS)
+    return [
+        np.concatenate([paint_labels(p.still.view), as_uint8(p.rgb), as_uint8(p.still.rgb)], axis=1)
+        for p in painted[::step][:SHEET_STILLS]
+    ]
+
+
+def _spread(photos: Sequence[PreparedPhoto], config: EvaluationConfig) -> list[PreparedPhoto]:
+    """At most `config.stills` of them, evenly spread."""
+    count = min(config.stills or len(photos), len(photos))
+    return [photos[(2 * i + 1) * len(photos) // (2 * count)] for i in range(count)]
+
+
+def _town(config: EvaluationConfig) -> list[Clip]:
+    if config.town_clips is None:
+        return []
+    paths = sorted(config.town_clips.glob("clip_*.npz"))[: config.clips]
+    if not paths:
+        raise ConfigError(f"no packed clips (clip_*.npz) in {config.town_clips}: pack some first")
+    return [clip_of_pack(decode_clip(path.read_bytes(), path.name)) for path in paths]
