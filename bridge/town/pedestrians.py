@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 
@@ -45,10 +44,6 @@ class WalkState:
     speed_mps: Floats
     waits: Ints
     rng: np.random.Generator
-
-    def copy(self) -> WalkState:
-        """An independent copy."""
-        return copy.deepcopy(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ junction is decided in `right_of_way`; here a vehicle without a grant stops at t
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,10 +57,6 @@ class TrafficState:
     asked: Ints
     granted: Ints
     rng: np.random.Generator
-
-    def copy(self) -> TrafficState:
-        """An independent copy."""
-        return copy.deepcopy(self)
 
 
 @dataclass(frozen=True, slots=True)
