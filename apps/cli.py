@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from apps.commands.carla_standin import carla_standin
 from apps.commands.check import check_world
 from apps.commands.demo import demo
 from apps.commands.doctor import doctor
@@ -49,6 +50,7 @@ app.command()(keys)
 app.command()(train)
 app.command()(evaluate)
 app.add_typer(style)
+app.command("carla-standin")(carla_standin)
 app.command()(doctor)
 
 

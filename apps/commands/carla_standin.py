@@ -1,0 +1,32 @@
+"""`sim2street carla-standin`: a server for CARLA clients where there is no CARLA."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from apps.compose import needs_extra
+from apps.console import out
+
+
+def carla_standin(
+    port: Annotated[
+        int, typer.Option("--port", "-p", min=0, max=65534, help="Of the calls; 0: any free one.")
+    ] = 2000,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    town: Annotated[int, typer.Option("--town", min=0, help="Which town to show.")] = 3,
+) -> None:
+    """Serve the embedded town over CARLA's own protocol, to CARLA 0.9.16 clients.
+
+    A stand-in for tests and first steps: it has none of CARLA's rendering or physics. It
+    knows no passwords, as CARLA does not: keep it on this machine.
+    """
+    with needs_extra("carla-standin"):
+        from bridge.carla.standin.run import serve_standin
+        from bridge.carla.standin.server import StandInConfig
+    serve_standin(StandInConfig(host=host, port=port, town=town), _announce)
+
+
+def _announce(port: int) -> None:
+    out.print(f"a stand-in for CARLA listens on port {port} (Ctrl-C stops it)")

@@ -1,0 +1,1 @@
+"""CARLA behind the World contract, and a stand-in server for its own client."""

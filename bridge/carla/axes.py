@@ -1,0 +1,65 @@
+"""Between Unreal's left-handed axes and this project's right-handed ones.
+
+CARLA: x forward, y right, z up, metres and degrees; rotations are given as pitch, yaw,
+roll. Its world has y to the south where ours has y to the north, so a point (x, y, z)
+there is (x, -y, z) here. CARLA's bodies have y to the right where ours have it to the
+left, which is the same mirror.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from bridge.frame import FloatArray
+
+Pose = npt.NDArray[np.float64]
+"""float64 (4, 4)."""
+
+UnrealTransform = tuple[float, float, float, float, float, float]
+"""x, y, z (m), pitch, yaw, roll (degrees), as on CARLA's wire."""
+
+_MIRROR = np.diag([1.0, -1.0, 1.0, 1.0])
+_OPENCV_FROM_BODY = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], np.float64)
+
+
+def unreal_matrix(transform: UnrealTransform) -> Pose:
+    """What `carla.Transform.get_matrix` gives: columns forward, right, up, location."""
+    x, y, z, *angles = transform
+    (cp, sp), (cy, sy), (cr, sr) = ((math.cos(a), math.sin(a)) for a in map(math.radians, angles))
+    return np.array(
+        [
+            [cp * cy, cy * sp * sr - sy * cr, -cy * sp * cr - sy * sr, x],
+            [cp * sy, sy * sp * sr + cy * cr, -sy * sp * cr + cy * sr, y],
+            [sp, -cp * sr, cp * cr, z],
+            [0.0, 0.0, 0.0, 1.0],
+        ]
+    )
+
+
+def pose_of(transform: UnrealTransform) -> Pose:
+    """Body (x forward, y left, z up) to world, right-handed."""
+    return np.asarray(_MIRROR @ unreal_matrix(transform) @ _MIRROR)
+
+
+def camera_pose_of(transform: UnrealTransform) -> FloatArray:
+    """float32 (4, 4), camera (OpenCV axes) to world, of a CARLA camera's transform."""
+    return (pose_of(transform) @ _OPENCV_FROM_BODY).astype(np.float32)
+
+
+def unreal_of(pose: npt.NDArray[np.floating]) -> UnrealTransform:
+    """The CARLA transform of a body-to-world pose: inverse of `pose_of`."""
+    matrix = _MIRROR @ np.asarray(pose, np.float64) @ _MIRROR
+    flat = math.hypot(matrix[0, 0], matrix[1, 0])
+    pitch = math.atan2(matrix[2, 0], flat)
+    yaw = math.atan2(matrix[1, 0], matrix[0, 0])
+    roll = math.atan2(-matrix[2, 1], matrix[2, 2])
+    x, y, z = (float(v) for v in matrix[:3, 3])
+    return x, y, z, math.degrees(pitch), math.degrees(yaw), math.degrees(roll)
+
+
+def mirrored(vector: tuple[float, float, float]) -> tuple[float, float, float]:
+    """A point or velocity from one world to the other, either way."""
+    return vector[0], -vector[1], vector[2]

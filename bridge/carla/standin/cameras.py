@@ -1,0 +1,75 @@
+"""The stand-in's cameras: views of the embedded town, encoded as CARLA's are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from bridge.carla.axes import UnrealTransform, camera_pose_of
+from bridge.carla.standin import payloads
+from bridge.carla.standin.actors import Body
+from bridge.frame import Actor, ByteArray, Camera, IdArray
+from bridge.town.scene import Scene
+from bridge.town.visibility import Buffers
+
+_SCENERY_FROM = 32_768
+"""Instances of scenery go into the upper half of the 16 bits: actors keep their ids."""
+
+Encoder = Callable[[Buffers], ByteArray]
+
+ENCODERS: Mapping[str, tuple[int, Encoder]] = {
+    "sensor.camera.semantic_segmentation": (
+        payloads.SEMANTIC,
+        lambda seen: payloads.semantic_bgra(seen.labels),
+    ),
+    "sensor.camera.depth": (payloads.DEPTH, lambda seen: payloads.depth_bgra(seen.depth_m)),
+    "sensor.camera.instance_segmentation": (
+        payloads.INSTANCE,
+        lambda seen: payloads.instance_bgra(seen.labels, _sixteen_bits(seen.instances)),
+    ),
+    "sensor.camera.rgb": (payloads.RGB, lambda seen: payloads.palette_bgra(seen.labels)),
+}
+"""Camera blueprint -> its kind of data and how its picture is encoded."""
+
+
+class Darkroom:
+    """Renders what cameras see; those at one place share one rendering a tick."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._seen: dict[tuple, Buffers] = {}
+        self._actors: Sequence[Actor] = ()
+
+    def begin(self, bodies: Sequence[Body]) -> None:
+        """A new tick, with these actors in it."""
+        self._seen.clear()
+        self._actors = [body.seen() for body in bodies if body.tag]
+
+    def picture(self, body: Body, frame: int, time_s: float) -> bytes:
+        """The payload of a camera at this frame."""
+        kind, encode = ENCODERS[body.type_id]
+        fov = float(body.attribute("fov"))
+        size = int(body.attribute("image_size_x")), int(body.attribute("image_size_y"))
+        at = _on_the_wire(body.transform)
+        key = (size, fov, at)
+        if key not in self._seen:
+            camera = Camera.from_fov(*size, fov)
+            self._seen[key] = self._scene.render(camera, camera_pose_of(at), self._actors)
+        head = payloads.header(kind, frame, time_s, at)
+        return payloads.image(head, fov, encode(self._seen[key]))
+
+    def close(self) -> None:
+        """Release the scene."""
+        self._scene.close()
+
+
+def _on_the_wire(transform: UnrealTransform) -> UnrealTransform:
+    """What the client will read: the picture is taken from exactly there."""
+    x, y, z, pitch, yaw, roll = np.asarray(transform, np.float32).tolist()
+    return x, y, z, pitch, yaw, roll
+
+
+def _sixteen_bits(instances: IdArray) -> IdArray:
+    scenery = instances >= 20_000  # parked cars and scenery; see bridge.town.layout
+    return np.where(scenery, _SCENERY_FROM + instances % _SCENERY_FROM, instances)

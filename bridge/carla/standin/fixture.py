@@ -1,0 +1,19 @@
+"""A pytest fixture: `from bridge.carla.standin.fixture import carla_standin` in a conftest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from bridge.carla.standin.process import StandInProcess
+
+SMALL_TOWN = {"town": 3, "layout": {"graph": {"columns": [3, 3], "rows": [3, 3]}}}
+"""Nine corners: quick to build, with lights, bends and junctions."""
+
+
+@pytest.fixture(scope="session")
+def carla_standin() -> Iterator[StandInProcess]:
+    """A running stand-in: connect any CARLA 0.9.16 client to its `host` and `port`."""
+    with StandInProcess(SMALL_TOWN) as standin:
+        yield standin

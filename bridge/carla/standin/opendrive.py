@@ -1,0 +1,206 @@
+"""The road network of a town as OpenDRIVE 1.4: what CARLA's client makes waypoints from.
+
+OpenDRIVE is right-handed like our world, so coordinates go in unchanged; the client
+mirrors them. Lines become arcs through their points; a lane through a junction becomes a
+connecting road of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+from bridge.town.layout import Junction, Lane, Layout, Light, Points, Road
+from bridge.town.polyline import headings, offset, resample
+
+_SPACING_M = 2.0
+_LIGHT_TYPE = "1000001"
+_KMH = 3.6
+
+
+def sign_id(light: Light) -> str:
+    """Id of a light's signal in the map."""
+    return str(1000 + light.light_id)
+
+
+def opendrive(layout: Layout, name: str) -> str:
+    """The whole map as XML."""
+    before = {after: lane for lane in layout.lanes for after in lane.next_ids}
+    parts = ['<?xml version="1.0" encoding="UTF-8"?>', "<OpenDRIVE>", _header(layout, name)]
+    for road in layout.roads:
+        parts.append(_road(road, layout))
+    inside = [lane for lane in layout.lanes if lane.junction_id is not None]
+    for lane in inside:
+        parts.append(_connector(lane, before[lane.lane_id], layout))
+    for junction in layout.junctions:
+        parts.append(_junction(junction, inside, before, layout))
+    return "\n".join([*parts, "</OpenDRIVE>"])
+
+
+def connector_id(lane: Lane, layout: Layout) -> int:
+    """Road id of a lane through a junction."""
+    return len(layout.roads) + lane.lane_id
+
+
+def lane_number(lane: Lane) -> int:
+    """Lane id in OpenDRIVE: negative to the right of the road's middle."""
+    return -(lane.index + 1) if lane.forward else lane.index + 1
+
+
+def _header(layout: Layout, name: str) -> str:
+    west, south, east, north = layout.bounds_m
+    return (
+        f'<header revMajor="1" revMinor="4" name={quoteattr(name)} version="1" '
+        f'date="2024-01-01T00:00:00" north="{north:.3f}" south="{south:.3f}" east="{east:.3f}" '
+        f'west="{west:.3f}" vendor="sim2street">'
+        "<geoReference><![CDATA[+proj=tmerc +lat_0=49 +lon_0=8]]></geoReference></header>"
+    )
+
+
+def _road(road: Road, layout: Layout) -> str:
+    plan, length = _plan_view(road.centre_m)
+    junctions = len(layout.roads) + len(layout.lanes)
+    link = (
+        f'<predecessor elementType="junction" elementId="{junctions + road.start_junction_id}"/>'
+        f'<successor elementType="junction" elementId="{junctions + road.end_junction_id}"/>'
+    )
+    lanes = _cross_section(road)
+    signals = "".join(_signal(light, road, layout, length) for light in _lights_of(road, layout))
+    return _road_element(
+        (road.road_id, -1, length), link, road.speed_limit_mps, plan, lanes, signals
+    )
+
+
+def _road_element(
+    ids: tuple[int, int, float], link: str, limit_mps: float, plan: str, lanes: str, signals: str
+) -> str:
+    road_id, junction, length = ids
+    return (
+        f'<road name="Road {road_id}" length="{length:.9f}" id="{road_id}" junction="{junction}">'
+        f'<link>{link}</link><type s="0" type="town">'
+        f'<speed max="{limit_mps * _KMH:.3f}" unit="km/h"/></type>{plan}'
+        '<elevationProfile><elevation s="0" a="0" b="0" c="0" d="0"/></elevationProfile>'
+        f'<lateralProfile/><lanes><laneOffset s="0" a="0" b="0" c="0" d="0"/>{lanes}</lanes>'
+        f"<signals>{signals}</signals></road>"
+    )
+
+
+def _cross_section(road: Road) -> str:
+    """Driving lanes, parking strip and sidewalk on either side of the middle."""
+    driving = road.half_width_m / road.lanes_each_way
+    sides = []
+    for side, parking in ((1, road.parking_width_m[0]), (-1, road.parking_width_m[1])):
+        kinds = [("driving", driving)] * road.lanes_each_way
+        if parking > 0.0:
+            kinds.append(("parking", parking))
+        kinds.append(("sidewalk", road.sidewalk_width_m))
+        lanes = []
+        for index, (kind, width) in enumerate(kinds):
+            inner = index < road.lanes_each_way - 1
+            mark = ("broken", "both") if inner else ("solid", "none")
+            lanes.append(
+                _lane(side * (index + 1), kind, width, mark if kind == "driving" else None)
+            )
+        sides.append(lanes)
+    left, right = "".join(reversed(sides[0])), "".join(sides[1])
+    return _section(left, right, "broken")
+
+
+def _section(left: str, right: str, middle_mark: str) -> str:
+    left_part = f"<left>{left}</left>" if left else ""
+    return (
+        f'<laneSection s="0">{left_part}<center><lane id="0" type="none" level="false">'
+        f'<roadMark sOffset="0" type="{middle_mark}" material="standard" color="white" '
+        'width="0.15" laneChange="none"/></lane></center>'
+        f"<right>{right}</right></laneSection>"
+    )
+
+
+def _lane(
+    number: int, kind: str, width_m: float, mark: tuple[str, str] | None, link: str = ""
+) -> str:
+    shown, change = mark or ("none", "none")
+    return (
+        f'<lane id="{number}" type="{kind}" level="false"><link>{link}</link>'
+        f'<width sOffset="0" a="{width_m:.4f}" b="0" c="0" d="0"/>'
+        f'<roadMark sOffset="0" type="{shown}" material="standard" color="white" '
+        f'width="0.15" laneChange="{change}"/></lane>'
+    )
+
+
+def _connector(lane: Lane, before: Lane, layout: Layout) -> str:
+    after = layout.lanes[lane.next_ids[0]]
+    plan, length = _plan_view(offset(lane.points_m, lane.width_m / 2.0))
+    link = (
+        f'<predecessor elementType="road" elementId="{before.road_id}" '
+        f'contactPoint="{"end" if before.forward else "start"}"/>'
+        f'<successor elementType="road" elementId="{after.road_id}" '
+        f'contactPoint="{"start" if after.forward else "end"}"/>'
+    )
+    lane_link = f'<predecessor id="{lane_number(before)}"/><successor id="{lane_number(after)}"/>'
+    only = _lane(-1, "driving", lane.width_m, None, lane_link)
+    assert lane.junction_id is not None
+    junction = len(layout.roads) + len(layout.lanes) + lane.junction_id
+    ids = (connector_id(lane, layout), junction, length)
+    return _road_element(ids, link, lane.speed_limit_mps, plan, _section("", only, "none"), "")
+
+
+def _junction(junction: Junction, inside: list[Lane], before: dict, layout: Layout) -> str:
+    number = len(layout.roads) + len(layout.lanes) + junction.junction_id
+    rows = []
+    own = [lane for lane in inside if lane.junction_id == junction.junction_id]
+    for index, lane in enumerate(own):
+        came = before[lane.lane_id]
+        rows.append(
+            f'<connection id="{index}" incomingRoad="{came.road_id}" '
+            f'connectingRoad="{connector_id(lane, layout)}" contactPoint="start">'
+            f'<laneLink from="{lane_number(came)}" to="-1"/></connection>'
+        )
+    return f'<junction id="{number}" name="junction{number}">{"".join(rows)}</junction>'
+
+
+def _lights_of(road: Road, layout: Layout) -> list[Light]:
+    return [light for light in layout.lights if light.road_id == road.road_id]
+
+
+def _signal(light: Light, road: Road, layout: Layout, length: float) -> str:
+    """The light at one end of the road; it rules the lanes that end there."""
+    ruled = [lane for lane in layout.lanes if lane.light_id == light.light_id]
+    at_end = ruled[0].forward
+    numbers = sorted(lane_number(lane) for lane in ruled)
+    side = -1.0 if at_end else 1.0
+    return (
+        f'<signal name="Signal_3Light_{light.light_id}" id="{sign_id(light)}" '
+        f's="{length if at_end else 0.0:.6f}" t="{side * (road.half_width_m + 1.0):.3f}" '
+        'zOffset="0" hOffset="0" roll="0" pitch="0" '
+        f'orientation="{"+" if at_end else "-"}" dynamic="yes" country="OpenDRIVE" '
+        f'type="{_LIGHT_TYPE}" subtype="-1" value="-1" text="" height="0.9" width="0.35">'
+        f'<validity fromLane="{numbers[0]}" toLane="{numbers[-1]}"/></signal>'
+    )
+
+
+def _plan_view(line_m: Points) -> tuple[str, float]:
+    """Arcs through the points of a line, and their total length."""
+    rows, s = [], 0.0
+    for x, y, heading, length, curvature in _arcs(resample(line_m, _SPACING_M)):
+        shape = f'<arc curvature="{curvature:.12f}"/>' if abs(curvature) > 1e-9 else "<line/>"
+        rows.append(
+            f'<geometry s="{s:.9f}" x="{x:.9f}" y="{y:.9f}" hdg="{heading:.12f}" '
+            f'length="{length:.9f}">{shape}</geometry>'
+        )
+        s += length
+    return f"<planView>{''.join(rows)}</planView>", s
+
+
+def _arcs(points_m: Points) -> Iterator[tuple[float, float, float, float, float]]:
+    """x, y, heading, length and curvature of an arc between each two neighbours."""
+    turns = np.diff(headings(points_m))
+    steps = np.diff(points_m, axis=0)
+    for (x, y), (dx, dy), turn in zip(points_m[:-1], steps, turns, strict=True):
+        chord = math.hypot(dx, dy)
+        half = float(turn) / 2.0
+        length = chord * (half / math.sin(half) if abs(half) > 1e-9 else 1.0)
+        yield float(x), float(y), math.atan2(dy, dx) - half, length, float(turn) / length

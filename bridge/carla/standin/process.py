@@ -1,0 +1,134 @@
+"""A stand-in in a process of its own, for tests and demos: to be killed, frozen, misled."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgpack
+
+from bridge.carla.standin.faults import FAULT_CALL, Fault
+from bridge.errors import WorldError
+
+START_S = 60.0
+_END_S = 5.0
+_CALL_S = 5.0
+_ROOT = Path(__file__).parents[3]
+
+
+class StandInProcess:
+    """Context manager: `host` and `port` are what a CARLA client connects to."""
+
+    host = "127.0.0.1"
+
+    def __init__(self, settings: dict[str, Any] | None = None) -> None:
+        self.settings: dict[str, Any] = {"port": 0, **(settings or {})}
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it listens; a restart takes the same port again."""
+        settings = {**self.settings, "port": self.port or self.settings["port"]}
+        path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bridge.carla.standin", json.dumps(settings)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        try:
+            self.port = self._announced()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End it, however it is. Allowed more than once."""
+        process = self._process
+        if process is None:
+            return
+        self._process = None
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        try:
+            process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(_END_S)
+        if process.stdout is not None:
+            process.stdout.close()
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        if self._process is not None:
+            self._process.kill()
+        self.stop()
+
+    def signal(self, number: int) -> None:
+        """For SIGSTOP and SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def fault(self, kind: Fault | str, value: Any = None) -> None:
+        """Switch a fault on (see `Faults`); "none" switches all off."""
+        answers = kind not in ("die", "freeze")
+        call(self.port, FAULT_CALL, kind, value, wait=answers)
+
+    def actors(self) -> list[str]:
+        """Type ids of all actors that clients have spawned and not destroyed."""
+        ids = list(range(200, 100_000))
+        return [actor[2][1] for actor in call(self.port, "get_actors_by_id", ids)[0][1]]
+
+    def _announced(self) -> int:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            ready = selector.select(START_S)
+        line = self._process.stdout.readline().strip() if ready else b""
+        if not line:
+            raise WorldError("the stand-in did not start: its own message stands above this one")
+        return int(line)
+
+    def __enter__(self) -> StandInProcess:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def call(port: int, name: str, *arguments: Any, wait: bool = True) -> Any:
+    """One call to a server on this machine, without CARLA's client: its raw result."""
+    request = [0, 1, name, [[not wait], *arguments]]
+    unpacker = msgpack.Unpacker(raw=False, strict_map_key=False)
+    deadline_s = time.monotonic() + _CALL_S
+    with socket.create_connection(("127.0.0.1", port), _CALL_S) as peer:
+        peer.sendall(msgpack.packb(request, use_bin_type=True))
+        while wait:
+            peer.settimeout(max(0.01, deadline_s - time.monotonic()))
+            data = peer.recv(1 << 16)
+            if not data:
+                raise WorldError(f"the stand-in hung up on '{name}'")
+            unpacker.feed(data)
+            for _, _, failure, result in unpacker:
+                if failure is not None:
+                    raise WorldError(str(failure))
+                return result
+        peer.shutdown(socket.SHUT_WR)
+        peer.recv(1)  # it has read the request when it hangs up (or has died of it)
+    return None

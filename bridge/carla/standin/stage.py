@@ -1,0 +1,222 @@
+"""The stand-in's world: a town, its lights, and the actors in it; one tick at a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bridge.carla.axes import UnrealTransform, pose_of, unreal_of
+from bridge.carla.standin.actors import (
+    ORIGIN,
+    Body,
+    attached,
+    boxes_of,
+    contacts,
+    driven,
+    moved,
+    walked,
+)
+from bridge.carla.standin.catalogue import Blueprint, make_catalogue
+from bridge.carla.standin.opendrive import opendrive, sign_id
+from bridge.carla.standin.payloads import ActorRecord, light_union, vehicle_union
+from bridge.errors import WorldError
+from bridge.town.layout import Light
+from bridge.town.layout_build import LayoutConfig
+from bridge.town.lights import RED, YELLOW_S, light_states
+from bridge.town.town_map import TownMap, town_map
+
+SPECTATOR_ID = 1
+_FIRST_LIGHT_ID = 2
+_FIRST_SPAWNED_ID = 200
+_SPAWN_EVERY_M = 14.0
+_SPAWN_EDGE_M = 10.0
+_LIGHT_RANGE_M = 8.0
+_KMH = 3.6
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A vehicle began to touch another actor (0: something that does not move)."""
+
+    body: Body
+    other_id: int
+
+
+@dataclass(slots=True)
+class Stage:
+    """A town with actors. Clients call the methods; `step` is one tick."""
+
+    town_id: int
+    layout: LayoutConfig
+    map_name: str = ""
+    bodies: dict[int, Body] = field(default_factory=dict)
+    time_s: float = 0.0
+    lights_since_s: float = 0.0
+    next_id: int = _FIRST_SPAWNED_ID
+    town: TownMap = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.town = town_map(self.town_id, self.layout)
+        self.map_name = f"Carla/Maps/sim2street_town_{self.town_id}"
+        self._add(Body(SPECTATOR_ID, "spectator", 0, [], ORIGIN))
+        for light in self.town.layout.lights:
+            self._add(_light_body(light))
+
+    def xml(self) -> str:
+        """The map as OpenDRIVE."""
+        return opendrive(self.town.layout, self.map_name.rsplit("/", 1)[-1])
+
+    def spawn_points(self) -> list[UnrealTransform]:
+        """Places on the lanes of roads, facing along them."""
+        paths, found = self.town.lanes.paths, []
+        for lane in self.town.layout.lanes:
+            if lane.road_id is None:
+                continue
+            room = float(paths.length_m[lane.lane_id]) - 2.0 * _SPAWN_EDGE_M
+            for s in np.arange(_SPAWN_EDGE_M, _SPAWN_EDGE_M + max(room, 0.0), _SPAWN_EVERY_M):
+                x, y, h = paths.poses(np.array([lane.lane_id]), np.array([s]))
+                yaw = -math.degrees(math.remainder(float(h[0]), 2.0 * math.pi))
+                found.append((float(x[0]), -float(y[0]), 0.0, 0.0, yaw, 0.0))
+        return found
+
+    def spawn(
+        self,
+        blueprint: Blueprint,
+        given: dict[str, str],
+        transform: UnrealTransform,
+        parent_id: int = 0,
+    ) -> Body:
+        """A new actor.
+
+        Raises:
+            WorldError: something is in its way, or its parent does not exist.
+        """
+        if parent_id and parent_id not in self.bodies:
+            raise WorldError(f"no parent actor {parent_id}")
+        attributes = [[a.name, a.kind, given.get(a.name, a.value)] for a in blueprint.attributes]
+        body = Body(
+            self.next_id, blueprint.type_id, blueprint.uid, attributes, transform, blueprint
+        )
+        body.parent_id, body.relative = parent_id, transform
+        if blueprint.model is not None:
+            extent = blueprint.model.extent_m
+            walker = blueprint.type_id.startswith("walker.")
+            body.box = ((0.0, 0.0, 0.0 if walker else extent[2]), extent)
+        body.place(transform)
+        if body.is_vehicle:
+            self._check_free(body)
+        if parent_id:
+            body.transform = attached(body, self.bodies[parent_id])
+        self.next_id += 1
+        self._add(body)
+        return body
+
+    def destroy(self, actor_id: int) -> bool:
+        """Remove an actor that was spawned."""
+        if actor_id < _FIRST_SPAWNED_ID or actor_id not in self.bodies:
+            return False
+        del self.bodies[actor_id]
+        return True
+
+    def step(self, tick_s: float) -> list[Contact]:
+        """One tick: everybody moves; contacts that began in it."""
+        self.time_s += tick_s
+        found: list[Contact] = []
+        solid = [b for b in self.bodies.values() if b.tag and b.physics]
+        for body in solid:
+            if body.is_vehicle:
+                found += self._drive(body, solid, tick_s)
+            else:
+                walked(body, tick_s)
+        for body in self.bodies.values():
+            if body.parent_id in self.bodies:
+                body.transform = attached(body, self.bodies[body.parent_id])
+        return found
+
+    def light_state(self, light: Light) -> int:
+        """CARLA's number: 0 red, 1 yellow, 2 green."""
+        states = light_states(self.town.lights, self.time_s - self.lights_since_s)
+        return RED - int(states[light.light_id])
+
+    def records(self) -> list[ActorRecord]:
+        """All actors, as a snapshot lists them."""
+        return [self._record(body) for body in self.bodies.values()]
+
+    def _drive(self, body: Body, solid: list[Body], tick_s: float) -> list[Contact]:
+        """Move a vehicle unless it would hit something: then it stops where it is."""
+        after = moved(body, driven(body, tick_s))
+        boxes = boxes_of(solid)
+        touched = contacts(after, solid, boxes, self.town)
+        began = touched - contacts(body, solid, boxes, self.town)
+        if began:
+            assert body.motion is not None
+            body.place(body.transform)
+        else:
+            body.motion, body.transform = after.motion, after.transform
+            body.velocity = after.velocity
+        new = began - body.touched
+        body.touched = touched
+        return [Contact(body, other) for other in sorted(new)]
+
+    def _check_free(self, body: Body) -> None:
+        others = [b for b in self.bodies.values() if b.tag]
+        if contacts(body, others, boxes_of(others), self.town) - {0}:
+            raise WorldError("Spawn failed because of collision at spawn position")
+
+    def _add(self, body: Body) -> None:
+        self.bodies[body.actor_id] = body
+
+    def _record(self, body: Body) -> ActorRecord:
+        union, turning = b"", 0.0
+        if body.is_vehicle:
+            assert body.motion is not None
+            limit_mps, light = self._rules(body)
+            union = vehicle_union(body.given, limit_mps * _KMH, light)
+            turning = -math.degrees(body.motion.yaw_rate_rps)
+        elif body.type_id == "traffic.traffic_light":
+            light_ = self.town.layout.lights[body.actor_id - _FIRST_LIGHT_ID]
+            plan = self.town.lights
+            green = float(plan.green_s[light_.light_id])
+            red = float(plan.cycle_s[light_.light_id]) - green - YELLOW_S
+            times = (green, YELLOW_S, red, 0.0)
+            union = light_union(sign_id(light_), times, self.light_state(light_))
+        return ActorRecord(
+            body.actor_id, body.transform, body.velocity, (0.0, 0.0, turning), union=union
+        )
+
+    def _rules(self, body: Body) -> tuple[float, tuple[int, int] | None]:
+        """Speed limit where a vehicle is, and (state, actor id) of the light it stands at."""
+        paths = self.town.lanes.paths
+        x, y = body.transform[0], -body.transform[1]
+        point = int(((paths.x_m - x) ** 2 + (paths.y_m - y) ** 2).argmin())
+        lane = self.town.layout.lanes[int(self.town.lane_of_point[point])]
+        end = int(paths.first[lane.lane_id] + paths.count[lane.lane_id]) - 1
+        left_m = (end - point) * float(paths.spacing_m[lane.lane_id])
+        if lane.light_id is None or left_m > _LIGHT_RANGE_M:
+            return lane.speed_limit_mps, None
+        light = self.town.layout.lights[lane.light_id]
+        return lane.speed_limit_mps, (self.light_state(light), _FIRST_LIGHT_ID + light.light_id)
+
+
+def blueprints() -> dict[str, Blueprint]:
+    """What can be spawned, by name."""
+    return make_catalogue().by_name
+
+
+def _light_body(light: Light) -> Body:
+    """A light: at its post, its x axis along the stop line; its box is the trigger volume."""
+    across = light.stop_m[1] - light.stop_m[0]
+    angle = math.atan2(across[1], across[0])
+    post = np.eye(4)
+    post[:2, :2] = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+    post[:2, 3] = light.position_m
+    transform = unreal_of(post)
+    back = np.array([math.cos(light.heading_rad), math.sin(light.heading_rad)]) * 2.0
+    middle = np.eye(4)
+    middle[:2, 3] = light.stop_m.mean(axis=0) - back
+    local = unreal_of(np.linalg.inv(pose_of(transform)) @ middle)
+    body = Body(_FIRST_LIGHT_ID + light.light_id, "traffic.traffic_light", 0, [], transform)
+    body.box = (local[:3], (float(np.hypot(*across)) / 2.0, 1.0, 1.0))
+    return body

@@ -1,0 +1,168 @@
+"""Tries a server with CARLA's own client and tells on stdout, as JSON, what came back.
+
+A process of its own: the client may crash, and threads of it outlive their users.
+"""
+
+import json
+import os
+import queue
+import sys
+import time
+
+import carla
+
+CAMERAS = ("semantic_segmentation", "depth", "instance_segmentation", "rgb")
+SIZE = (96, 48)
+
+
+def main(port: int) -> dict:
+    client = carla.Client("127.0.0.1", port)
+    client.set_timeout(20.0)
+    told = {"versions": [client.get_server_version(), client.get_client_version()]}
+    world = client.get_world()
+    settings = world.get_settings()
+    settings.synchronous_mode, settings.fixed_delta_seconds = True, 0.05
+    world.apply_settings(settings)
+    town = world.get_map()
+    library = world.get_blueprint_library()
+    points = town.get_spawn_points()
+    told["map"] = [town.name, len(points), len(town.get_topology()), len(library)]
+    told["roads"] = drive_roads(town, points)
+    model = library.find("vehicle.tesla.model3")
+    model.set_attribute("role_name", "hero")
+    hero = world.spawn_actor(model, points[0])
+    told["hero"] = [hero.type_id, hero.attributes["role_name"], list(hero.semantic_tags)]
+    told["extent"] = xyz(hero.bounding_box.extent)
+    sensors = [camera(world, hero, kind) for kind in CAMERAS]
+    bump = world.spawn_actor(
+        library.find("sensor.other.collision"), carla.Transform(), attach_to=hero
+    )
+    hits: queue.Queue = queue.Queue()
+    bump.listen(lambda event: hits.put((event.frame, event.other_actor.type_id)))
+    told["drive"] = drive(world, hero, sensors)
+    told["picture"] = decoded(sensors, world.tick(), hero)
+    told["weather"] = weather(world)
+    told["lights"] = lights(world, town)
+    told["batch"] = batch(client, world, model, points)
+    told["hits"] = crash(world, hero, hits)
+    for sensor in (bump, *(s for s, _ in sensors)):
+        sensor.stop()
+    told["destroyed"] = [s.destroy() for s in (bump, *(s for s, _ in sensors), hero)]
+    settings.synchronous_mode, settings.fixed_delta_seconds = False, None
+    world.apply_settings(settings)
+    world.wait_for_tick(10.0)
+    told["left"] = [a.type_id for a in world.get_actors() if a.type_id.startswith("vehicle")]
+    told["reloaded"] = client.reload_world().id
+    return told
+
+
+def drive_roads(town, points) -> list:
+    """Follow the lanes from every fifth spawn point: offset there, how far one comes."""
+    rows = []
+    for point in points[::5]:
+        waypoint = town.get_waypoint(point.location)
+        apart = waypoint.transform.location.distance(point.location)
+        turned = (waypoint.transform.rotation.yaw - point.rotation.yaw + 180.0) % 360.0 - 180.0
+        steps, gap = 0, 0.0
+        for _ in range(60):
+            ways = waypoint.next(4.0)
+            if not ways:
+                break
+            moved = ways[0].transform.location.distance(waypoint.transform.location)
+            gap, waypoint, steps = max(gap, moved), ways[0], steps + 1
+        rows.append([apart, turned, steps, gap])
+    return rows
+
+
+def camera(world, hero, kind: str):
+    blueprint = world.get_blueprint_library().find("sensor.camera." + kind)
+    for name, value in (("image_size_x", SIZE[0]), ("image_size_y", SIZE[1]), ("fov", 62)):
+        blueprint.set_attribute(name, str(value))
+    mount = carla.Transform(carla.Location(x=2.0, z=1.5), carla.Rotation(pitch=-3.0))
+    sensor = world.spawn_actor(blueprint, mount, attach_to=hero)
+    images: queue.Queue = queue.Queue()
+    sensor.listen(images.put)
+    return sensor, images
+
+
+def drive(world, hero, sensors) -> list:
+    rows = []
+    for _ in range(10):
+        hero.apply_control(carla.VehicleControl(throttle=1.0))
+        frame = world.tick()
+        frames = [images.get(timeout=10.0).frame for _, images in sensors]
+        rows.append([frame, frames, hero.get_velocity().length(), hero.get_speed_limit()])
+    return rows
+
+
+def decoded(sensors, frame: int, hero) -> dict:
+    images = [images.get(timeout=10.0) for _, images in sensors]
+    assert {image.frame for image in images} == {frame}
+    colours = [bytes(image.raw_data) for image in images]
+    tags = sorted(set(colours[0][2::4]))
+    ids = {
+        colours[2][i] * 256 + colours[2][i + 1]
+        for i in range(0, len(colours[2]), 4)
+        if 14 <= colours[2][i + 2] <= 19
+    }
+    place = images[1].transform
+    return {
+        "tags": tags,
+        "instances": sorted(ids),
+        "far": max(colours[1][2::4]),
+        "pitch": place.rotation.pitch,
+        "ahead_m": place.location.distance(hero.get_transform().location),
+        "fov": images[0].fov,
+    }
+
+
+def weather(world) -> float:
+    changed = world.get_weather()
+    changed.fog_density = 33.0
+    world.set_weather(changed)
+    return world.get_weather().fog_density
+
+
+def lights(world, town) -> list:
+    rows = []
+    for light in world.get_actors().filter("traffic.traffic_light*"):
+        stops = light.get_stop_waypoints()
+        away = [stop.transform.location.distance(light.get_location()) for stop in stops]
+        rows.append([str(light.get_state()), away])
+    return rows
+
+
+def batch(client, world, model, points) -> list:
+    spawn = carla.command.SpawnActor
+    answers = client.apply_batch_sync([spawn(model, points[9]), spawn(model, points[9])], False)
+    world.tick()
+    first = answers[0].actor_id
+    moved = carla.command.ApplyTransform(first, points[12])
+    client.apply_batch_sync([moved], False)
+    world.tick()
+    apart = world.get_actor(first).get_location().distance(points[12].location)
+    gone = client.apply_batch_sync([carla.command.DestroyActor(first)], False)
+    world.tick()
+    return [answers[1].error, apart, gone[0].error]
+
+
+def crash(world, hero, hits) -> list:
+    """Full throttle and a turn: there is a wall beside every street."""
+    hero.apply_control(carla.VehicleControl(throttle=1.0, steer=0.4))
+    for _ in range(200):
+        frame = world.tick()
+        if not hits.empty():
+            return [hits.get()[1], frame]
+    return []
+
+
+def xyz(vector) -> list:
+    return [vector.x, vector.y, vector.z]
+
+
+if __name__ == "__main__":
+    result = main(int(sys.argv[1]))
+    sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.flush()
+    time.sleep(0.2)
+    os._exit(0)

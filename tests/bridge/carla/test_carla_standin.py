@@ -1,0 +1,151 @@
+"""CARLA's own client against the stand-in: every call and stream it makes use of."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("carla")
+pytest.importorskip("panda3d")
+
+from bridge.carla.standin import payloads
+from bridge.carla.standin.process import StandInProcess
+from bridge.frame import SKY_DEPTH_M
+from bridge.labels import Tag
+
+TOUR = Path(__file__).with_name("client_tour.py")
+
+
+@pytest.fixture(scope="module")
+def tour(carla_standin: StandInProcess) -> dict[str, Any]:
+    command = [sys.executable, str(TOUR), str(carla_standin.port)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_client_and_server_agree_on_their_version(tour) -> None:
+    assert tour["versions"] == [payloads_version(), payloads_version()]
+
+
+def payloads_version() -> str:
+    from bridge.carla.standin.server import VERSION
+
+    return VERSION
+
+
+def test_roads_lead_on_and_lie_where_the_town_has_them(tour) -> None:
+    name, points, topology, blueprints = tour["map"]
+    assert name.startswith("Carla/Maps/")
+    assert points > 20
+    assert topology > 20
+    assert blueprints > 20
+    for apart_m, turned_deg, steps, gap_m in tour["roads"]:
+        assert apart_m < 0.1
+        assert abs(turned_deg) < 2.0
+        assert steps == 60, "a lane ends"
+        assert gap_m < 5.0, "a lane jumps where roads meet"  # 4 m along the road's middle
+
+
+def test_a_vehicle_comes_as_it_was_asked_for(tour) -> None:
+    assert tour["hero"] == ["vehicle.tesla.model3", "hero", [int(Tag.CAR)]]
+    assert tour["extent"] == pytest.approx([2.325, 0.91, 0.725])
+
+
+def test_ticks_bring_pictures_of_their_frame_and_throttle_brings_speed(tour) -> None:
+    frames = [row[0] for row in tour["drive"]]
+    assert frames == list(range(frames[0], frames[0] + 10))
+    assert all(set(seen) == {frame} for frame, seen, _, _ in tour["drive"])
+    speeds = [row[2] for row in tour["drive"]]
+    assert speeds == sorted(speeds)
+    assert 0.8 < speeds[-1] < 3.0
+    assert tour["drive"][0][3] == pytest.approx(8.3 * 3.6, rel=0.7)
+
+
+def test_pictures_carry_tags_depth_and_instances(tour) -> None:
+    picture = tour["picture"]
+    assert {int(Tag.ROAD), int(Tag.SKY), int(Tag.BUILDING)} <= set(picture["tags"])
+    assert picture["far"] == 255
+    assert picture["pitch"] == pytest.approx(-3.0, abs=1e-3)
+    assert picture["ahead_m"] == pytest.approx(2.5, abs=0.05)
+    assert picture["fov"] == pytest.approx(62.0)
+
+
+def test_weather_lights_and_batches(tour) -> None:
+    assert tour["weather"] == pytest.approx(33.0)
+    assert tour["lights"]
+    for state, away_m in tour["lights"]:
+        assert state in ("Red", "Yellow", "Green")
+        assert away_m
+        assert max(away_m) < 25.0
+    error, apart_m, gone = tour["batch"]
+    assert "collision" in error
+    assert apart_m < 0.1
+    assert gone == ""
+
+
+def test_a_crash_is_told(tour) -> None:
+    assert tour["hits"]
+    assert tour["hits"][0].split(".")[0] in ("static", "vehicle")
+
+
+def test_nothing_is_left_behind(tour) -> None:
+    assert all(tour["destroyed"])
+    assert tour["left"] == []
+    assert tour["reloaded"] == 2
+
+
+def test_golden_bytes() -> None:
+    """Layouts of 0.9.16, written out once; what the real client read above."""
+    head = payloads.header(payloads.SEMANTIC, 7, 1.5, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+    assert head.hex() == (
+        "0e00000000000000" "0700000000000000" "000000000000f83f"
+        "0000803f" "00000040" "00004040" "00008040" "0000a040" "0000c040"
+    )  # fmt: skip
+    bgra = np.array([[[1, 2, 3, 255]]], np.uint8)
+    assert payloads.image(head, 90.0, bgra)[48:].hex() == "01000000010000000000b442010203ff"
+    token = payloads.token(5, 2001)
+    assert token.hex() == "05000000d1070100" + "00" * 16
+    assert payloads.stream_id_of(token) == 5
+
+
+def test_golden_snapshot() -> None:
+    given = (0.5, -0.25, 0.0, False, True, False, -1)
+    car = payloads.ActorRecord(
+        actor_id=200,
+        transform=(1.0, 2.0, 3.0, 0.0, 90.0, 0.0),
+        velocity=(4.0, 0.0, 0.0),
+        union=payloads.vehicle_union(given, 30.0, (0, 9)),
+    )
+    data = payloads.snapshot(payloads.Moment(3, 0.25, 0.05, 1, 2.0), [car, car])
+    assert len(data) == payloads.HEADER_BYTES + 36 + 2 * payloads.ACTOR_BYTES
+    assert data[48:84].hex() == (
+        "0100000000000000" "0000000000000040" "cdcc4c3d" + "00" * 12 + "00000000"
+    )  # fmt: skip
+    assert data[84:203].hex() == (
+        "c8000000" "01" "0000803f" "00000040" "00004040" "00000000" "0000b442" "00000000"
+        "00008040" + "00" * 8 + "00" * 24
+        + "0000003f" "000080be" "00000000" "00" "01" "00" "ffffffff"
+        "0000f041" "00" "01" "09000000" "00" + "00" * 24
+    )  # fmt: skip
+
+
+def test_pictures_encode_and_decode_exactly() -> None:
+    labels = np.array([[0, 14, 28]], np.uint8)
+    depth = np.array([[0.0, 12.345, SKY_DEPTH_M]], np.float32)
+    instances = np.array([[0, 300, 65535]], np.uint32)
+    blue, green, red, alpha = np.moveaxis(payloads.depth_bgra(depth).astype(np.float64), -1, 0)
+    metres = 1000.0 * (red + 256.0 * green + 65536.0 * blue) / (2**24 - 1)
+    assert np.abs(metres - depth).max() < 5e-5
+    assert metres[0, 2] == SKY_DEPTH_M
+    assert (alpha == 255).all()
+    assert (payloads.semantic_bgra(labels)[..., 2] == labels).all()
+    both = payloads.instance_bgra(labels, instances)
+    assert (both[..., 2] == labels).all()
+    assert (both[..., 0].astype(int) * 256 + both[..., 1] == instances).all()
