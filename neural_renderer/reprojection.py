@@ -61,23 +61,23 @@ def move_points(points: Tensor, matrices: Tensor, slots: Tensor | None, sky: Ten
     """
     b, h, w, _ = points.shape
     flat, static = points.view(b, h * w, 3), matrices[:, 0]
-    moved = _turned(flat, static[:, None])
+    moved = _turned(flat, static)
     moved += torch.where(sky.view(b, h * w, 1), 0.0, static[:, None, :3, 3])
     if slots is not None and matrices.shape[1] > 1:
         sample, pixel = torch.nonzero(slots.view(b, h * w), as_tuple=True)
         own = matrices[sample, slots.view(b, h * w)[sample, pixel]]
         at = flat[sample, pixel]
-        moved[sample, pixel] = _turned(at, own) + own[:, :3, 3]
+        moved[sample, pixel] = _turned(at[:, None], own)[:, 0] + own[:, :3, 3]
     return moved.view(b, h, w, 3)
 
 
 def _turned(points: Tensor, matrices: Tensor) -> Tensor:
     """Rotation part of (..., 4, 4) applied to (..., 3).
 
-    Element by element: a matrix product would fall to bfloat16 under autocast, and a
-    coordinate of hundreds of metres has no centimetres left there.
+    Outside autocast: in bfloat16 a coordinate of hundreds of metres has no centimetres.
     """
-    return (points[..., None, :] * matrices[..., :3, :3]).sum(dim=-1)
+    with torch.autocast(points.device.type, enabled=False):
+        return points @ matrices[..., :3, :3].transpose(-1, -2)
 
 
 def reproject(
