@@ -21,7 +21,8 @@ from torch import Tensor
 from bridge.labels import taxonomy_fingerprint
 from configs import Sim2StreetError
 from neural_renderer.inputs import ClassMap
-from neural_renderer.networks.generator import SIZES, Generator, build_generator
+from neural_renderer.networks.baselines import KINDS, build_frame_generator
+from neural_renderer.networks.generator import SIZES, FrameGenerator
 
 FORMAT = "sim2street-generator/1"
 
@@ -40,7 +41,7 @@ class CheckpointInfo:
         license: printed when the command line loads it.
         loss_networks: sha256 of the files of pretrained networks its losses looked through;
             none of them may score it.
-        kind: of generator, see `networks.generator.build_generator`.
+        kind: of generator, see `networks.baselines.build_frame_generator`.
     """
 
     size: str
@@ -53,7 +54,7 @@ class CheckpointInfo:
     kind: str = "few-shot"
 
 
-def save_generator(path: Path, generator: Generator, info: CheckpointInfo) -> None:
+def save_generator(path: Path, generator: FrameGenerator, info: CheckpointInfo) -> None:
     """Write weights as float16 (atomically: a temporary name until complete)."""
     tensors = {k: v.detach().half().contiguous().cpu() for k, v in generator.state_dict().items()}
     metadata = {
@@ -86,10 +87,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
     return tensors, _parse_info(path, metadata)
 
 
-def load_generator(path: Path) -> tuple[Generator, CheckpointInfo]:
+def load_generator(path: Path) -> tuple[FrameGenerator, CheckpointInfo]:
     """Build the generator a checkpoint describes and fill it, strictly; eval mode."""
     tensors, info = read_checkpoint(path)
-    generator = build_generator(info.size, len(info.class_map.names))
+    generator = build_frame_generator(info.kind, info.size, len(info.class_map.names))
     try:
         generator.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
@@ -113,6 +114,9 @@ def _parse_info(path: Path, metadata: dict[str, Any]) -> CheckpointInfo:
         )
     if metadata["size"] not in SIZES:
         raise CheckpointError(f"{path}: unknown size '{metadata['size']}'")
+    kind = metadata.get("kind", "few-shot")
+    if kind not in KINDS:
+        raise CheckpointError(f"{path}: unknown kind of generator '{kind}'")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return CheckpointInfo(
         metadata["size"],
@@ -122,5 +126,5 @@ def _parse_info(path: Path, metadata: dict[str, Any]) -> CheckpointInfo:
         metadata["license"],
         digest,
         tuple(json.loads(metadata.get("loss_networks", "[]"))),
-        metadata.get("kind", "few-shot"),
+        kind,
     )

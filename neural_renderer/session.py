@@ -35,7 +35,12 @@ from configs import did_you_mean
 from neural_renderer.checkpoint import load_generator
 from neural_renderer.data.boundaries import boundaries
 from neural_renderer.inputs import anchored_noise, generator_input, pad_to_multiple, pixel_rays
-from neural_renderer.networks.generator import CompiledStyle, Generator, GeneratorInput, History
+from neural_renderer.networks.generator import (
+    CompiledStyle,
+    FrameGenerator,
+    GeneratorInput,
+    History,
+)
 from neural_renderer.networks.motion import catmull_rom_warp
 from neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
 from neural_renderer.reprojection import (
@@ -206,13 +211,13 @@ class NeuralRenderer(Renderer):
 
     @staticmethod
     def _faster(
-        generator: Generator,
+        generator: FrameGenerator,
         x: GeneratorInput,
         styles: Sequence[StyleCode],
         history: History | None,
-    ) -> Generator:
+    ) -> FrameGenerator:
         """Warm up float32 and bfloat16 on the first real input and keep the faster."""
-        best_s: dict[Generator, float] = {}
+        best_s: dict[FrameGenerator, float] = {}
         for net in (generator, copy.deepcopy(generator).to(torch.bfloat16)):
             style = net.compile_style(_cast(stack_styles(styles), net.dtype))
             for _ in range(4):

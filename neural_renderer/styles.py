@@ -20,7 +20,7 @@ from torch import Tensor
 from bridge.renderer import StyleBlob
 from configs import Sim2StreetError
 from neural_renderer.inputs import ClassMap
-from neural_renderer.networks.generator import Generator
+from neural_renderer.networks.generator import FrameGenerator
 from neural_renderer.networks.style import StyleCode
 
 FORMAT = "sim2street-style/1"
@@ -31,7 +31,7 @@ class StyleError(Sim2StreetError):
 
 
 def compile_style(
-    generator: Generator, class_map: ClassMap, rgb: Sequence[Tensor], tags: Sequence[Tensor]
+    generator: FrameGenerator, class_map: ClassMap, rgb: Sequence[Tensor], tags: Sequence[Tensor]
 ) -> StyleCode:
     """E_F on K exemplars: batch of one style.
 

@@ -7,11 +7,12 @@
     history: own last output, warped by exact motion: SPADE map at 1/2 and 1/4, and blend
 
 Plain arguments, no modes: without history pass none, without style there is
-`Generator.neutral_style`. Cost and sizes: `SIZES`, counted by a test.
+`baselines.UnstyledGenerator`. Cost and sizes: `SIZES`, counted by a test.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -106,7 +107,30 @@ class GeneratorOutput:
     keep: Tensor
 
 
-class Generator(nn.Module):
+class FrameGenerator(nn.Module, ABC):
+    """What trainer and session ask of a generator."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and so of what `forward` takes outside autocast."""
+
+    @abstractmethod
+    def encode_style(self, rgb: Tensor, groups: Tensor) -> StyleCode:
+        """E_F: exemplars (B, K, 3, H, W) in [-1, 1] and their groups (B, K, G, H, W)."""
+
+    @abstractmethod
+    def compile_style(self, style: StyleCode) -> CompiledStyle:
+        """E_P: everything that does not depend on the current frame."""
+
+    @abstractmethod
+    def forward(
+        self, x: GeneratorInput, style: CompiledStyle, history: History | None = None
+    ) -> GeneratorOutput:
+        """One frame. All spatial inputs share (B, H, W), H and W divisible by 32."""
+
+
+class Generator(FrameGenerator):
     """Few-shot vid2vid generator with a SPADE decoder."""
 
     def __init__(self, groups: int, widths: tuple[int, ...], blocks: tuple[int, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,6 +19,7 @@ class LossWeights(StrictModel):
     perceptual: float = 8.0
     feature_matching: float = 2.0
     coarse_colour: float = 5.0
+    pixel: float = 0.0
     temporal: float = 4.0
     label_agreement: float = 1.0
     r1: float = 40.0
@@ -52,7 +54,11 @@ class TrainConfig(StrictModel):
     """One training run.
 
     Attributes:
-        size: generator size. exemplars: K during training.
+        size, kind: of the generator, see `networks.baselines.build_frame_generator`.
+        exemplars: K during training.
+        accumulate: batches a step, one after the other: larger batches in the same memory.
+        teacher: a checkpoint whose pictures are the targets instead of the photographs
+            (distillation); None: photographs.
         validation: photographs for the sample sheets only.
         vgg16, efficientnet_lite0: files of pretrained features; without the first there is
             no perceptual loss, without the second no feature discriminator.
@@ -62,6 +68,9 @@ class TrainConfig(StrictModel):
     """
 
     size: str = "small"
+    kind: Literal["few-shot", "spade", "plain"] = "few-shot"
+    accumulate: int = Field(1, ge=1)
+    teacher: Path | None = None
     seed: int = 1
     exemplars: int = Field(2, ge=1)
     sources: tuple[PhotoSourceConfig, ...]
@@ -85,6 +94,13 @@ class TrainConfig(StrictModel):
     def total_steps(self) -> int:
         """Steps of all phases."""
         return sum(phase.steps for phase in self.phases)
+
+    def with_packs(self, folder: Path) -> TrainConfig:
+        """The same run with relative feature networks and town clips looked up in `folder`."""
+        named = {
+            name: getattr(self, name) for name in ("vgg16", "efficientnet_lite0", "town_clips")
+        }
+        return self.model_copy(update={n: folder / path for n, path in named.items() if path})
 
     def phase_at(self, step: int) -> tuple[int, Phase]:
         """Index and phase of a step (the last one beyond the end)."""

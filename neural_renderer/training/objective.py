@@ -126,6 +126,9 @@ def picture_losses(
 ) -> dict[str, Tensor]:
     """Named, weighted terms that compare with the target picture."""
     terms = {"g_colour": weights.coarse_colour * losses.coarse_colour(fake, real, valid)}
+    if weights.pixel:
+        difference = (fake.float() - real.float()).abs() * valid
+        terms["g_pixel"] = weights.pixel * difference.sum() / (3.0 * valid.sum()).clamp_min(1.0)
     if state.vgg is None or not weights.perceptual:
         return terms
     both = torch.cat([fake, real.to(fake.dtype)])

@@ -16,7 +16,7 @@ from neural_renderer.data.batch import ClipBatch
 from neural_renderer.inputs import anchored_noise, generator_input, pixel_rays
 from neural_renderer.networks.generator import (
     CompiledStyle,
-    Generator,
+    FrameGenerator,
     GeneratorInput,
     History,
 )
@@ -44,7 +44,7 @@ class Rollout:
 
 
 def roll_out(
-    generator: Generator,
+    generator: FrameGenerator,
     style: CompiledStyle,
     clip: ClipBatch,
     groups: Tensor,

@@ -47,22 +47,28 @@ class Source:
         self._towns = [self._town(phase) for phase in config.phases]
         self.seen_tags = _seen_tags(self._photos)
 
-    def batch(self, step: int, batch_size: int | None = None) -> Batch:
-        """The stills of a step, from the seed and the step alone."""
-        index, phase = self._config.phase_at(step)
-        return self._datasets[index].batch(step, batch_size or phase.batch_size, phase.mix)
+    def batch(self, step: int, draw: int, batch_size: int | None = None) -> Batch:
+        """The stills of a step's phase, from the seed and the number of the draw alone.
 
-    def clip(self, step: int) -> ClipBatch | None:
-        """The clips of a step, or None where the step is one of stills."""
+        `draw` is `step` itself unless a step has several batches (accumulation, ranks).
+        """
+        index, phase = self._config.phase_at(step)
+        return self._datasets[index].batch(draw, batch_size or phase.batch_size, phase.mix)
+
+    def clip(self, step: int, draw: int) -> ClipBatch | None:
+        """The clips of a step, or None where the step is one of stills.
+
+        Which of the two depends on the step alone: all its batches are of one kind.
+        """
         index, phase = self._config.phase_at(step)
         rng = np.random.default_rng((self._config.seed, step, 3))
         if rng.random() >= phase.clip_share:
             return None
         town = self._towns[index]
         if town is not None and rng.random() < phase.town_share:
-            return town.clips(step, phase.clip_batch_size, phase.frames)
+            return town.clips(draw, phase.clip_batch_size, phase.frames)
         return still_clips(
-            self._datasets[index], step, phase.clip_batch_size, phase.frames, phase.mix
+            self._datasets[index], draw, phase.clip_batch_size, phase.frames, phase.mix
         )
 
     def samples(self, count: int, step: int) -> Batch:

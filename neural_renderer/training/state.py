@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from neural_renderer.checkpoint import CheckpointError, CheckpointInfo, save_generator
+from configs import ConfigError, did_you_mean
+from neural_renderer.checkpoint import (
+    CheckpointError,
+    CheckpointInfo,
+    load_generator,
+    save_generator,
+)
 from neural_renderer.inputs import ClassMap
+from neural_renderer.networks.baselines import build_frame_generator
 from neural_renderer.networks.discriminators import FeatureDiscriminator, PatchDiscriminator
 from neural_renderer.networks.features import (
     EfficientNetLite0Features,
@@ -21,7 +29,7 @@ from neural_renderer.networks.features import (
     load_efficientnet_lite0,
     load_vgg16,
 )
-from neural_renderer.networks.generator import Generator, build_generator
+from neural_renderer.networks.generator import SIZES, FrameGenerator
 from neural_renderer.training.config import TrainConfig
 
 
@@ -29,12 +37,16 @@ from neural_renderer.training.config import TrainConfig
 class TrainState:
     """Networks, optimisers and the step counter.
 
-    The frozen feature networks are not saved: they come from their own files.
+    The frozen feature networks and the teacher are not saved: they come from their own files.
+
+    Attributes:
+        age: steps behind the weights that the run started from (`--init-from`).
+        loss_networks: sha256 of the files of the networks that its losses look through.
     """
 
     class_map: ClassMap
-    generator: Generator
-    ema: Generator
+    generator: FrameGenerator
+    ema: FrameGenerator
     patch: PatchDiscriminator
     semantic: FeatureDiscriminator | None
     optimiser_g: torch.optim.Adam
@@ -42,7 +54,10 @@ class TrainState:
     vgg: Vgg16Features | None
     lite: EfficientNetLite0Features | None
     device: torch.device
+    teacher: FrameGenerator | None = None
+    loss_networks: tuple[str, ...] = ()
     step: int = 0
+    age: int = 0
 
     def modules(self) -> dict[str, nn.Module]:
         """What is saved, by name."""
@@ -60,7 +75,11 @@ def build_state(config: TrainConfig, device: torch.device) -> TrainState:
     torch.manual_seed(config.seed)
     class_map = ClassMap.default()
     groups = len(class_map.names)
-    generator = build_generator(config.size, groups)
+    if config.size not in SIZES:
+        raise ConfigError(
+            f"unknown generator size '{config.size}'{did_you_mean(config.size, list(SIZES))}"
+        )
+    generator = build_frame_generator(config.kind, config.size, groups)
     lite = load_efficientnet_lite0(config.efficientnet_lite0) if config.efficientnet_lite0 else None
     vgg = load_vgg16(config.vgg16) if config.vgg16 else None
     patch = PatchDiscriminator()
@@ -80,13 +99,31 @@ def build_state(config: TrainConfig, device: torch.device) -> TrainState:
         vgg,
         lite,
         device,
+        _teacher(config, class_map, device),
+        tuple(
+            hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in (config.vgg16, config.efficientnet_lite0)
+            if path is not None
+        ),
     )
+
+
+def _teacher(
+    config: TrainConfig, class_map: ClassMap, device: torch.device
+) -> FrameGenerator | None:
+    if config.teacher is None:
+        return None
+    teacher, info = load_generator(config.teacher)
+    if info.class_map != class_map:
+        raise CheckpointError(f"{config.teacher} knows other label groups than this version trains")
+    return teacher.requires_grad_(False).to(device)
 
 
 def save_state(state: TrainState, config: TrainConfig, path: Path) -> None:
     """Write everything needed to go on, atomically."""
     content: dict[str, Any] = {
         "step": state.step,
+        "age": state.age,
         "config": config.model_dump(mode="json"),
         "modules": {name: module.state_dict() for name, module in state.modules().items()},
         "optimiser_g": state.optimiser_g.state_dict(),
@@ -106,6 +143,7 @@ def load_state(state: TrainState, path: Path) -> None:
         state.optimiser_g.load_state_dict(content["optimiser_g"])
         state.optimiser_d.load_state_dict(content["optimiser_d"])
         state.step = int(content["step"])
+        state.age = int(content.get("age", 0))
     except (RuntimeError, KeyError, EOFError, OSError, ValueError, UnpicklingError) as error:
         raise CheckpointError(
             f"{path} does not fit this run ({str(error).splitlines()[0]}): train in another "
@@ -117,5 +155,13 @@ def export_ema(
     state: TrainState, config: TrainConfig, seen_tags: tuple[int, ...], path: Path
 ) -> None:
     """Write the averaged generator as a serving checkpoint."""
-    info = CheckpointInfo(config.size, state.step, state.class_map, seen_tags, config.license)
+    info = CheckpointInfo(
+        config.size,
+        state.age + state.step,
+        state.class_map,
+        seen_tags,
+        config.license,
+        loss_networks=state.loss_networks,
+        kind=config.kind,
+    )
     save_generator(path, state.ema, info)

@@ -2,7 +2,8 @@
 
 One step: draw a batch from (seed, step), render it, teach the discriminators, teach the
 generator, average. The same command again continues where the last state was written; all
-randomness comes from the seed and the step, so that 2 + 2 steps equal 4.
+randomness comes from the seed and the step, so that 2 + 2 steps equal 4. Under `torchrun`
+every rank draws its own batches and rank 0 writes (`ranks.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from neural_renderer.training.objective import (
     judge,
     picture_losses,
 )
+from neural_renderer.training.ranks import average_gradients, meet, rank, rank_zero_first, ranks
 from neural_renderer.training.rollout import roll_out
 from neural_renderer.training.sheets import SheetMaker
 from neural_renderer.training.sources import Source
@@ -38,6 +40,8 @@ from neural_renderer.training.state import (
     load_state,
     save_state,
 )
+from neural_renderer.training.targets import batch_style, clip_target, still_target
+from neural_renderer.training.transfer import Transfer, start_from
 
 STATE_FILE = "state.pt"
 EXPORT_FILE = "generator.safetensors"
@@ -58,14 +62,28 @@ class Progress:
     images_per_s: float
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which of how many batches of a step, counted over accumulation: part 0 .. parts - 1."""
+
+    part: int = 0
+    parts: int = 1
+
+
 def train(
     config: TrainConfig,
     out_dir: Path,
     device: torch.device,
     stop_at: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
+    init_from: Path | None = None,
+    transferred: Callable[[Transfer], None] = lambda transfer: None,
 ) -> TrainState:
     """Train until the end of the last phase (or `stop_at`), resuming what is in `out_dir`.
+
+    Args:
+        report: told after each step. transferred: told what became of `init_from`.
+        init_from: weights to start from, where `out_dir` has no state yet.
 
     Raises:
         TrainingStopped: names the last good checkpoint.
@@ -75,50 +93,70 @@ def train(
     state_file = out_dir / STATE_FILE
     if state_file.exists():
         load_state(state, state_file)
-    source = Source(config, out_dir / "photos")
+    elif init_from is not None:
+        transferred(start_from(state, init_from))
+    with rank_zero_first():
+        source = Source(config, out_dir / "photos")
+    writes = rank() == 0
     sheets = SheetMaker(source, out_dir)
-    logger = ScalarLog(out_dir)
+    logger = ScalarLog(out_dir) if writes else None
     end = min(config.total_steps, stop_at or config.total_steps)
     saved_s = time.monotonic()
     while state.step < end:
         start_s = time.monotonic()
-        rng = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
         set_learning_rates(state, config)
-        clip = source.clip(state.step)
-        batch = to_device(source.batch(state.step, len(clip.drives) if clip else None), device)
-        if clip is None:
-            terms, fake = still_step(state, config, batch, rng)
-        else:
-            terms, fake = clip_step(state, config, to_device(clip, device), batch, rng)
-        check_health(state, terms, fake, state_file)
+        for part in range(config.accumulate):
+            draw = (state.step * config.accumulate + part) * ranks() + rank()
+            rng = torch.Generator().manual_seed(config.seed * 1_000_003 + draw)
+            clip = source.clip(state.step, draw)
+            count = len(clip.drives) if clip else None
+            batch = to_device(source.batch(state.step, draw, count), device)
+            share = Share(part, config.accumulate)
+            if clip is None:
+                terms, fake = still_step(state, config, batch, rng, share)
+            else:
+                terms, fake = clip_step(state, config, to_device(clip, device), batch, rng, share)
+            check_health(state, terms, fake, state_file)
+        update_average(state, config)
         state.step += 1
         elapsed_s = time.monotonic() - start_s
         values = {name: float(term.detach()) for name, term in terms.items()}
+        images = batch.rgb.shape[0] * config.accumulate * ranks()
+        report(Progress(state.step, end, values, images / elapsed_s))
+        if logger is None:
+            continue
         logger.write(state.step, values)
-        report(Progress(state.step, end, values, batch.rgb.shape[0] / elapsed_s))
         if state.step % config.sample_every == 0:
             sheets.write(state)
         if time.monotonic() - saved_s > config.checkpoint_every_s or state.step == end:
             save_state(state, config, state_file)
             export_ema(state, config, source.seen_tags, out_dir / EXPORT_FILE)
             saved_s = time.monotonic()
-    logger.close()
+    if logger is not None:
+        logger.close()
+    meet()  # nobody goes on before what rank 0 wrote is there
     return state
 
 
 def still_step(
-    state: TrainState, config: TrainConfig, batch: Batch, rng: torch.Generator
+    state: TrainState, config: TrainConfig, batch: Batch, rng: torch.Generator, share: Share
 ) -> tuple[dict[str, Tensor], Tensor]:
     """One step on photographs: named terms, the pictures."""
     with torch.autocast(state.device.type, torch.bfloat16):
         seen = conditions(state, batch, rng)
+        real, valid = still_target(state, batch, seen.x)
         fake = state.generator(seen.x, seen.style).rgb
-    shown = Shown(fake, batch.rgb, seen.groups, batch.valid, paired=True, extra={})
-    return teach(state, config, shown, rng), fake.detach()
+    shown = Shown(fake, real, seen.groups, valid, paired=True, extra={})
+    return teach(state, config, shown, rng, share), fake.detach()
 
 
 def clip_step(
-    state: TrainState, config: TrainConfig, clip: ClipBatch, batch: Batch, rng: torch.Generator
+    state: TrainState,
+    config: TrainConfig,
+    clip: ClipBatch,
+    batch: Batch,
+    rng: torch.Generator,
+    share: Share,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """One step on clips. Those without a target picture are judged beside photographs.
 
@@ -126,22 +164,18 @@ def clip_step(
         batch: photographs of the same batch size: exemplars, and real pictures, for clips
             that have none of their own.
     """
-    paired = bool(clip.has_rgb[:, -1].all())
     with torch.autocast(state.device.type, torch.bfloat16):
         groups = state.class_map.groups_from_multihot(clip.tags)
         exemplars = clip if bool(clip.has_exemplars.all()) else batch
-        code = state.generator.encode_style(
-            exemplars.exemplar_rgb, state.class_map.groups_from_multihot(exemplars.exemplar_tags)
-        )
-        style = state.generator.compile_style(code)
+        real, valid, paired = clip_target(state, clip, batch, exemplars, groups, rng)
+        style = batch_style(state, state.generator, exemplars)
         out = roll_out(state.generator, style, clip, groups, rng)
     extra = {
         "g_temporal": config.weights.temporal
         * losses.temporal(out.rgb.float(), out.previous, out.validity)
     }
-    real = clip.rgb[:, -1] if paired else batch.rgb
-    shown = Shown(out.rgb, real, out.groups, clip.valid[:, -1], paired, extra)
-    return teach(state, config, shown, rng), out.rgb.detach()
+    shown = Shown(out.rgb, real, out.groups, valid, paired, extra)
+    return teach(state, config, shown, rng, share), out.rgb.detach()
 
 
 @dataclass(frozen=True)
@@ -163,9 +197,9 @@ class Shown:
 
 
 def teach(
-    state: TrainState, config: TrainConfig, shown: Shown, rng: torch.Generator
+    state: TrainState, config: TrainConfig, shown: Shown, rng: torch.Generator, share: Share
 ) -> dict[str, Tensor]:
-    """Discriminators, then generator, then the average: all named terms."""
+    """Discriminators, then generator: all named terms."""
     fake, groups = shown.fake, shown.groups
     with torch.autocast(state.device.type, torch.bfloat16):
         fake_aug, real_aug = losses.diff_augment([fake, shown.real], rng)
@@ -179,7 +213,7 @@ def teach(
         terms["d_r1"] = config.weights.r1 * patch_r1(state, shown.real)
     if real_maps is not None and state.step % config.label_mix_every == 0:
         terms["d_mix"] = label_mix_loss(state, real_aug, fake_aug.detach(), groups, rng)
-    step_optimiser(state.optimiser_d, terms)
+    learn(state.optimiser_d, terms, share)
     with torch.autocast(state.device.type, torch.bfloat16), frozen_judges(state):
         with torch.no_grad():
             real = judge(state, real_aug, None)
@@ -188,8 +222,7 @@ def teach(
         if shown.paired:
             g_terms |= picture_losses(state, fake, shown.real, shown.valid, config.weights, rng)
         g_terms |= shown.extra
-        step_optimiser(state.optimiser_g, g_terms)
-    update_average(state, config)
+        learn(state.optimiser_g, g_terms, share)
     return terms | g_terms
 
 
@@ -229,18 +262,26 @@ def label_mix_loss(
     return (of_mixed - (small * of_real + (1.0 - small) * of_fake)).square().mean()
 
 
-def step_optimiser(optimiser: torch.optim.Optimizer, terms: Mapping[str, Tensor]) -> None:
-    """Back-propagate the sum of the terms and step; gradients of others are dropped."""
-    optimiser.zero_grad(set_to_none=True)
-    torch.stack([term.float() for term in terms.values()]).sum().backward()
+def learn(optimiser: torch.optim.Optimizer, terms: Mapping[str, Tensor], share: Share) -> None:
+    """Back-propagate the sum of the terms; step after the last batch of the step.
+
+    Gradients of others are dropped.
+    """
+    if share.part == 0:
+        optimiser.zero_grad(set_to_none=True)
+    (torch.stack([term.float() for term in terms.values()]).sum() / share.parts).backward()
+    if share.part < share.parts - 1:
+        return
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    average_gradients(parameters)
     torch.nn.utils.clip_grad_norm_(parameters, 10.0)
     optimiser.step()
 
 
 def update_average(state: TrainState, config: TrainConfig) -> None:
     """EMA of the generator with a ramp: early on it follows closely."""
-    decay = min(config.ema_decay, (1.0 + state.step) / (10.0 + state.step))
+    age = state.age + state.step
+    decay = min(config.ema_decay, (1.0 + age) / (10.0 + age))
     with torch.no_grad():
         pairs = zip(state.ema.parameters(), state.generator.parameters(), strict=True)
         for slow, fast in pairs:

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_runs import tiny_config, write_photos
 
 from neural_renderer.checkpoint import CheckpointError, load_generator
-from neural_renderer.data.photos import PhotoSourceConfig
 from neural_renderer.networks.discriminators import Judgement
 from neural_renderer.training import losses
-from neural_renderer.training.config import Phase, TrainConfig
+from neural_renderer.training.config import TrainConfig
 from neural_renderer.training.state import build_state
 from neural_renderer.training.trainer import (
     EXPORT_FILE,
@@ -26,28 +25,11 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six street-like pictures of one drive, labels in Cityscapes trainIds."""
-    root = tmp_path_factory.mktemp("photos")
-    (root / "images").mkdir()
-    (root / "labels").mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(6):
-        ids = np.full((96, 128), 10, np.uint8)
-        ids[40:] = 2
-        ids[50:] = 0
-        ids[45:60, 20 + 4 * index : 45 + 4 * index] = 13
-        colours = rng.integers(0, 255, (20, 3))
-        rgb = colours[ids] + rng.integers(-20, 20, (96, 128, 3))
-        Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(root / f"images/{index}.png")
-        Image.fromarray(ids).save(root / f"labels/{index}.png")
-    return root
+    return write_photos(tmp_path_factory.mktemp("photos") / "made")
 
 
 def config(root: Path, clip_share: float = 0.0, **changes: object) -> TrainConfig:
-    phase = Phase(steps=4, size_px=(64, 32), batch_size=2, mix={"made": 1.0}, clip_share=clip_share)
-    source = PhotoSourceConfig(name="made", root=root, layout="folder")
-    settings = {"size": "tiny", "sources": (source,), "phases": (phase,), "sample_every": 2}
-    return TrainConfig(**{**settings, **changes})  # type: ignore[arg-type]
+    return tiny_config(root, {"clip_share": clip_share}, **changes)
 
 
 @pytest.mark.parametrize("clip_share", [0.0, 0.5])

@@ -1,0 +1,173 @@
+"""What the few-shot generator is compared with, in its own interface and at its own cost.
+
+* `UnstyledGenerator`: the same generator without exemplars, image-only SPADE.
+* `PlainGenerator`: labels through an encoder, residual blocks and a decoder with instance
+  normalisation, as the global generator of pix2pixHD (Wang et al., CVPR 2018, section 3.1).
+  Space-to-depth in front and pixel shuffle behind instead of 7x7 convolutions at full
+  resolution, which alone would cost more than the whole budget.
+* `ImageUnet`: an image-to-image U-Net of about 15 GMAC at 512x256, what an enhancer that
+  starts from a rendered picture costs; only timed.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neural_renderer.networks.generator import (
+    SIZES,
+    CompiledStyle,
+    FrameGenerator,
+    Generator,
+    GeneratorInput,
+    GeneratorOutput,
+    History,
+)
+from neural_renderer.networks.style import (
+    CLASS_CHANNELS,
+    CODE_CHANNELS,
+    KEY_CHANNELS,
+    VALUE_CHANNELS,
+    StyleCode,
+)
+
+KINDS = ("few-shot", "spade", "plain")
+"""Kinds of generators, see `build_frame_generator`."""
+
+PLAIN_SIZES: dict[str, tuple[tuple[int, ...], int]] = {
+    "tiny": ((24, 48, 96, 144), 3),
+    "small": ((32, 64, 128, 192), 5),
+    "base": ((56, 112, 208, 288), 9),
+}
+"""Per size: channels at 1/2, 1/4, 1/8, 1/16, and residual blocks at 1/16."""
+
+
+class UnstyledGenerator(Generator):
+    """SPADE from labels alone: every picture has the style that training settled on."""
+
+    def encode_style(self, rgb: Tensor, groups: Tensor) -> StyleCode:
+        """The learned fallback features of all classes, whatever the exemplars show."""
+        b, encoder = rgb.shape[0], self.style_encoder
+        code = rgb.new_zeros(b, CODE_CHANNELS)
+        classes = encoder.fallback + encoder.fallback_from_code(code)[:, None]
+        return StyleCode(
+            classes,
+            code,
+            rgb.new_zeros(b, 1, KEY_CHANNELS),
+            rgb.new_zeros(b, 1, VALUE_CHANNELS),
+            rgb.new_zeros(b, 1),
+        )
+
+
+class PlainGenerator(FrameGenerator):
+    """Labels and their boundaries to a picture; no style, no depth, no history."""
+
+    def __init__(self, groups: int, widths: tuple[int, ...], blocks: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.stem = nn.Conv2d(4 * (groups + 1), widths[0], 3, padding=1)
+        self.downs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
+        )
+        self.residuals = nn.ModuleList(_Residual(widths[-1]) for _ in range(blocks))
+        self.ups = nn.ModuleList(
+            nn.Conv2d(b, a, 3, padding=1) for a, b in reversed(list(pairwise(widths)))
+        )
+        self.to_pixels = nn.Conv2d(widths[0], 3 * 4, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=0.2)
+        with torch.no_grad():
+            self.to_pixels.weight.mul_(0.1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.stem.weight.dtype
+
+    def encode_style(self, rgb: Tensor, groups: Tensor) -> StyleCode:
+        """Nothing: zeros of the right shapes."""
+        b = rgb.shape[0]
+        return StyleCode(
+            rgb.new_zeros(b, self.groups, CLASS_CHANNELS),
+            rgb.new_zeros(b, CODE_CHANNELS),
+            rgb.new_zeros(b, 1, KEY_CHANNELS),
+            rgb.new_zeros(b, 1, VALUE_CHANNELS),
+            rgb.new_zeros(b, 1),
+        )
+
+    def compile_style(self, style: StyleCode) -> CompiledStyle:
+        """Nothing to compile."""
+        return CompiledStyle((), (), style.code[:, :, None, None], style)
+
+    def forward(
+        self, x: GeneratorInput, style: CompiledStyle, history: History | None = None
+    ) -> GeneratorOutput:
+        """One frame from the labels alone."""
+        labels = functional.pixel_unshuffle(torch.cat([x.groups, x.boundaries], dim=1), 2)
+        h = functional.relu(_normalised(self.stem(labels)))
+        for down in self.downs:
+            h = functional.relu(_normalised(down(h)))
+        for block in self.residuals:
+            h = block(h)
+        for up in self.ups:
+            h = functional.interpolate(h, scale_factor=2.0)
+            h = functional.relu(_normalised(up(h)))
+        raw = torch.tanh(functional.pixel_shuffle(self.to_pixels(h), 2).float())
+        return GeneratorOutput(raw, raw, torch.zeros_like(raw[:, :1]))
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv_0 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_1 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = functional.relu(_normalised(self.conv_0(x)))
+        return x + _normalised(self.conv_1(h))
+
+
+class ImageUnet(nn.Module):
+    """Picture to picture: convolutions at full resolution, skips, five scales."""
+
+    def __init__(self, widths: tuple[int, ...] = (24, 56, 128, 256, 384)) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
+        self.downs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
+        )
+        self.middle = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
+        self.ups = nn.ModuleList(
+            nn.Conv2d(a + b, a, 3, padding=1) for a, b in reversed(list(pairwise(widths)))
+        )
+        self.to_pixels = nn.Conv2d(widths[0], 3, 3, padding=1)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """(B, 3, H, W) to the same, H and W divisible by 16."""
+        h, skips = functional.relu(self.stem(rgb)), []
+        for down in self.downs:
+            skips.append(h)
+            h = functional.relu(down(h))
+        h = functional.relu(self.middle(h))
+        for up, skip in zip(self.ups, reversed(skips), strict=True):
+            h = functional.interpolate(h, scale_factor=2.0)
+            h = functional.relu(up(torch.cat([h, skip], dim=1)))
+        return torch.tanh(self.to_pixels(h))
+
+
+def build_frame_generator(kind: str, size: str, groups: int) -> FrameGenerator:
+    """A generator of one of `KINDS` and `SIZES`; all kinds of a size cost about the same."""
+    if kind == "plain":
+        widths, blocks = PLAIN_SIZES[size]
+        return PlainGenerator(groups, widths, blocks)
+    per_level = SIZES[size]
+    made = UnstyledGenerator if kind == "spade" else Generator
+    return made(groups, *per_level)
+
+
+def _normalised(x: Tensor) -> Tensor:
+    return cast(Tensor, functional.instance_norm(x, eps=1e-3))

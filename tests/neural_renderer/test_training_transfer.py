@@ -1,0 +1,208 @@
+"""Starting from other weights, seeds, teachers, accumulation, and the generators compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import tiny_config, write_photos
+from torch.utils.flop_counter import FlopCounterMode
+
+from configs import ConfigError
+from neural_renderer.checkpoint import CheckpointError, load_generator
+from neural_renderer.inputs import ClassMap
+from neural_renderer.networks.baselines import KINDS, ImageUnet, build_frame_generator
+from neural_renderer.networks.generator import SIZES, GeneratorInput
+from neural_renderer.networks.style import StyleCode
+from neural_renderer.session import NeuralRenderer
+from neural_renderer.training.config import TrainConfig
+from neural_renderer.training.state import build_state
+from neural_renderer.training.trainer import EXPORT_FILE, STATE_FILE, Progress, Share, learn, train
+from neural_renderer.training.transfer import Transfer, start_from, write_seed
+
+CPU = torch.device("cpu")
+GROUPS = len(ClassMap.default().names)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("photos") / "made")
+
+
+@pytest.fixture(scope="module")
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of four steps."""
+    folder: Path = tmp_path_factory.mktemp("runs") / "first"
+    train(tiny_config(photos), folder, CPU)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seed(run: Path) -> Path:
+    folder = run.parent / "seed"
+    write_seed(run / STATE_FILE, folder)
+    return folder
+
+
+def test_a_seed_carries_the_networks_in_small_files(run: Path, seed: Path, photos: Path) -> None:
+    files = list(seed.iterdir())
+    assert all(path.stat().st_size <= 15 * 2**20 for path in files)
+    first = build_state(tiny_config(photos), CPU)
+    transfer = start_from(first, seed)
+    assert (transfer.new, transfer.dropped, transfer.step) == ((), (), 4)
+    original = torch.load(run / STATE_FILE, weights_only=True)["modules"]
+    for name, module in first.modules().items():
+        for key, tensor in module.state_dict().items():
+            torch.testing.assert_close(tensor, original[name][key], atol=2e-3, rtol=2e-3)
+    assert any(not torch.equal(a, b) for a, b in zip(first.ema.parameters(),
+               first.generator.parameters(), strict=True))  # fmt: skip
+
+
+def test_a_large_seed_is_split_and_a_lost_part_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Path, photos: Path
+) -> None:
+    monkeypatch.setattr("neural_renderer.training.transfer.PART_BYTES", 2**21)
+    files = write_seed(run / STATE_FILE, tmp_path / "seed")
+    assert len(files) > 3
+    assert all(path.stat().st_size < 3 * 2**20 for path in files)
+    assert start_from(build_state(tiny_config(photos), CPU), tmp_path / "seed").new == ()
+    files[1].unlink()
+    with pytest.raises(CheckpointError, match=rf"has {len(files) - 1} of {len(files)} parts"):
+        start_from(build_state(tiny_config(photos), CPU), tmp_path / "seed")
+
+
+def test_a_run_from_a_seed_goes_on_averaging_and_resumes(
+    seed: Path, photos: Path, tmp_path: Path
+) -> None:
+    told: list[Transfer] = []
+    config = tiny_config(photos)
+    before = build_state(config, CPU)
+    start_from(before, seed)
+    train(config, tmp_path / "a", CPU, stop_at=2, init_from=seed, transferred=told.append)
+    resumed = train(config, tmp_path / "a", CPU, init_from=seed, transferred=told.append)
+    straight = train(config, tmp_path / "b", CPU, init_from=seed)
+    assert len(told) == 1  # the second time the run's own state counts
+    assert (resumed.step, resumed.age) == (4, 4)
+    for key, tensor in resumed.ema.state_dict().items():
+        assert torch.equal(tensor, straight.ema.state_dict()[key]), key
+    _, info = load_generator(tmp_path / "a" / EXPORT_FILE)
+    assert info.step == 8
+    # From scratch the average is the generator at once; here it keeps what it knew.
+    known, key = before.ema.state_dict(), "to_pixels.weight"
+    moved = (known[key] - resumed.ema.state_dict()[key]).abs().mean()
+    leapt = (known[key] - resumed.generator.state_dict()[key]).abs().mean()
+    assert moved < 0.9 * leapt
+
+
+def test_another_size_takes_what_fits_and_says_the_rest(run: Path, photos: Path) -> None:
+    transfer = start_from(build_state(tiny_config(photos, size="small"), CPU), run / EXPORT_FILE)
+    assert "generator.query.embed.weight" in transfer.taken
+    assert "generator.stem.weight" in transfer.new
+    assert "generator.stem.weight" in transfer.dropped
+    assert any(name.startswith("patch.") for name in transfer.new)  # a checkpoint has none
+    shown = "\n".join(transfer.lines())
+    assert f"taken {len(transfer.taken)} tensors, from step 4" in shown
+    assert f"new {len(transfer.new)}: " in shown
+
+
+def test_what_is_no_weights_is_refused(photos: Path, run: Path, tmp_path: Path) -> None:
+    state = build_state(tiny_config(photos), CPU)
+    (tmp_path / "state.pt").write_bytes((run / STATE_FILE).read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="no state of a training run"):
+        start_from(state, tmp_path / "state.pt")
+    with pytest.raises(CheckpointError, match="is no seed"):
+        start_from(state, tmp_path)
+    with pytest.raises(CheckpointError, match="is no seed"):
+        write_seed(run / STATE_FILE, tmp_path)
+    with pytest.raises(ConfigError, match="did you mean 'small'"):
+        build_state(tiny_config(photos, size="smal"), CPU)
+
+
+@pytest.mark.parametrize("clip_share", [0.0, 1.0])
+def test_the_target_is_what_the_teacher_paints(
+    clip_share: float, run: Path, photos: Path, tmp_path: Path
+) -> None:
+    """A student with its teacher's weights has nothing to learn; another one has."""
+    phase = {"steps": 1, "clip_share": clip_share, "frames": 3}
+    config = tiny_config(
+        photos, phase, teacher=run / EXPORT_FILE, weights={"pixel": 1.0}, seed=5, lr_generator=0.0
+    )
+    seen: list[float] = []
+
+    def note(progress: Progress) -> None:
+        seen.append(progress.terms["g_pixel"])
+
+    train(config, tmp_path / "same", CPU, report=note, init_from=run / EXPORT_FILE)
+    train(config, tmp_path / "other", CPU, report=note)
+    assert seen[0] < 1e-3
+    assert seen[1] > 0.1
+
+
+def test_batches_of_a_step_are_averaged() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    optimiser = torch.optim.SGD([weight], lr=0.1)
+    inputs = torch.tensor([[1.0, 0.0], [0.5, 4.0]])
+    for part, x in enumerate(inputs):
+        learn(optimiser, {"a": (weight * x).sum(), "b": weight[0] * 2.0}, Share(part, 2))
+        if part == 0:
+            assert weight.tolist() == [1.0, 2.0]
+    expected = torch.tensor([1.0, 2.0]) - 0.1 * (inputs.mean(dim=0) + torch.tensor([2.0, 0.0]))
+    torch.testing.assert_close(weight.detach(), expected)
+
+
+def test_accumulation_resumes_exactly_and_sees_other_pictures(photos: Path, tmp_path: Path) -> None:
+    config = tiny_config(photos, {"steps": 2}, accumulate=2)
+    train(config, tmp_path / "a", CPU, stop_at=1)
+    resumed = train(config, tmp_path / "a", CPU)
+    straight = train(config, tmp_path / "b", CPU)
+    single = train(tiny_config(photos, {"steps": 2}), tmp_path / "c", CPU)
+    key = "to_pixels.weight"
+    assert torch.equal(resumed.generator.state_dict()[key], straight.generator.state_dict()[key])
+    assert not torch.equal(resumed.generator.state_dict()[key], single.generator.state_dict()[key])
+
+
+def gmac(kind: str, size: str) -> float:
+    with torch.device("meta"):
+        generator = build_frame_generator(kind, size, GROUPS).eval()
+        x = GeneratorInput(
+            torch.empty(1, GROUPS, 256, 512), torch.empty(1, 1, 256, 512),
+            torch.empty(1, 1, 256, 512), torch.empty(1, 1, 1, 1), torch.empty(1, 3, 256, 512),
+        )  # fmt: skip
+        code = StyleCode(
+            torch.empty(1, GROUPS, 64), torch.empty(1, 64), torch.empty(1, 1024, 32),
+            torch.empty(1, 1024, 64), torch.empty(1, 1024),
+        )  # fmt: skip
+        style = generator.compile_style(code)
+        with FlopCounterMode(display=False) as counter:
+            generator(x, style)
+    return counter.get_total_flops() / 2e9
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_compared_costs_the_same(size: str) -> None:
+    costs = [gmac(kind, size) for kind in KINDS]
+    assert max(costs) < 1.1 * min(costs)
+
+
+def test_the_image_unet_costs_about_15_gmac() -> None:
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        ImageUnet()(torch.empty(1, 3, 256, 512))
+    assert 14.0 < counter.get_total_flops() / 2e9 < 16.0
+
+
+@pytest.mark.parametrize("kind", ["spade", "plain"])
+def test_a_baseline_trains_and_its_checkpoint_serves(
+    kind: str, photos: Path, tmp_path: Path
+) -> None:
+    config: TrainConfig = tiny_config(photos, {"steps": 2}, kind=kind)
+    state = train(config, tmp_path, CPU)
+    generator, info = load_generator(tmp_path / EXPORT_FILE)
+    assert (info.kind, type(generator)) == (kind, type(state.generator))
+    rng = torch.Generator().manual_seed(0)
+    rgb = torch.rand(2, 1, 3, 32, 64, generator=rng)
+    groups = torch.zeros(2, 1, GROUPS, 32, 64)
+    groups[:, :, 1] = 1.0
+    code = generator.encode_style(rgb, groups)
+    assert torch.equal(code.classes[0], code.classes[1])  # whatever the exemplars show
+    NeuralRenderer(tmp_path / EXPORT_FILE, None, "cpu", "float32").close()
