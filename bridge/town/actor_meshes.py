@@ -8,10 +8,12 @@ from bridge.labels import Tag
 from bridge.town.meshes import Layer, Mesh
 from bridge.town.models import ACTOR_MODELS
 from bridge.town.person_meshes import pedestrian_mesh, two_wheeler_mesh
-from bridge.town.vehicle_meshes import vehicle_mesh
+from bridge.town.vehicle_meshes import far_vehicle_mesh, vehicle_mesh
 
-FINE_M = 32.0
+FINE_M = 27.0
 """Up to here actors are drawn in full."""
+
+_MEDIUM_M = 75.0
 
 SEEN_M = 220.0
 """Beyond this distance actors are not drawn."""
@@ -32,5 +34,11 @@ def actor_layer(tag: int) -> Layer:
 def actor_levels(name: str) -> tuple[tuple[Mesh, float], ...]:
     """The meshes of a model, from fine to coarse, each with the distance it serves up to."""
     model = next(model for model in ACTOR_MODELS if model.name == name)
-    build = _BUILDERS.get(Tag(model.tag), vehicle_mesh)
-    return ((build(model, True), FINE_M), (build(model, False), SEEN_M))
+    if Tag(model.tag) in _BUILDERS:
+        build = _BUILDERS[Tag(model.tag)]
+        return ((build(model, True), FINE_M), (build(model, False), SEEN_M))
+    return (
+        (vehicle_mesh(model, True), FINE_M),
+        (vehicle_mesh(model, False), _MEDIUM_M),
+        (far_vehicle_mesh(model), SEEN_M),
+    )

@@ -22,12 +22,13 @@ from bridge.town.meshes import Floats, Item, Layer, Mesh, Occluder, mesh, placed
 from bridge.town.plots import Frame, FreeGround, Front, fronts
 from bridge.town.vegetation import Foliage, hedge, plants
 
-FINE_BUILDING_M = 95.0
+FINE_BUILDING_M = 80.0
 BUILDING_SEEN_M = 420.0
-SMALL_SEEN_M = 130.0
-_FINE_TREE_M = 23.0
-_MEDIUM_TREE_M = 75.0
-_TREE_SEEN_M = 330.0
+SMALL_SEEN_M = 110.0
+_FINE_TREE_M = 21.0
+_MEDIUM_TREE_M = 62.0
+_STREET_TREE_SEEN_M = 330.0
+_YARD_TREE_SEEN_M = 170.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ def tree_items(
     choice = plants(kind)
     plant = choice[int(rng.integers(len(choice)))]
     yaw, scale = float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(0.75, 1.08))
-    levels = [(plant.medium, 0.0, _MEDIUM_TREE_M), (plant.coarse, _MEDIUM_TREE_M, _TREE_SEEN_M)]
+    seen_m = _STREET_TREE_SEEN_M if near else _YARD_TREE_SEEN_M
+    levels = [(plant.medium, 0.0, _MEDIUM_TREE_M), (plant.coarse, _MEDIUM_TREE_M, seen_m)]
     if near:
         levels[0] = (plant.medium, _FINE_TREE_M, _MEDIUM_TREE_M)
         levels.append((plant.fine, 0.0, _FINE_TREE_M))

@@ -16,7 +16,7 @@ from bridge.town.polyline import offset
 KERB_M = 0.13
 """Height of the sidewalks."""
 
-_KERB_SEEN_M = 160.0
+_KERB_SEEN_M = 100.0
 _UNDER_KERB_M = 0.15
 """Carriageways reach under the kerbs, so that no gap shows between them."""
 
@@ -72,7 +72,7 @@ def _pieces(line: Points) -> Iterator[npt.NDArray[np.intp]]:
             first = k
 
 
-def landmarks(line: Points, tolerance_m: float = 0.02, longest: int = 12) -> npt.NDArray[np.intp]:
+def landmarks(line: Points, tolerance_m: float = 0.03, longest: int = 12) -> npt.NDArray[np.intp]:
     """Indices of the points that are enough to draw a line to within a tolerance."""
     kept = [0]
     while kept[-1] < len(line) - 1:

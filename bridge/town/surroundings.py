@@ -15,7 +15,7 @@ from bridge.town.meshes import Item, Layer, mesh, placed
 from bridge.town.vegetation import plants
 
 _BACKYARD_TREES_PER_HA = 13.0
-_RINGS_M = (62.0, 95.0, 150.0)
+_RINGS_M = (62.0, 120.0)
 
 
 def surrounding_items(layout: Layout, builder: Builder) -> Iterator[Item]:

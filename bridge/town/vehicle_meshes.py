@@ -103,6 +103,26 @@ _CAB = _Shape(
 )  # fmt: skip
 
 
+def far_vehicle_mesh(model: ActorModel) -> Mesh:
+    """The outline of a four-wheeled model for a distance: fewer corners, axles for wheels."""
+    if model.tag == Tag.TRUCK:
+        return vehicle_mesh(model, fine=False)
+    shape, (half_length, half_width, _) = _SHAPES[model.name], model.extent_m
+    parts = [_skin(_thinned(p), model.extent_m, shape.roof) for p in (shape.body, shape.cabin)]
+    for axle in shape.wheels:
+        x, reach = axle * half_length, shape.wheel_m * 0.8
+        ring = [(x - reach, -half_width * 0.9), (x + reach, -half_width * 0.9),
+                (x + reach, half_width * 0.9), (x - reach, half_width * 0.9)]  # fmt: skip
+        parts.append(walls(ring, 0.0, shape.wheel_m))
+    return mesh(np.concatenate(parts), Tag(model.tag))
+
+
+def _thinned(profile: Profile) -> Profile:
+    """About half of a profile's corners, its ends among them."""
+    count = max(4, (len(profile) + 1) // 2)
+    return tuple(profile[round(k * (len(profile) - 1) / (count - 1))] for k in range(count))
+
+
 def vehicle_mesh(model: ActorModel, fine: bool) -> Mesh:
     """Triangles of a four-wheeled model in its body frame; `fine` adds round wheels."""
     if model.tag == Tag.TRUCK:

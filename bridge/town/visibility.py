@@ -8,7 +8,6 @@ rasteriser's own depth buffer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +32,18 @@ class Buffers:
     instances: IdArray
 
 
+@dataclass(frozen=True, slots=True)
+class _Scratch:
+    """Working memory for one image size, used again: fresh pages cost more than the sums."""
+
+    index: npt.NDArray[np.intp]
+    values: FloatArray
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...]) -> _Scratch:
+        return cls(np.zeros(shape, np.intp), np.zeros(shape, np.float32))
+
+
 class TriangleTable:
     """Everything known about every triangle id; id 0 is the sky.
 
@@ -47,6 +58,7 @@ class TriangleTable:
         self._instances = np.zeros(1, np.uint32)
         self._groups = np.zeros(1, np.int32)
         self._compact = np.zeros(1, np.int32)
+        self._scratch: dict[tuple[int, ...], _Scratch] = {}
 
     def __len__(self) -> int:
         return self._size
@@ -86,11 +98,15 @@ class TriangleTable:
         seen[ids] = True
         visible = np.flatnonzero(seen)
         self._compact[visible] = np.arange(len(visible), dtype=np.int32)
-        index = self._compact.take(ids).astype(np.intp)
+        scratch = self._scratch.get(ids.shape)
+        if scratch is None:
+            scratch = self._scratch[ids.shape] = _Scratch.of(ids.shape)
+        index = scratch.index
+        index[...] = self._compact.take(ids)
         planes, nearest, farthest = self._planes(visible, to_camera)
-        depth_m = _depth(index, camera, planes, nearest, farthest)
+        depth_m = _depth(scratch, camera, planes, nearest, farthest)
         tags, instances = self._tags[visible], self._instances[visible]
-        return Buffers(_pick(tags, index), depth_m, _pick(instances, index))
+        return Buffers(tags.take(index, mode="clip"), depth_m, instances.take(index, mode="clip"))
 
     def _planes(
         self, visible: npt.NDArray[np.intp], to_camera: npt.NDArray[np.float64]
@@ -129,7 +145,7 @@ class TriangleTable:
 
 
 def _depth(
-    index: npt.NDArray[np.intp],
+    scratch: _Scratch,
     camera: Camera,
     planes: FloatArray,
     nearest: FloatArray,
@@ -139,20 +155,15 @@ def _depth(
     rounding may do on a triangle seen edge-on."""
     x = ((np.arange(camera.width_px) - camera.cx_px) / camera.fx_px).astype(np.float32)
     y = ((np.arange(camera.height_px) - camera.cy_px) / camera.fy_px).astype(np.float32)
-    inverse = _pick(planes[0], index)
+    index, part = scratch.index, scratch.values
+    # The indices are known to be in range: "clip" only spares their check.
+    inverse = planes[0].take(index, mode="clip")
     inverse *= x
-    part = _pick(planes[1], index)
-    part *= y[:, None]
-    inverse += part
-    inverse += _pick(planes[2], index)
+    inverse += np.multiply(planes[1].take(index, mode="clip", out=part), y[:, None], out=part)
+    inverse += planes[2].take(index, mode="clip", out=part)
     # A pixel just outside its triangle may see the plane's far side: at its far end then.
     np.maximum(inverse, np.float32(1.0 / SKY_DEPTH_M), out=inverse)
     np.reciprocal(inverse, out=inverse)
-    np.maximum(inverse, _pick(nearest, index), out=inverse)
-    np.minimum(inverse, _pick(farthest, index), out=inverse)
+    np.maximum(inverse, nearest.take(index, mode="clip", out=part), out=inverse)
+    np.minimum(inverse, farthest.take(index, mode="clip", out=part), out=inverse)
     return inverse
-
-
-def _pick(values: npt.NDArray[Any], index: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-    """`values[index]`, quicker: the indices are known to be in range."""
-    return values.take(index, mode="clip")
