@@ -1,0 +1,49 @@
+"""Messages over a pipe: the length of a JSON header, the header, raw buffers."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from typing import IO, Any
+
+_LENGTH = struct.Struct("<I")
+
+
+def write_message(stream: IO[bytes], header: dict[str, Any], buffers: Sequence[Any] = ()) -> None:
+    """Send a header and its buffers (bytes-like, contiguous)."""
+    views = [memoryview(buffer).cast("B") for buffer in buffers]
+    text = json.dumps(dict(header, sizes=[view.nbytes for view in views])).encode()
+    stream.write(_LENGTH.pack(len(text)) + text)
+    for view in views:
+        stream.write(view)
+    stream.flush()
+
+
+def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], list[bytearray]] | None:
+    """The next header and its buffers, or None where the other end is gone."""
+    length = _read(stream, _LENGTH.size)
+    if length is None:
+        return None
+    text = _read(stream, _LENGTH.unpack(length)[0])
+    if text is None:
+        return None
+    header = json.loads(bytes(text).decode())
+    buffers = []
+    for size in header.pop("sizes"):
+        buffer = _read(stream, size)
+        if buffer is None:
+            return None
+        buffers.append(buffer)
+    return header, buffers
+
+
+def _read(stream: IO[bytes], size: int) -> bytearray | None:
+    buffer = bytearray(size)
+    view, at = memoryview(buffer), 0
+    while at < size:
+        count = stream.readinto(view[at:])  # type: ignore[attr-defined]
+        if not count:
+            return None
+        at += count
+    return buffer

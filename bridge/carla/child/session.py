@@ -1,0 +1,281 @@
+"""One connection to a CARLA server: open, reset, step, close."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import carla
+import numpy as np
+from cast import Cast, Traffic, found_by_role, put, spawned_ego
+from failures import ChildError
+from roads import route_from, stop_points
+from sensors import Sensors, numbers_of
+
+_LIVE_SNAPSHOTS = 256
+_POLL_S = 0.005
+_LAST_WAIT_S = 2.0
+
+
+class Session:
+    """The client's side of a CarlaWorld; every method answers one request."""
+
+    def __init__(self) -> None:
+        self.plan = {}  # type: dict[str, Any]
+        self.client = None  # type: Any
+        self.world = None  # type: Any
+        self.before = None  # type: Any
+        self.sensors = None  # type: Sensors | None
+        self.ego = None  # type: Any
+        self.owns_ego = False
+        self.frame = 0
+        self.snapshots = {}  # type: dict[int, Any]
+        self.listener = None  # type: int | None
+
+    def open(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Connect, compare versions before anything else, take the world over or watch it."""
+        self.plan = request
+        self.client = carla.Client(request["host"], request["port"])
+        self.client.set_timeout(request["timeout_s"])
+        server, ours = self.client.get_server_version(), self.client.get_client_version()
+        if _release(server) != _release(ours):
+            # get_world() of a client of another version may crash the process
+            raise ChildError(
+                "version",
+                f"the server is CARLA {server}, the client in {sys.executable} is {ours}",
+            )
+        self.world = self.client.get_world()
+        self.before = self.world.get_settings()
+        self._clear_up(request["left_behind"])
+        if request["observe"]:
+            self.listener = self.world.on_tick(self._noted)
+        else:
+            self._synchronise(request["tick_s"])
+        self.map = self.world.get_map()
+        self.cast = Cast(self.world)
+        self.traffic = Traffic(self.client, self.world, request["traffic_manager_port"])
+        self.lights = stop_points(self.world)
+        return {"server": server, "client": ours, "map": self.map.name, "left": self._ours()}
+
+    def reset(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+        """A new episode: who is where, warm-up, the route, the first frame."""
+        rng = np.random.RandomState(request["seed"])
+        fresh = self._attend_ego(request, rng) if not self.plan["observe"] else self._find_ego()
+        if self.sensors is None:
+            self.sensors = Sensors(self.world, self.ego)
+            self.sensors.add_detectors()
+            self.sensors.add_cameras(self.plan["cameras"], self.plan["kinds"])
+        assert self.sensors is not None
+        if not self.plan["observe"]:
+            if request["weather"]:
+                self._set_weather(request["weather"])
+            for _ in range(self.plan["warm_up_ticks"] if fresh else self.plan["settle_ticks"]):
+                self.frame = self.world.tick(self.plan["timeout_s"])
+            self.world.reset_all_traffic_lights()
+        self.sensors.forget()
+        self.cast.again()
+        header, buffers = self._advance()
+        location = self._state_of_ego().get_transform().location
+        route = route_from(self.map, location, request["route_length_m"] + 100.0, rng)
+        stops = [[light.id, ends] for light, ends in self.lights]
+        header.update(stops=stops, ours=self._ours(), weather=_weather_of(self.world))
+        return header, [route.tobytes(), *buffers]
+
+    def step(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+        """One tick with this control (an observer's is not applied)."""
+        if not self.plan["observe"]:
+            steer, throttle, brake, reverse = request["control"]
+            self.ego.apply_control(
+                carla.VehicleControl(
+                    throttle=throttle, steer=steer, brake=brake, reverse=bool(reverse)
+                )
+            )
+        return self._advance()
+
+    def close(self) -> None:
+        """Leave the server as it was found: sensors, vehicles, settings, one more tick."""
+        if self.world is None:
+            return
+        stages = [self._close_sensors, self._close_actors, self._restore]
+        for stage in stages:
+            try:
+                stage()
+            except RuntimeError as error:
+                sys.stderr.write(f"while closing: {error}\n")
+        self.world = None
+
+    def _advance(self) -> tuple[dict[str, Any], list[Any]]:
+        assert self.sensors is not None
+        started_s = time.perf_counter()
+        deadline_s = self.plan["sensor_deadline_s"]
+        if self.plan["observe"]:
+            pictures = self._observed(deadline_s)
+        else:
+            self.frame = self.world.tick(self.plan["timeout_s"])
+            ticked_s = time.perf_counter()
+            self._state_of_ego()
+            pictures = self.sensors.join(self.frame, deadline_s)
+        joined_s = time.perf_counter()
+        snapshot = self._snapshot()
+        self._state_of_ego()
+        table, new = self.cast.look(snapshot)
+        hits, crossed = self.sensors.events()
+        header = {
+            "frame": self.frame,
+            "time_s": snapshot.timestamp.elapsed_seconds,
+            "ego": self.ego.id,
+            "new": new,
+            "lights": [[light.id, str(light.get_state())] for light, _ in self.lights],
+            "limit_kmh": self.ego.get_speed_limit(),
+            "hits": hits,
+            "crossed": crossed,
+            "pictures": [_told(picture) for picture in pictures],
+            "world_s": (joined_s if self.plan["observe"] else ticked_s) - started_s,
+            "join_s": 0.0 if self.plan["observe"] else joined_s - ticked_s,
+        }
+        return header, [table.tobytes()] + [picture.raw_data for picture in pictures]
+
+    def _observed(self, deadline_s: float) -> list[Any]:
+        """Pictures of a frame that somebody else has ticked."""
+        assert self.sensors is not None
+        if self.sensors.cameras:
+            pictures = self.sensors.join_next(self.frame, deadline_s)
+            self.frame = pictures[0].frame
+        else:
+            pictures = []
+            snapshot = self.world.wait_for_tick(deadline_s)
+            self.frame = snapshot.frame
+            self.snapshots[snapshot.frame] = snapshot
+        until_s = time.monotonic() + deadline_s
+        while self.frame not in self.snapshots:
+            if time.monotonic() > until_s:
+                raise ChildError("server", f"no snapshot of frame {self.frame}")
+            time.sleep(_POLL_S)
+        return pictures
+
+    def _noted(self, snapshot: Any) -> None:
+        self.snapshots[snapshot.frame] = snapshot
+        self.snapshots.pop(snapshot.frame - _LIVE_SNAPSHOTS, None)
+
+    def _snapshot(self) -> Any:
+        return self.snapshots[self.frame] if self.plan["observe"] else self.world.get_snapshot()
+
+    def _state_of_ego(self) -> Any:
+        state = self._snapshot().find(self.ego.id)
+        if state is None:
+            raise ChildError(
+                "ego", "the ego vehicle is gone: it was destroyed, or the map was loaded again"
+            )
+        return state
+
+    def _find_ego(self) -> bool:
+        ego = found_by_role(self.world, self.plan["role_name"])
+        if ego is None:
+            raise ChildError(
+                "ego",
+                "no vehicle has the role name '{}' to observe".format(self.plan["role_name"]),
+            )
+        changed = self.ego is None or self.ego.id != ego.id
+        if changed:
+            self._close_sensors()
+        self.ego = ego
+        return changed
+
+    def _attend_ego(self, request: dict[str, Any], rng: Any) -> bool:
+        """Find, spawn or move the ego, and the traffic around it; True where it is new."""
+        points = self.map.get_spawn_points()
+        order = [points[i] for i in rng.permutation(len(points))]
+        if request["spawn"] is not None:
+            if request["spawn"] >= len(points):
+                raise ChildError("config", f"spawn: this map has {len(points)} points")
+            chosen = points[request["spawn"]]
+            order = [chosen] + [point for point in order if point is not chosen]
+        is_new = self.ego is None or not self.ego.is_alive
+        if is_new:
+            self._close_sensors()
+            self.ego = found_by_role(self.world, self.plan["role_name"])
+            self.owns_ego = self.ego is None
+        if self.ego is None:
+            names = self.plan["ego"], self.plan["role_name"]
+            self.ego = spawned_ego(self.world, names[0], names[1], order)
+        if self.owns_ego or request["spawn"] is not None:
+            put(self.ego, order[0])
+        self.ego.apply_control(carla.VehicleControl(hand_brake=True))
+        self.traffic.place(order[1:], request["vehicles"], request["autopilot"], request["seed"])
+        return is_new
+
+    def _synchronise(self, tick_s: float) -> None:
+        settings = self.world.get_settings()
+        settings.synchronous_mode = True
+        settings.fixed_delta_seconds = tick_s
+        self.world.apply_settings(settings)
+
+    def _set_weather(self, wanted: dict[str, float]) -> None:
+        weather = self.world.get_weather()
+        for name, value in wanted.items():
+            setattr(weather, name, value)
+        self.world.set_weather(weather)
+
+    def _clear_up(self, left: dict[str, Any]) -> None:
+        """What a client before this one could not take away itself."""
+        commands = [carla.command.DestroyActor(actor_id) for actor_id in left.get("actors", ())]
+        if commands:
+            self.client.apply_batch_sync(commands, False)
+        if "synchronous" in left:
+            self.before.synchronous_mode = left["synchronous"]
+            self.before.fixed_delta_seconds = left["fixed_delta_s"]
+
+    def _ours(self) -> dict[str, Any]:
+        """What somebody has to clear up if this process dies now."""
+        actors = list(self.sensors.ids) if self.sensors is not None else []
+        actors += [vehicle.id for vehicle in self.traffic.vehicles]
+        if self.owns_ego:
+            actors.append(self.ego.id)
+        if self.plan["observe"]:
+            return {"actors": actors}
+        return {
+            "actors": actors,
+            "synchronous": self.before.synchronous_mode,
+            "fixed_delta_s": self.before.fixed_delta_seconds,
+        }
+
+    def _close_sensors(self) -> None:
+        if self.sensors is not None:
+            self.sensors.close()
+            self.sensors = None
+
+    def _close_actors(self) -> None:
+        if self.listener is not None:
+            self.world.remove_on_tick(self.listener)
+        self.traffic.close()
+        if self.owns_ego and self.ego is not None and self.ego.is_alive:
+            self.ego.destroy()
+        self.ego = None
+
+    def _restore(self) -> None:
+        if self.plan["observe"]:
+            return
+        self.world.apply_settings(self.before)
+        if not self.before.synchronous_mode:
+            self.world.wait_for_tick(_LAST_WAIT_S)
+
+
+def _release(version: str) -> str:
+    """`0.9.16-dirty` and `0.9.16` are one release."""
+    return version.split("-")[0]
+
+
+def _told(picture: Any) -> dict[str, Any]:
+    return {
+        "frame": picture.frame,
+        "width_px": picture.width,
+        "height_px": picture.height,
+        "transform": numbers_of(picture.transform),
+    }
+
+
+def _weather_of(world: Any) -> dict[str, float]:
+    weather = world.get_weather()
+    names = ("sun_altitude_angle", "cloudiness", "precipitation", "fog_density", "wetness")
+    return {name: getattr(weather, name) for name in names}

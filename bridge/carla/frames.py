@@ -1,0 +1,253 @@
+"""From the child's answers to frames: actors numbered, pictures decoded, the ego placed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bridge.carla.axes import camera_pose_of, mirrored, pose_of
+from bridge.carla.config import CarlaConfig
+from bridge.carla.decode import depth_of, id_table, instances_of, rgb_of, tags_of
+from bridge.carla.route import Route, lead_vehicle, make_route, next_light
+from bridge.errors import WorldLost
+from bridge.frame import (
+    Actor,
+    ByteArray,
+    Camera,
+    EgoState,
+    FloatArray,
+    IdArray,
+    LightState,
+    View,
+    Weather,
+)
+from bridge.label_maps import label_map
+from bridge.labels import Tag
+
+_KMH = 3.6
+_COLUMNS, _ROUTE_COLUMNS = 13, 6
+_OFF_LANE_SLACK_M = 0.25
+_WRONG_WAY_RAD = math.radians(90.0)
+_LIGHTS = {"Red": LightState.RED, "Yellow": LightState.YELLOW, "Green": LightState.GREEN}
+_BASE_TAGS = {
+    "car": Tag.CAR,
+    "truck": Tag.TRUCK,
+    "van": Tag.CAR,
+    "bus": Tag.BUS,
+    "motorcycle": Tag.MOTORCYCLE,
+    "bicycle": Tag.BICYCLE,
+}
+
+Table = npt.NDArray[np.float64]
+
+
+def map_for(server: str) -> str:
+    """Name of the label map of a server's version: `0.9.16` and the like."""
+    numbers = tuple(int(part) for part in server.split("-")[0].split(".")[:3] if part.isdigit())
+    if numbers >= (0, 9, 14):
+        return "carla"
+    return "carla-0.9.13" if numbers >= (0, 9, 12) else "carla-0.9.11"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What never changes about an actor: its number here, tag, middle and half sizes."""
+
+    number: int
+    tag: int
+    middle_m: tuple[float, float, float]
+    extent_m: tuple[float, float, float]
+
+
+@dataclass(slots=True)
+class Episode:
+    """One episode's frames in the making.
+
+    Attributes:
+        numbers: CARLA's actor id to ours: counted up from 1 in the order of CARLA's ids,
+            so that the same episode has the same numbers in another run.
+    """
+
+    config: CarlaConfig
+    cameras: Mapping[str, Camera]
+    primary: ByteArray
+    cast: dict[int, Described] = field(default_factory=dict)
+    numbers: dict[int, int] = field(default_factory=dict)
+    route: Route | None = None
+    at_m: float | None = None
+    ego_pose: FloatArray | None = None
+    _ids: IdArray | None = None
+
+    def lay_route(self, header: Mapping[str, Any], table: bytes | bytearray) -> None:
+        """The route that came with a reset."""
+        rows = np.frombuffer(table, np.float64).reshape(-1, _ROUTE_COLUMNS)
+        stops = [
+            (light, np.array(ends, np.float64).reshape(-1, 3)) for light, ends in header["stops"]
+        ]
+        if len(rows) >= 2:
+            length = min(float(header["route_length_m"]), float(rows[-1, 5]))
+            self.route = make_route(rows, length, stops)
+
+    def read(
+        self, header: Mapping[str, Any], buffers: list[bytearray]
+    ) -> tuple[EgoState, tuple[Actor, ...], dict[str, View]]:
+        """Ego, actors within range and views of one frame."""
+        table: Table = np.frombuffer(buffers[0], np.float64).reshape(-1, _COLUMNS)
+        ego_id = int(header["ego"])
+        self._meet(header["new"], ego_id)
+        row = next(row for row in table if int(row[0]) == ego_id)
+        everybody = self._actors(table, ego_id, row[1:4])
+        ego = self._ego(row, header, everybody)
+        return ego, tuple(everybody), self._views(header["pictures"], buffers[1:])
+
+    def _meet(self, new: list[dict[str, Any]], ego_id: int) -> None:
+        for told in sorted(new, key=lambda actor: int(actor["id"])):
+            carla_id = int(told["id"])
+            if carla_id in self.cast:
+                continue
+            number = 0
+            if carla_id != ego_id:
+                number = self.numbers[carla_id] = len(self.numbers) + 1
+            middle = mirrored(tuple(told["middle"]))
+            extent = tuple(told["extent"])
+            self.cast[carla_id] = Described(number, actor_tag(told), middle, extent)
+            self._ids = None
+
+    def _actors(self, table: Table, ego_id: int, near: Table) -> list[Actor]:
+        """Vehicles and walkers within range, by number; their origins on the ground."""
+        away = np.hypot(table[:, 1] - near[0], table[:, 2] - near[1])
+        found = []
+        for row in table[away < self.config.actor_range_m]:
+            carla_id = int(row[0])
+            known = self.cast[carla_id]
+            if carla_id == ego_id:
+                continue
+            pose = pose_of(tuple(row[1:7].tolist()))
+            x, y, z = known.middle_m
+            pose[:3, 3] += pose[:3, :3] @ (x, y, z - known.extent_m[2])
+            velocity = mirrored(tuple(row[7:10].tolist()))
+            placed = pose.astype(np.float32)
+            found.append(Actor(known.number, known.tag, placed, known.extent_m, velocity))
+        return sorted(found, key=lambda actor: actor.actor_id)
+
+    def _ego(self, row: Table, header: Mapping[str, Any], actors: list[Actor]) -> EgoState:
+        pose = pose_of(tuple(row[1:7].tolist()))
+        velocity = mirrored(tuple(row[7:10].tolist()))
+        speed = float(np.dot(velocity, pose[:3, 0]))
+        pose[:3, 3] += pose[:3, 0] * self.config.rear_axle_m
+        plain = EgoState(
+            pose=pose.astype(np.float32),
+            velocity_mps=velocity,
+            yaw_rate_rps=-math.radians(float(row[12])),
+            speed_mps=speed,
+            speed_limit_mps=float(header["limit_kmh"]) / _KMH,
+            collision=bool(header["hits"]),
+        )
+        self.ego_pose = plain.pose
+        return plain if self.route is None else self._on_route(plain, self.route, header, actors)
+
+    def _on_route(
+        self, plain: EgoState, route: Route, header: Mapping[str, Any], actors: list[Actor]
+    ) -> EgoState:
+        x, y = float(plain.pose[0, 3]), float(plain.pose[1, 3])
+        point = route.locate(x, y, self.at_m)
+        self.at_m = point.at_m
+        heading = math.atan2(float(plain.pose[1, 0]), float(plain.pose[0, 0]))
+        error = math.remainder(heading - point.heading_rad, 2.0 * math.pi)
+        front = point.at_m + self.config.front_m
+        states = {int(light): _LIGHTS.get(state) for light, state in header["lights"]}
+        out = abs(point.offset_m) > point.lane_width_m / 2.0 + _OFF_LANE_SLACK_M
+        return EgoState(
+            pose=plain.pose,
+            velocity_mps=plain.velocity_mps,
+            yaw_rate_rps=plain.yaw_rate_rps,
+            speed_mps=plain.speed_mps,
+            lane_offset_m=point.offset_m,
+            heading_error_rad=error,
+            curvature_1pm=route.curvature_at(point.at_m),
+            speed_limit_mps=plain.speed_limit_mps,
+            next_light=next_light(route, front, states),
+            lead=lead_vehicle(route, point.at_m, front, actors),
+            route_distance_m=max(0.0, route.goal_m - point.at_m),
+            collision=plain.collision,
+            off_lane=out or abs(error) > _WRONG_WAY_RAD,
+        )
+
+    def _views(self, told: list[dict[str, Any]], pictures: list[bytearray]) -> dict[str, View]:
+        """Views of the configured cameras; pictures come view by view, kind by kind."""
+        views: dict[str, View] = {}
+        kinds = self.config.pictures
+        if not told:
+            return views
+        for index, (name, camera) in enumerate(self.cameras.items()):
+            first = index * len(kinds)
+            own = slice(first, first + len(kinds))
+            if len({tuple(p["transform"]) for p in told[own]}) != 1:
+                raise WorldLost(f"CARLA: the pictures of view '{name}' are not from one place")
+            pose = camera_pose_of(tuple(told[first]["transform"]))
+            fields = {
+                kind: self._decoded(kind, data, camera)
+                for kind, data in zip(kinds, pictures[own], strict=True)
+            }
+            views[name] = View(camera, pose, **fields)
+        return views
+
+    def _decoded(self, kind: str, data: bytearray, camera: Camera) -> Any:
+        size = camera.width_px, camera.height_px
+        if len(data) != 4 * size[0] * size[1]:
+            raise WorldLost(f"CARLA: a {kind} picture of {len(data)} bytes is not of size {size}")
+        if kind == "labels":
+            return tags_of(data, size, self.primary)
+        if kind == "depth_m":
+            return depth_of(data, size)
+        if kind == "instances":
+            if self._ids is None:
+                self._ids = id_table(self.numbers)
+            return instances_of(data, size, self._ids)
+        return rgb_of(data, size)
+
+
+def actor_tag(told: Mapping[str, Any]) -> int:
+    """Label tag of an actor: by its kind, base type and wheels, whatever the version."""
+    if str(told["type"]).startswith("walker."):
+        return int(Tag.PEDESTRIAN)
+    carried = [tag for tag in told["tags"] if Tag.CAR <= tag <= Tag.BICYCLE]
+    if carried:
+        return int(carried[0])
+    base = _BASE_TAGS.get(str(told["base"]).lower())
+    if base is not None:
+        return int(base)
+    return int(Tag.MOTORCYCLE if told["wheels"] == "2" else Tag.CAR)
+
+
+def primary_tags(server: str) -> ByteArray:
+    """uint8 (256,): a server's semantic tag to ours."""
+    return label_map(map_for(server)).primary
+
+
+def weather_of(told: Mapping[str, float]) -> Weather:
+    """CARLA's percentages as our shares."""
+    return Weather(
+        sun_altitude_deg=float(told["sun_altitude_angle"]),
+        cloudiness=float(told["cloudiness"]) / 100.0,
+        rain=float(told["precipitation"]) / 100.0,
+        fog=float(told["fog_density"]) / 100.0,
+        wetness=float(told["wetness"]) / 100.0,
+    )
+
+
+def carla_weather(weather: Weather) -> dict[str, float]:
+    """Our shares as CARLA's percentages; rain leaves puddles."""
+    return {
+        "sun_altitude_angle": weather.sun_altitude_deg,
+        "cloudiness": 100.0 * weather.cloudiness,
+        "precipitation": 100.0 * weather.rain,
+        "precipitation_deposits": 60.0 * weather.wetness,
+        "fog_density": 100.0 * weather.fog,
+        "wetness": 100.0 * weather.wetness,
+    }

@@ -1,0 +1,246 @@
+"""CarlaWorld: a CARLA server behind the World contract.
+
+The real client lives in a child process (`bridge.carla.child`); this side holds no part of
+it. After any error the child is ended, and the next reset starts a fresh one, which first
+clears away what its predecessor could not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bridge.carla.client import CarlaClient
+from bridge.carla.config import CarlaConfig, CarlaOptions
+from bridge.carla.frames import Episode, carla_weather, primary_tags, weather_of
+from bridge.errors import WorldError
+from bridge.frame import ByteArray, Control, SensorFrame, Weather, WorldSpec
+from bridge.labels import taxonomy_fingerprint
+from bridge.town.weather import PRESETS, draw_weather
+from bridge.world import World
+from configs import ConfigError, Sim2StreetError, did_you_mean, parse
+
+LANE_INVASION = "lane_invasion"
+"""Flag of a frame in which the ego crossed a lane marking."""
+
+_RANDOM = "random"
+_MOST_SEED = 2**31
+_HURRIED_CLOSE_S = 3.0
+
+
+class CarlaWorld(World):
+    """A running CARLA server, ticked or watched.
+
+    Besides the contract: `carla_ids` (the actors' ids in CARLA), `server_version`,
+    `map_name`, and `route_ahead` (what a driver looks at).
+    """
+
+    def __init__(self, config: CarlaConfig | None = None) -> None:
+        self.config = config or CarlaConfig()
+        _check_weather(self.config.weather)
+        self._cameras = {name: c.camera() for name, c in self.config.cameras.items()}
+        self._client: CarlaClient | None = None
+        self._sensors: bool | None = None
+        self._left_behind: dict[str, Any] = {}
+        self._primary: ByteArray | None = None
+        self._rng: np.random.Generator | None = None
+        self._episode_count = -1
+        self._episode: Episode | None = None
+        self._tick = 0
+        self._start_s = 0.0
+        self._weather = Weather()
+        self.server_version = ""
+        self.map_name = ""
+
+    @property
+    def spec(self) -> WorldSpec:
+        if not self.server_version:
+            raise WorldError("CARLA's version is known once it is open: call open() first")
+        return WorldSpec(
+            name="carla",
+            version=self.server_version,
+            tick_s=self.config.tick_s,
+            cameras=self._cameras,
+            fields=frozenset(self.config.pictures),
+            taxonomy=taxonomy_fingerprint(),
+        )
+
+    @property
+    def carla_ids(self) -> dict[int, int]:
+        """`Actor.actor_id` of this episode to the id of the actor in CARLA."""
+        numbers = self._running().numbers
+        return {number: carla_id for carla_id, number in numbers.items()}
+
+    def open(self, sensors: bool = True) -> None:
+        self.close()
+        self._sensors = sensors
+        self._connect()
+
+    def reset(
+        self, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> SensorFrame:
+        if self._sensors is None:
+            raise WorldError("CARLA is not open: call open() first")
+        chosen = parse(CarlaOptions, options or {}, source="reset options")
+        _check_weather(chosen.weather)
+        drawn = self._draw_seed(seed)
+        self._episode = None
+        if self._client is None:
+            self._connect()
+        assert self._primary is not None
+        config, begun_s = self.config, time.perf_counter()
+        length_m = chosen.route_length_m or config.route_length_m
+        header, (route, *buffers) = self._call(
+            "reset",
+            config.reset_deadline_s,
+            seed=drawn,
+            spawn=chosen.spawn,
+            vehicles=config.vehicles if chosen.vehicles is None else chosen.vehicles,
+            autopilot=config.autopilot if chosen.autopilot is None else chosen.autopilot,
+            weather=self._wanted_weather(chosen.weather or config.weather, drawn),
+            route_length_m=length_m,
+        )
+        self._left_behind = header["ours"]
+        self._weather = weather_of(header["weather"])
+        episode = Episode(config, self._cameras, self._primary)
+        episode.lay_route({**header, "route_length_m": length_m}, route)
+        self._episode_count += 1
+        self._tick, self._start_s = 0, float(header["time_s"])
+        return self._frame(episode, header, buffers, begun_s)
+
+    def step(self, control: Control) -> SensorFrame:
+        episode = self._running()
+        control.validate()
+        begun_s = time.perf_counter()
+        given = [control.steer, control.throttle, control.brake, control.reverse]
+        header, buffers = self._call("step", self.config.step_deadline_s, control=given)
+        self._tick += 1
+        return self._frame(episode, header, buffers, begun_s)
+
+    def close(self) -> None:
+        self._let_go()
+        self._sensors = None
+        self._left_behind = {}
+
+    def route_ahead(self, count: int, spacing_m: float) -> np.ndarray:
+        """Points (count, 2) of the route ahead in the body frame, `spacing_m` apart."""
+        episode = self._running()
+        if episode.route is None or episode.at_m is None or episode.ego_pose is None:
+            raise WorldError("this episode has no route: there is no lane where the ego is")
+        points = episode.route.ahead(episode.at_m, count, spacing_m)
+        pose = episode.ego_pose.astype(np.float64)
+        return np.asarray((points - pose[:2, 3]) @ pose[:2, :2])
+
+    def _running(self) -> Episode:
+        if self._episode is None:
+            raise WorldError("CARLA has no episode running: call open() and reset() first")
+        return self._episode
+
+    def _connect(self) -> None:
+        config = self.config
+        client = CarlaClient(config.client_python)
+        self._client = client
+        header, _ = self._call(
+            "open",
+            config.open_deadline_s,
+            host=config.host,
+            port=config.port,
+            observe=config.attach == "observe",
+            tick_s=config.tick_s,
+            timeout_s=config.timeout_s,
+            sensor_deadline_s=config.sensor_deadline_s,
+            cameras=self._mounted() if self._sensors else {},
+            kinds=list(config.pictures),
+            role_name=config.role_name,
+            ego=config.ego,
+            traffic_manager_port=config.traffic_manager_port,
+            warm_up_ticks=config.warm_up_ticks,
+            settle_ticks=config.settle_ticks,
+            left_behind=self._left_behind,
+        )
+        self.server_version, self.map_name = header["server"], header["map"]
+        self._left_behind = header["left"]
+        self._primary = primary_tags(self.server_version)
+
+    def _mounted(self) -> dict[str, dict[str, Any]]:
+        return {
+            name: {
+                "width_px": camera.width_px,
+                "height_px": camera.height_px,
+                "fov_deg": camera.fov_deg,
+                "mount": camera.mount(self.config.rear_axle_m),
+            }
+            for name, camera in self.config.cameras.items()
+        }
+
+    def _call(
+        self, name: str, deadline_s: float, **request: Any
+    ) -> tuple[dict[str, Any], list[bytearray]]:
+        """Ask the client; whatever goes wrong, Ctrl-C included, ends it and the episode."""
+        assert self._client is not None
+        try:
+            return self._client.call(name, deadline_s, **request)
+        except BaseException as error:
+            self._episode = None
+            self._let_go(_HURRIED_CLOSE_S if isinstance(error, Sim2StreetError) else None)
+            raise
+
+    def _let_go(self, deadline_s: float | None = None) -> None:
+        """End the client; what it says it has cleared away is no longer ours to clear."""
+        client, self._client, self._episode = self._client, None, None
+        if client is None:
+            return
+        cleared = client.close() if deadline_s is None else client.close(deadline_s)
+        if cleared:
+            self._left_behind = {}
+
+    def _draw_seed(self, seed: int | None) -> int:
+        if seed is not None:
+            if not 0 <= seed < _MOST_SEED:
+                raise ConfigError(f"seed must be in 0..2^31-1, got {seed}")
+            self._rng = np.random.default_rng(seed)
+            return int(seed)
+        self._rng = self._rng or np.random.default_rng()
+        return int(self._rng.integers(_MOST_SEED))
+
+    def _wanted_weather(self, preset: str | None, seed: int) -> dict[str, float] | None:
+        if preset is None:
+            return None
+        rng = np.random.default_rng([seed, 4])
+        return carla_weather(draw_weather(rng, None if preset == _RANDOM else preset))
+
+    def _frame(
+        self, episode: Episode, header: dict[str, Any], buffers: list[bytearray], begun_s: float
+    ) -> SensorFrame:
+        heard_s = time.perf_counter()
+        ego, actors, views = episode.read(header, buffers)
+        self._episode = episode
+        decoded_s = time.perf_counter()
+        observing = self.config.attach == "observe"
+        simulated_s = float(header["time_s"]) - self._start_s
+        bridge_s = heard_s - begun_s - header["world_s"] - header["join_s"]
+        return SensorFrame(
+            tick=self._tick,
+            episode=self._episode_count,
+            time_s=simulated_s if observing else self._tick * self.config.tick_s,
+            ego=ego,
+            actors=actors,
+            weather=self._weather,
+            views=views,
+            stamps={
+                "world": header["world_s"],
+                "sensors": header["join_s"],
+                "handover": bridge_s,
+                "decode": decoded_s - heard_s,
+            },
+            flags=(LANE_INVASION,) if header["crossed"] else (),
+        )
+
+
+def _check_weather(preset: str | None) -> None:
+    known = [*PRESETS, _RANDOM]
+    if preset is not None and preset not in known:
+        raise ConfigError(f"unknown weather '{preset}'{did_you_mean(preset, known)}")

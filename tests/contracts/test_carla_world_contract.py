@@ -1,0 +1,55 @@
+"""The world suite on CarlaWorld: CARLA's real client against the stand-in."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("carla")
+pytest.importorskip("panda3d")
+pytest.importorskip("msgpack")
+
+from contracts.world_contract import MakeWorld, WorldContract
+
+from bridge.carla.config import CarlaCameraConfig, CarlaConfig
+from bridge.carla.standin.fixture import carla_standin  # noqa: F401  (a fixture)
+from bridge.carla.standin.process import StandInProcess
+from bridge.carla.world import CarlaWorld
+from bridge.errors import WorldError
+from bridge.frame import Control
+from bridge.world import World
+
+
+def make(standin: StandInProcess) -> World:
+    camera = CarlaCameraConfig(width_px=160, height_px=80)
+    return CarlaWorld(
+        CarlaConfig(
+            port=standin.port,
+            cameras={"front": camera},
+            vehicles=12,
+            autopilot=False,
+            weather="random",
+            warm_up_ticks=2,
+        )
+    )
+
+
+class TestCarlaWorld(WorldContract):
+    shares_nothing = False
+
+    @pytest.fixture
+    def make_world(self, carla_standin: StandInProcess) -> MakeWorld:  # noqa: F811
+        return lambda: make(carla_standin)
+
+    def test_a_step_needs_a_reset(self, make_world: MakeWorld) -> None:
+        with make_world() as world, pytest.raises(WorldError, match="reset"):
+            world.step(Control())
+
+    def test_nobody_is_left_behind(
+        self,
+        carla_standin: StandInProcess,  # noqa: F811
+        make_world: MakeWorld,
+    ) -> None:
+        with make_world() as world:
+            world.reset(0)
+            assert "vehicle.tesla.model3" in carla_standin.actors()
+        assert carla_standin.actors() == []
