@@ -116,7 +116,8 @@ def _hip(rect: Rect, eaves_m: float, pitch: float) -> tuple[Floats, float]:
         faces = [(a, b, f), (a, f, e), (b, c, f), (c, d, e), (c, e, f), (d, a, e)]
     else:
         faces = [(a, b, e), (b, c, f), (b, f, e), (c, d, f), (d, a, e), (d, e, f)]
-    return np.array(faces), ridge
+    # The soffit, seen from the street below.
+    return np.concatenate([np.array(faces), fan([d, c, b, a])]), ridge
 
 
 def _mansard(rect: Rect, eaves_m: float) -> tuple[Floats, float]:
@@ -126,7 +127,7 @@ def _mansard(rect: Rect, eaves_m: float) -> tuple[Floats, float]:
         side = min(inset, 0.4)
         xs, ys = (x0 + side, x1 - side), (y0 + inset, y1 - inset)
         rings.append([(xs[i], ys[j], z) for i, j in ((0, 0), (1, 0), (1, 1), (0, 1))])
-    return loft(rings, cap_start=False), eaves_m + 2.9
+    return loft(rings), eaves_m + 2.9
 
 
 def _chimneys(rng: np.random.Generator, rect: Rect, ridge_m: float, style: Style) -> list[Floats]:
@@ -138,7 +139,7 @@ def _chimneys(rng: np.random.Generator, rect: Rect, ridge_m: float, style: Style
         middle = (y0 + y1) / 2 + float(rng.choice([0.0, -0.9, 0.9])) * (0.0 if across else 1.0)
         x = x0 + wide if side == 0 else x1 - wide
         top = ridge_m + rng.uniform(0.5, 1.3)
-        base = top - (3.4 if across else 2.4)
+        base = style.eaves_m - 0.5  # through the roof, wherever its slope is
         parts.append(box((x - wide, middle - deep / 2, base), (x + wide, middle + deep / 2, top)))
         for k in range(int(rng.integers(1, 4))):
             y = middle - deep / 2 + deep * (k + 0.5) / 3

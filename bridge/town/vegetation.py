@@ -30,8 +30,6 @@ class Foliage:
 class Plant:
     """A tree or bush standing at the origin, from fine to coarse."""
 
-    kind: str
-    height_m: float
     fine: Foliage
     medium: Foliage
     coarse: Foliage
@@ -104,7 +102,7 @@ def _bare(rng: np.random.Generator, kind: str) -> Plant:
     fine = _foliage([trunk, *limbs], [*twigs, leaves])
     medium = _foliage([trunk, *limbs], twigs[::2])
     coarse = _foliage([trunk, *limbs[::2]], twigs[::5])
-    return Plant(kind, height, fine, medium, coarse)
+    return Plant(fine, medium, coarse)
 
 
 def _branches(
@@ -172,7 +170,7 @@ def _tree(
     medium = [trunks[1], *(_ball(rng, at, size * 1.1) for at, size in blobs[::2])]
     clumps = [_sprigs(rng, blobs, int(36 * loose), 0.26)]
     coarse = _foliage([trunks[2], _lump(rng, blobs)], [])
-    return Plant(kind, height_m, _foliage(fine, leaves), _foliage(medium, clumps), coarse)
+    return Plant(_foliage(fine, leaves), _foliage(medium, clumps), coarse)
 
 
 def _foliage(closed: list[Floats], loose: list[Floats]) -> Foliage:
