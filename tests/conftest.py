@@ -5,3 +5,5 @@ import os
 # Tests use small tensors: threads that spin for each other on a busy machine cost far more
 # than they bring. Set before torch is imported; processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from bridge.carla.standin.fixture import carla_standin  # noqa: F401  (a fixture, started if used)

@@ -69,6 +69,13 @@ class CarlaWorld(World):
         )
 
     @property
+    def client_pid(self) -> int:
+        """Process id of the child that holds CARLA's client, for those who watch processes."""
+        if self._client is None:
+            raise WorldError("CARLA's client is not running: call reset() first")
+        return self._client.pid
+
+    @property
     def carla_ids(self) -> dict[int, int]:
         """`Actor.actor_id` of this episode to the id of the actor in CARLA."""
         numbers = self._running().numbers

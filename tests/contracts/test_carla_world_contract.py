@@ -11,7 +11,6 @@ pytest.importorskip("msgpack")
 from contracts.world_contract import MakeWorld, WorldContract
 
 from bridge.carla.config import CarlaCameraConfig, CarlaConfig
-from bridge.carla.standin.fixture import carla_standin  # noqa: F401  (a fixture)
 from bridge.carla.standin.process import StandInProcess
 from bridge.carla.world import CarlaWorld
 from bridge.errors import WorldError
@@ -37,7 +36,7 @@ class TestCarlaWorld(WorldContract):
     shares_nothing = False
 
     @pytest.fixture
-    def make_world(self, carla_standin: StandInProcess) -> MakeWorld:  # noqa: F811
+    def make_world(self, carla_standin: StandInProcess) -> MakeWorld:
         return lambda: make(carla_standin)
 
     def test_a_step_needs_a_reset(self, make_world: MakeWorld) -> None:
@@ -46,7 +45,7 @@ class TestCarlaWorld(WorldContract):
 
     def test_nobody_is_left_behind(
         self,
-        carla_standin: StandInProcess,  # noqa: F811
+        carla_standin: StandInProcess,
         make_world: MakeWorld,
     ) -> None:
         with make_world() as world:

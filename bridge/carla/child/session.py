@@ -170,6 +170,13 @@ class Session:
         return state
 
     def _find_ego(self) -> bool:
+        """The vehicle to watch; nobody is known before the first tick that we see."""
+        try:
+            self.world.wait_for_tick(self.plan["sensor_deadline_s"])
+        except RuntimeError:
+            raise ChildError(
+                "server", "nobody ticks the server, and an observer does not either"
+            ) from None
         ego = found_by_role(self.world, self.plan["role_name"])
         if ego is None:
             raise ChildError(

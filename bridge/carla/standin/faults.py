@@ -8,7 +8,10 @@ from typing import Literal
 FAULT_CALL = "standin_fault"
 """RPC name of the switches: no CARLA server has it."""
 
-Fault = Literal["drop", "stop", "mixed", "delay", "freeze", "die", "version", "reload"]
+Fault = Literal[
+    "drop", "stop", "mixed", "delay", "garble", "freeze", "die", "version", "reload", "none"
+]
+"""`Faults` below; and freeze (seconds), die, reload (the map), none (all off)."""
 
 
 @dataclass(slots=True)
@@ -19,13 +22,15 @@ class Faults:
         drop: camera type -> how many of its next pictures are lost.
         stop: camera types that send nothing any more.
         mixed: camera types that send the picture of the frame before once more, next time.
-        delay_s: every picture comes this much later.
+        garble: the next tick brings a collision that cannot be read.
+    delay_s: every picture comes this much later.
         version: what the server says it is, None for the truth.
     """
 
     drop: dict[str, int] = field(default_factory=dict)
     stop: set[str] = field(default_factory=set)
     mixed: set[str] = field(default_factory=set)
+    garble: bool = False
     delay_s: float = 0.0
     version: str | None = None
 

@@ -78,10 +78,9 @@ class StandInProcess:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def fault(self, kind: Fault | str, value: Any = None) -> None:
+    def fault(self, kind: Fault, value: Any = None) -> None:
         """Switch a fault on (see `Faults`); "none" switches all off."""
-        answers = kind not in ("die", "freeze")
-        call(self.port, FAULT_CALL, kind, value, wait=answers)
+        call(self.port, FAULT_CALL, kind, value, wait=kind not in ("die", "freeze"))
 
     def actors(self) -> list[str]:
         """Type ids of all actors that clients have spawned and not destroyed."""
@@ -113,7 +112,10 @@ class StandInProcess:
 
 
 def call(port: int, name: str, *arguments: Any, wait: bool = True) -> Any:
-    """One call to a server on this machine, without CARLA's client: its raw result."""
+    """One call to a server on this machine, without CARLA's client: its raw result.
+
+    `wait` False: the server does not answer, and may not have read it when this returns.
+    """
     request = [0, 1, name, [[not wait], *arguments]]
     unpacker = msgpack.Unpacker(raw=False, strict_map_key=False)
     deadline_s = time.monotonic() + _CALL_S
@@ -129,6 +131,4 @@ def call(port: int, name: str, *arguments: Any, wait: bool = True) -> Any:
                 if failure is not None:
                     raise WorldError(str(failure))
                 return result
-        peer.shutdown(socket.SHUT_WR)
-        peer.recv(1)  # it has read the request when it hangs up (or has died of it)
     return None

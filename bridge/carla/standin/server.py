@@ -100,6 +100,9 @@ class StandIn:
             await self._send(WORLD_STREAM, self._snapshot())
             for contact in found:
                 await self._report(contact)
+            if self.faults.garble:
+                self.faults.garble = False
+                await self._garble()
             self._darkroom.begin(list(self.stage.bodies.values()))
             for body in list(self.stage.bodies.values()):
                 if body.type_id in ENCODERS and self.streams.wanted(body.stream_id):
@@ -161,6 +164,14 @@ class StandIn:
             impulse = (0.0, 0.0, 0.0)
             data = payloads.collision(head, self._wire(contact.body), shown, impulse)
             await self._send(sensor.stream_id, data)
+
+    async def _garble(self) -> None:
+        for sensor in list(self.stage.bodies.values()):
+            if sensor.type_id == "sensor.other.collision":
+                head = payloads.header(
+                    payloads.COLLISION, self.frame, self.stage.time_s, sensor.transform
+                )
+                await self._send(sensor.stream_id, head + b"\xc1\xc1\xc1")
 
     def _wire(self, body: Body) -> list:
         """An actor as the calls describe it."""
@@ -306,6 +317,8 @@ class StandIn:
             getattr(self.faults, kind).add(value)
         elif kind == "delay":
             self.faults.delay_s = float(value)
+        elif kind == "garble":
+            self.faults.garble = True
         elif kind == "version":
             self.faults.version = value
         elif kind == "none":

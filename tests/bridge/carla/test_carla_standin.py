@@ -98,7 +98,7 @@ def test_a_crash_is_told(tour) -> None:
 def test_nothing_is_left_behind(tour) -> None:
     assert all(tour["destroyed"])
     assert tour["left"] == []
-    assert tour["reloaded"] == 2
+    assert tour["reloaded"] > 1
 
 
 def test_golden_bytes() -> None:

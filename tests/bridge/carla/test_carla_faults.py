@@ -1,0 +1,295 @@
+"""Whatever goes wrong between us and CARLA ends in a typed error in time; reset recovers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("carla")
+pytest.importorskip("panda3d")
+
+from bridge.carla.config import CarlaCameraConfig, CarlaConfig
+from bridge.carla.standin.fixture import SMALL_TOWN
+from bridge.carla.standin.process import StandInProcess, call
+from bridge.carla.world import CarlaWorld
+from bridge.errors import SensorTimeout, WorldError, WorldLost
+from bridge.frame import Control, SensorFrame
+from configs import ConfigError
+
+DEPTH = "sensor.camera.depth"
+HURRY_S = 3.0
+SLACK_S = 2.5
+"""For a busy machine."""
+
+
+def config(standin: StandInProcess, **changes) -> CarlaConfig:
+    settings = {
+        "port": standin.port,
+        "cameras": {"front": CarlaCameraConfig(width_px=64, height_px=32)},
+        "vehicles": 2,
+        "autopilot": False,
+        "warm_up_ticks": 2,
+        "timeout_s": 2.0,
+        "sensor_deadline_s": 1.0,
+        **changes,
+    }
+    return CarlaConfig(**settings)
+
+
+@pytest.fixture
+def standin(carla_standin: StandInProcess) -> Iterator[StandInProcess]:
+    yield carla_standin
+    carla_standin.signal(signal.SIGCONT)
+    carla_standin.fault("none")
+
+
+@pytest.fixture
+def world(standin: StandInProcess) -> Iterator[CarlaWorld]:
+    with CarlaWorld(config(standin)) as world:
+        world.reset(0)
+        world.step(Control())
+        yield world
+    assert standin.actors() == []
+    assert not synchronous(standin)
+
+
+def synchronous(standin: StandInProcess) -> bool:
+    return bool(call(standin.port, "get_episode_settings")[0][1][0])
+
+
+@contextmanager
+def within(limit_s: float) -> Iterator[None]:
+    started_s = time.monotonic()
+    yield
+    assert time.monotonic() - started_s < limit_s + SLACK_S
+
+
+def drive(world: CarlaWorld, ticks: int = 3) -> list[SensorFrame]:
+    """A few ticks, each a whole frame."""
+    frames = [world.step(Control(throttle=0.3)) for _ in range(ticks)]
+    for frame in frames:
+        frame.validate()
+    return frames
+
+
+def recovers(world: CarlaWorld) -> None:
+    """The episode is over; the next one works, with one set of actors."""
+    with pytest.raises(WorldError, match="reset"):
+        world.step(Control())
+    with within(15.0):
+        assert world.reset(0).tick == 0
+    assert [frame.tick for frame in drive(world)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("fault", ["drop", "stop", "mixed"])
+def test_a_picture_that_does_not_come_is_named(
+    world: CarlaWorld, standin: StandInProcess, fault: str
+) -> None:
+    standin.fault(fault, DEPTH)
+    with within(1.0 + HURRY_S), pytest.raises(SensorTimeout, match=r"front\.depth_m"):
+        world.step(Control())
+    standin.fault("none")
+    recovers(world)
+
+
+def test_late_pictures_are_waited_for_until_the_deadline(
+    world: CarlaWorld, standin: StandInProcess
+) -> None:
+    standin.fault("delay", 0.2)
+    assert len(drive(world)) == 3
+    standin.fault("delay", 2.5)
+    with within(1.0 + HURRY_S), pytest.raises(SensorTimeout):
+        world.step(Control())
+    standin.fault("none")
+    recovers(world)
+
+
+def test_a_frozen_server(world: CarlaWorld, standin: StandInProcess) -> None:
+    standin.signal(signal.SIGSTOP)
+    with within(world.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost):
+        world.step(Control())
+    standin.signal(signal.SIGCONT)
+    recovers(world)
+
+
+def test_a_server_that_hesitates(world: CarlaWorld, standin: StandInProcess) -> None:
+    standin.fault("freeze", 0.5)
+    assert len(drive(world)) == 3
+
+
+def test_a_map_that_is_loaded_under_our_feet(world: CarlaWorld, standin: StandInProcess) -> None:
+    standin.fault("reload")
+    with within(world.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost):
+        drive(world)
+    recovers(world)
+
+
+def test_an_ego_that_somebody_destroys(world: CarlaWorld, standin: StandInProcess) -> None:
+    (hero,) = (a[0] for a in all_actors(standin) if ["role_name", 4, "hero"] in a[2][2])
+    assert call(standin.port, "destroy_actor", hero) == [[1, True]]
+    with within(world.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost, match="ego"):
+        world.step(Control())
+    recovers(world)
+
+
+def all_actors(standin: StandInProcess) -> list:
+    return call(standin.port, "get_actors_by_id", list(range(200, 5000)))[0][1]
+
+
+def test_a_message_that_makes_the_client_abort(world: CarlaWorld, standin: StandInProcess) -> None:
+    standin.fault("garble")
+    with within(world.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost, match="signal"):
+        drive(world)
+    recovers(world)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
+def test_a_client_that_crashes_or_hangs(
+    world: CarlaWorld, standin: StandInProcess, number: int
+) -> None:
+    before = sorted(standin.actors())
+    os.kill(world.client_pid, number)
+    with within(world.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost):
+        world.step(Control())
+    recovers(world)
+    assert sorted(standin.actors()) == before, "its successor cleared up"
+
+
+def test_a_server_of_another_version_is_refused_before_it_can_do_harm(
+    standin: StandInProcess,
+) -> None:
+    standin.fault("version", "0.9.15")
+    world = CarlaWorld(config(standin))
+    with pytest.raises(ConfigError, match=r"0\.9\.15.*0\.9\.16"):
+        world.open()
+    world.close()
+    standin.fault("none")
+
+
+def test_an_interpreter_without_the_client(standin: StandInProcess, tmp_path: Path) -> None:
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$2"\n')
+    bare.chmod(0o755)
+    world = CarlaWorld(config(standin, client_python=str(bare)))
+    with pytest.raises((ConfigError, WorldLost), match=r"carla|numpy"):
+        world.open()
+    world.close()
+
+
+def test_no_server() -> None:
+    world = CarlaWorld(CarlaConfig(port=1, timeout_s=1.0))
+    with within(3.0 + HURRY_S), pytest.raises(WorldLost):
+        world.open()
+    world.close()
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_and_comes_back() -> None:
+    with StandInProcess(SMALL_TOWN) as mortal, CarlaWorld(config(mortal)) as world:
+        world.reset(0)
+        mortal.fault("die")
+        with within(world.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost):
+            drive(world)
+        with within(2.0 + HURRY_S), pytest.raises(WorldLost):
+            world.reset(0)
+        mortal.stop()
+        mortal.start()
+        assert world.reset(0).tick == 0
+        drive(world)
+
+
+def test_an_observer_sees_what_another_client_ticks(
+    world: CarlaWorld, standin: StandInProcess
+) -> None:
+    present = standin.actors()
+    with CarlaWorld(config(standin, attach="observe", sensor_deadline_s=4.0)) as observer:
+        with ticking(lambda: world.step(Control(throttle=0.5))):
+            first = observer.reset()
+            seen = [observer.step(Control(brake=1.0)) for _ in range(5)]
+        for frame in seen:
+            frame.validate()
+            assert frame.view.labels is not None
+        assert first.ego.speed_mps < seen[-1].ego.speed_mps, "its control is not applied"
+        assert [frame.tick for frame in seen] == [1, 2, 3, 4, 5]
+        assert seen[0].time_s < seen[-1].time_s
+        assert seen[-1].view.pose[:2, 3] == pytest.approx(
+            (seen[-1].ego.pose @ mount(observer))[:2, 3], abs=0.02
+        ), "pictures and state are of one frame"
+    assert sorted(standin.actors()) == sorted(present)
+
+
+def mount(world: CarlaWorld) -> np.ndarray:
+    pose = np.eye(4)
+    pose[:3, 3] = world.config.cameras["front"].position_m
+    return pose
+
+
+def test_an_observer_without_anybody_who_ticks(world: CarlaWorld, standin: StandInProcess) -> None:
+    observer = CarlaWorld(config(standin, attach="observe"))
+    with within(10.0), observer, pytest.raises(WorldLost, match="nobody ticks"):
+        observer.reset()
+
+
+@contextmanager
+def ticking(step: Callable[[], object]) -> Iterator[None]:
+    """Tick in another thread meanwhile."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.is_set():
+            step()
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+DRIVER = """
+import sys
+from bridge.carla.config import CarlaConfig
+from bridge.carla.world import CarlaWorld
+from bridge.frame import Control
+cameras = {"front": {"width_px": 64, "height_px": 32}}
+with CarlaWorld(CarlaConfig(port=int(sys.argv[1]), cameras=cameras, warm_up_ticks=2)) as world:
+    world.reset(0)
+    while True:
+        world.step(Control(throttle=0.2))
+        sys.stdout.write("tick\\n")
+        sys.stdout.flush()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_server_is_left_as_it_was_however_we_end(standin: StandInProcess, number: int) -> None:
+    """Ctrl-C unwinds; of a killed parent, the child notices the end of its pipe."""
+    command = [sys.executable, "-c", DRIVER, str(standin.port)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        for _ in range(3):
+            assert process.stdout.readline() == b"tick\n"
+        assert synchronous(standin)
+        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        process.wait(20)
+    until_s = time.monotonic() + 10.0
+    while time.monotonic() < until_s and (standin.actors() or synchronous(standin)):
+        time.sleep(0.1)
+    assert standin.actors() == []
+    assert not synchronous(standin)
