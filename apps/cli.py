@@ -14,15 +14,18 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from apps.commands.bench import bench
 from apps.commands.carla_standin import carla_standin
 from apps.commands.check import check_world
 from apps.commands.demo import demo
 from apps.commands.doctor import doctor
 from apps.commands.evaluate import evaluate
+from apps.commands.finetune import finetune
 from apps.commands.record import record, replay
 from apps.commands.render import render
 from apps.commands.serve import keys, serve
-from apps.commands.train import style, train
+from apps.commands.style import style
+from apps.commands.train import distil, pack, seed, train
 from apps.console import err, out
 from configs import ConfigError, Sim2StreetError
 
@@ -48,8 +51,13 @@ app.command()(replay)
 app.command("check-world")(check_world)
 app.command()(keys)
 app.command()(train)
+app.command()(distil)
+app.command()(finetune)
+app.command()(seed)
+app.command()(pack)
 app.command()(evaluate)
 app.add_typer(style)
+app.add_typer(bench)
 app.command("carla-standin")(carla_standin)
 app.command()(doctor)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field
 
+from bridge.remap import RemappedWorld, remap_table
 from bridge.renderer import PaletteRenderer, RenderedWorld, Renderer, StyleChoice
 from bridge.world import World
 from configs import ConfigError, StrictModel, did_you_mean, find_config, parse, read_yaml
@@ -70,18 +71,29 @@ def build_world(
 ) -> World:
     """A World by name, endpoint, recording or YAML file.
 
-    `settings` replace its keys; `size_px` (width, height) that of its cameras.
+    `settings` replace its keys; `size_px` (width, height) that of its cameras. The key
+    `remap` (such as `{building: vegetation}`) changes labels on the way, in any world.
     """
     if size_px is not None and not _is_config(name):
         raise ConfigError(f"the size of {name} is set where it is served or was recorded")
     if name.startswith(ENDPOINT_SCHEMES):
-        return _build("world", WORLDS, {"kind": "remote", "endpoint": name}, name, settings)
+        return _build_world({"kind": "remote", "endpoint": name, **(settings or {})}, name)
     if name.endswith(".mcap"):
-        return _build("world", WORLDS, {"kind": "replay", "path": name}, name, settings)
+        return _build_world({"kind": "replay", "path": name, **(settings or {})}, name)
     data = _merged(read_yaml(find_config("world", name)), settings or {})
     if size_px is not None:
         data = _merged(data, _camera_sizes(name, data, size_px))
-    return _build("world", WORLDS, data, name, None)
+    return _build_world(data, name)
+
+
+def _build_world(data: Settings, source: str) -> World:
+    """The world of merged settings, remapped where they say so."""
+    rest = dict(data)
+    changes = rest.pop("remap", None)
+    if changes is None:
+        return _build("world", WORLDS, rest, source, None)
+    remap_table(changes)  # a wrong name, before anything is built
+    return RemappedWorld(_build("world", WORLDS, rest, source, None), changes)
 
 
 def build_renderer(name: str, settings: Settings | None = None) -> Renderer:
@@ -203,6 +215,19 @@ def _remote_world(data: dict[str, Any], source: str) -> World:
     return RemoteWorld(parse(ClientConfig, data, source))
 
 
+def _carla(data: dict[str, Any], source: str) -> World:
+    from bridge.carla.config import CarlaConfig
+    from bridge.carla.world import CarlaWorld
+
+    return CarlaWorld(parse(CarlaConfig, data, source))
+
+
+def _carla_standin(data: dict[str, Any], source: str) -> World:
+    with needs_extra("carla-standin"):
+        from bridge.carla.standin.world import StandInWorld, StandInWorldConfig
+    return StandInWorld(parse(StandInWorldConfig, data, source))
+
+
 def _replay(data: dict[str, Any], source: str) -> World:
     config = parse(ReplayConfig, data, source)
     return build_recording(config.path, config.recover)
@@ -242,6 +267,8 @@ WORLDS: Mapping[str, Builder[World]] = {
     "town": _town,
     "remote": _remote_world,
     "replay": _replay,
+    "carla": _carla,
+    "carla-standin": _carla_standin,
 }
 
 RENDERERS: Mapping[str, Builder[Renderer]] = {

@@ -1,62 +1,181 @@
-"""`sim2street train` and `sim2street style`: weights from photographs, styles from a few."""
+"""`sim2street train`, `distil`, `seed`, `pack`: weights from photographs and from weights."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich.markup import escape
 
-from apps.commands.options import SeedOption, parse_size
-from apps.compose import needs_extra
+from apps.autopilot import driver_for
+from apps.commands.options import (
+    DeviceOption,
+    SeedOption,
+    SizeOption,
+    WorldOption,
+    chosen_device,
+    make_world,
+)
+from apps.compose import needs_extra, opened
 from apps.console import out, progress, say
-from apps.label_folder import find_map
-from apps.output import partial_file
-from configs import ConfigError, load, parse
+from configs import load, parse
 
-style = typer.Typer(name="style", help="Make styles out of photographs.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from neural_renderer.training.config import TrainConfig
 
 LOSS_SMOOTHING = 0.95
 
+RunOption = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder of the run: state, weights, sheets, log.")
+]
+DataOption = Annotated[
+    Path, typer.Option("--data", "-d", help="Where the config's relative data folders lie.")
+]
+PacksOption = Annotated[
+    Path, typer.Option("--packs", help="Where its feature networks and town clips lie.")
+]
+StopOption = Annotated[
+    int | None, typer.Option("--stop-at", min=1, help="Stop at this step; continue later.")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show what the run would be, and do nothing.")
+]
+InitOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--init-from",
+        help="Start from what fits of a state.pt, a seed's folder or a checkpoint; "
+        "says what was taken. A run that has begun goes on from its own state.",
+    ),
+]
+
 
 def train(
-    config: Annotated[str, typer.Argument(help="A training config: photos, or a YAML file.")],
-    folder: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder of the run: state, weights, sheets, log.")
+    config: Annotated[
+        str, typer.Argument(help="A training config: photos, street, or a YAML file.")
     ],
-    data: Annotated[
-        Path, typer.Option("--data", "-d", help="Where the config's relative data folders lie.")
-    ] = Path(),
-    device: Annotated[
-        str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda.")
-    ] = "auto",
-    stop_at: Annotated[
-        int | None, typer.Option("--stop-at", min=1, help="Stop at this step; continue later.")
+    folder: RunOption,
+    data: DataOption = Path(),
+    packs: PacksOption = Path("packs"),
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="few-shot, spade (no style) or plain (as pix2pixHD)."),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what the run would be, and do nothing.")
-    ] = False,
+    device: DeviceOption = "auto",
+    stop_at: StopOption = None,
+    init_from: InitOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Train the neural renderer on labelled street photographs.
 
-    The same command again goes on where the run was: stop it whenever you like.
+    The same command again goes on where the run was: stop it whenever you like. On several
+    GPUs: torchrun --nproc-per-node N -m apps.cli train ...
     """
+    run = _config(config, data, packs, {"kind": kind} if kind else {})
+    _run(run, folder, device, stop_at, init_from, dry_run)
+
+
+def distil(
+    teacher: Annotated[Path, typer.Argument(help="The checkpoint to learn from (.safetensors).")],
+    folder: RunOption,
+    config: Annotated[
+        str, typer.Option("--config", "-c", help="A training config: distil, or a YAML file.")
+    ] = "distil",
+    data: DataOption = Path(),
+    packs: PacksOption = Path("packs"),
+    device: DeviceOption = "auto",
+    stop_at: StopOption = None,
+    init_from: InitOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Train a smaller generator to paint what a larger one paints."""
+    run = _config(config, data, packs, {"teacher": teacher})
+    _run(run, folder, device, stop_at, init_from, dry_run)
+
+
+def seed(
+    source: Annotated[
+        Path, typer.Argument(help="A run's folder, its state.pt, or a checkpoint (.safetensors).")
+    ],
+    folder: Annotated[Path, typer.Argument(help="The seed: a folder of files of 15 MiB at most.")],
+) -> None:
+    """Write what a later run needs to go on from here, small enough to keep.
+
+    Generator, average and discriminators in float16, no optimiser state; `sim2street train
+    --init-from FOLDER` starts from it.
+    """
+    with needs_extra("neural"):
+        from neural_renderer.training.trainer import STATE_FILE
+        from neural_renderer.training.transfer import write_seed
+    state = source / STATE_FILE
+    files = write_seed(state if state.is_file() else source, folder)
+    size_mib = sum(path.stat().st_size for path in files) / 2**20
+    say(f"seed of {len(files)} files, {size_mib:.1f} MiB: {escape(str(folder))}")
+
+
+def pack(
+    folder: Annotated[Path, typer.Argument(help="Folder of the clips; those there are kept.")],
+    world: WorldOption = "town",
+    clips: Annotated[int, typer.Option("--clips", min=1, help="How many episodes.")] = 48,
+    frames: Annotated[int, typer.Option("--frames", min=2, help="Frames of each clip.")] = 16,
+    every: Annotated[int, typer.Option("--every", min=1, help="Ticks from frame to frame.")] = 2,
+    warm_up: Annotated[
+        int, typer.Option("--warm-up", min=0, help="Ticks driven before a clip begins.")
+    ] = 40,
+    seed_of_first: SeedOption = 0,
+    size: SizeOption = None,
+) -> None:
+    """Drive a world with the autopilot and keep clips of it for training and evaluation."""
+    with needs_extra("neural"):
+        from neural_renderer.data.town_pack import PackConfig, pack_clips
+    settings = PackConfig(
+        clips=clips, frames=frames, every=every, warm_up=warm_up, seed=seed_of_first
+    )
+    with opened(make_world(world, size)) as inner, progress() as bar:
+        task = bar.add_task("packing clips", total=clips)
+        written = pack_clips(
+            inner, driver_for(inner), folder, settings,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    say(f"{clips} clips, {written / 2**20:.1f} MiB written: {escape(str(folder))}")
+
+
+def _config(name: str, data: Path, packs: Path, changes: dict[str, object]) -> TrainConfig:
+    with needs_extra("train"):
+        from neural_renderer.training.config import TrainConfig
+        from neural_renderer.training.sources import at_root
+    run = load(TrainConfig, "train", name)
+    run = parse(TrainConfig, {**run.model_dump(), **changes}, name)
+    return at_root(run, data).with_packs(packs)
+
+
+def _run(
+    run: TrainConfig,
+    folder: Path,
+    device: str,
+    stop_at: int | None,
+    init_from: Path | None,
+    dry_run: bool,
+) -> None:
     with needs_extra("train"):
         import torch
 
-        from neural_renderer.training.config import TrainConfig
-        from neural_renderer.training.sources import at_root
+        from neural_renderer.training.ranks import joined_ranks, rank
         from neural_renderer.training.trainer import EXPORT_FILE, Progress
         from neural_renderer.training.trainer import train as run_training
-    run = at_root(load(TrainConfig, "train", config), data)
+        from neural_renderer.training.transfer import Transfer
     if dry_run:
         out.print_json(run.model_dump_json())
         out.print(f"{run.total_steps} steps in {len(run.phases)} phases")
         return
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    with progress() as bar:
+
+    def transferred(transfer: Transfer) -> None:
+        for line in transfer.lines():
+            say(f"init-from: {escape(line)}")
+
+    with joined_ranks(torch.device(chosen_device(device))) as own, progress() as bar:
+        bar.disable = rank() > 0
         task = bar.add_task("training", total=stop_at or run.total_steps)
         loss = 0.0
 
@@ -67,66 +186,7 @@ def train(
             text = f"training, loss {loss:.2f}, {seen.images_per_s:.1f} images/s"
             bar.update(task, completed=seen.step, total=seen.total, description=text)
 
-        state = run_training(run, folder, torch.device(chosen), stop_at, show)
-    say(f"step {state.step}: {escape(str(folder / EXPORT_FILE))}")
-
-
-@style.command("make")
-def make(
-    name: Annotated[str, typer.Argument(help="Name of the style, such as dusk.")],
-    photos: Annotated[
-        Path, typer.Argument(help="Folder with images/ and labels/ of the same names.")
-    ],
-    weights: Annotated[
-        Path, typer.Option("--weights", help="The checkpoint that the style is for.")
-    ],
-    folder: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of styles; beside the weights.")
-    ] = None,
-    naming: Annotated[
-        str, typer.Option("--naming", "-n", help="Whose label ids (see sim2street render).")
-    ] = "cityscapes-train",
-    count: Annotated[
-        int, typer.Option("--count", min=1, help="How many of the photographs, evenly spread.")
-    ] = 4,
-    size: Annotated[
-        str, typer.Option("--size", metavar="WxH", help="Size of the exemplars in the network.")
-    ] = "512x256",
-    seed: SeedOption = 0,
-) -> None:
-    """Make a style out of a few labelled photographs; done once, used for every frame."""
-    with needs_extra("neural"):
-        import torch
-
-        from neural_renderer.checkpoint import load_generator
-        from neural_renderer.data.crops import (
-            CropConfig,
-            choose_crop,
-            crop_labels,
-            crop_rgb,
-            planes,
-        )
-        from neural_renderer.data.photos import PhotoSourceConfig, list_photos
-        from neural_renderer.data.prepare import load_photos
-        from neural_renderer.styles import compile_style, style_to_bytes
-    size_px = parse_size(size)
-    if size_px is None or size_px[0] % 32 or size_px[1] % 32:
-        raise ConfigError(f"--size: expected multiples of 32 such as 512x256, got '{size}'")
-    generator, info = load_generator(weights)
-    source = {"name": name, "root": photos, "layout": "folder", "labels": find_map(naming).name}
-    config = parse(PhotoSourceConfig, source, "style make")
-    every = max(1, len(list_photos(config)) // count)
-    exemplars = load_photos(config.model_copy(update={"every": every}))[:count]
-    rng = np.random.default_rng(seed)
-    crops = CropConfig(size_px=size_px, zoom=(1.0, 1.0), flip=False)
-    rgb, tags = [], []
-    for photo in exemplars:
-        crop = choose_crop(photo, crops, rng)
-        rgb.append(crop_rgb(photo, crop, size_px, None))
-        tags.append(planes(crop_labels(photo, crop, size_px, rng, None).ids, photo.sets))
-    with torch.inference_mode():
-        code = compile_style(generator, info.class_map, rgb, tags)
-    target = (folder or weights.parent / "styles") / f"{name}.safetensors"
-    with partial_file(target) as unfinished:
-        unfinished.write_bytes(style_to_bytes(code, name, info.sha256))
-    say(f"style of {len(exemplars)} photographs: {escape(str(target))}")
+        state = run_training(run, folder, own, stop_at, show, init_from, transferred)
+        first = rank() == 0
+    if first:
+        say(f"step {state.step}: {escape(str(folder / EXPORT_FILE))}")

@@ -14,6 +14,7 @@ from configs import ConfigError
 from neural_renderer.checkpoint import CheckpointInfo, load_generator
 from neural_renderer.data.prepare import PreparedPhoto
 from neural_renderer.evaluation.scenes import Clip, still_of
+from neural_renderer.networks.style import StyleCode
 from neural_renderer.session import NeuralRenderer
 from neural_renderer.styles import blob, compile_style, style_to_bytes
 
@@ -39,12 +40,16 @@ class Painter:
     def style(
         self, photos: Sequence[PreparedPhoto], size_px: tuple[int, int], name: str
     ) -> StyleBlob:
+        """E_F on these exemplars, as it travels."""
+        code = self.style_code(photos, size_px)
+        return blob(style_to_bytes(code, name, self.info.sha256), name)
+
+    def style_code(self, photos: Sequence[PreparedPhoto], size_px: tuple[int, int]) -> StyleCode:
         """E_F on these exemplars."""
         stills = [still_of(photo, size_px) for photo in photos]
         rgb, tags = [s.rgb for s in stills], [s.tags for s in stills]
         with torch.inference_mode():
-            code = compile_style(self._generator, self.info.class_map, rgb, tags)
-        return blob(style_to_bytes(code, name, self.info.sha256), name)
+            return compile_style(self._generator, self.info.class_map, rgb, tags)
 
     def still(self, view: View, style: StyleBlob, seed: int = 0) -> ByteArray:
         """One view on its own: uint8 (H, W, 3)."""

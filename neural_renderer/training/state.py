@@ -79,6 +79,7 @@ def build_state(config: TrainConfig, device: torch.device) -> TrainState:
         raise ConfigError(
             f"unknown generator size '{config.size}'{did_you_mean(config.size, list(SIZES))}"
         )
+    teacher = _teacher(config, class_map, device)
     generator = build_frame_generator(config.kind, config.size, groups)
     lite = load_efficientnet_lite0(config.efficientnet_lite0) if config.efficientnet_lite0 else None
     vgg = load_vgg16(config.vgg16) if config.vgg16 else None
@@ -99,7 +100,7 @@ def build_state(config: TrainConfig, device: torch.device) -> TrainState:
         vgg,
         lite,
         device,
-        _teacher(config, class_map, device),
+        teacher,
         tuple(
             hashlib.sha256(path.read_bytes()).hexdigest()
             for path in (config.vgg16, config.efficientnet_lite0)

@@ -88,7 +88,6 @@ def train(
     Raises:
         TrainingStopped: names the last good checkpoint.
     """
-    out_dir.mkdir(parents=True, exist_ok=True)
     state = build_state(config, device)
     state_file = out_dir / STATE_FILE
     if state_file.exists():
@@ -97,6 +96,7 @@ def train(
         transferred(start_from(state, init_from))
     with rank_zero_first():
         source = Source(config, out_dir / "photos")
+    out_dir.mkdir(parents=True, exist_ok=True)
     writes = rank() == 0
     sheets = SheetMaker(source, out_dir)
     logger = ScalarLog(out_dir) if writes else None

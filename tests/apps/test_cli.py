@@ -19,6 +19,8 @@ from apps.commands import options
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ["demo", "render", "record", "replay", "check-world", "keys", "doctor"]
+COMMANDS += ["train", "distil", "finetune", "seed", "pack", "evaluate"]
+COMMANDS += ["style make", "style list", "style blend", "bench renderer"]
 SERVE_COMMANDS = ["serve world", "serve renderer"]
 NOBODY = "tcp://127.0.0.1:9"
 

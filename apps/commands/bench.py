@@ -1,0 +1,84 @@
+"""`sim2street bench`: how fast things are here, each beside something known."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from apps.commands.options import DeviceOption, chosen_device
+from apps.commands.style import network_size
+from apps.compose import needs_extra
+from apps.console import out, progress, say
+from configs import ConfigError, did_you_mean
+
+bench = typer.Typer(name="bench", help="How fast things are on this machine.", no_args_is_help=True)
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@bench.callback()
+def _group() -> None:
+    """Keeps `renderer` a command of its own while it is the only one."""
+
+
+@bench.command("renderer")
+def renderer(
+    sizes: Annotated[
+        str, typer.Option("--sizes", help="Generator sizes, such as tiny,small,base.")
+    ] = "tiny,small",
+    size: Annotated[
+        str, typer.Option("--size", metavar="WxH", help="Size of the frames.")
+    ] = "512x256",
+    turns: Annotated[
+        int, typer.Option("--turns", min=1, help="Turns of four frames that each one takes.")
+    ] = 6,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads of torch on the CPU.")
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Frames a second of the renderer alone, beside an image-to-image U-Net of 15 GMAC.
+
+    A renderer's frame is everything from a view to a picture: labels to tensors, exact
+    motion, the warped history, the network. They take turns, so that all meet the same
+    machine; stop other work before you believe the numbers.
+    """
+    with needs_extra("neural"):
+        import torch
+
+        from neural_renderer.networks.generator import SIZES
+        from neural_renderer.timing import renderer_frames, time_in_turns, unet_frames
+    size_px, place = network_size(size), chosen_device(device)
+    names = [name.strip() for name in sizes.split(",")]
+    for name in names:
+        if name not in SIZES:
+            raise ConfigError(f"--sizes: no size '{name}'{did_you_mean(name, list(SIZES))}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with ExitStack() as stack, progress() as bar:
+        contestants = {}
+        for name in names:
+            for precision in PRECISIONS:
+                frame, engine = renderer_frames(name, precision, size_px, place)
+                stack.callback(engine.close)
+                contestants[f"{name}, {precision}"] = frame
+        for precision in PRECISIONS:
+            dtype = getattr(torch, precision)
+            contestants[f"U-Net of 15 GMAC, {precision}"] = unet_frames(dtype, size_px, place)
+        task = bar.add_task("taking turns", total=(turns + 1) * len(contestants))
+        timings = time_in_turns(contestants, turns, lambda: bar.advance(task))
+    table = Table("", box=box.SIMPLE_HEAD)
+    for heading in ("frames/s", "median ms", "fastest ms"):
+        table.add_column(heading, justify="right")
+    for name, taken in timings.items():
+        table.add_row(
+            name, f"{taken.frames_per_s:.1f}", f"{1e3 * taken.median_s:.1f}",
+            f"{1e3 * taken.fastest_s:.1f}",
+        )  # fmt: skip
+    out.print(table)
+    frames, used = next(iter(timings.values())).frames, torch.get_num_threads()
+    say(f"{size_px[0]}x{size_px[1]}, {place}, {used} threads, {frames} frames each")

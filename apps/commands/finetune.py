@@ -1,0 +1,103 @@
+"""`sim2street finetune`: weights and a style adapted to a few photographs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from apps.commands.options import DeviceOption, SeedOption, chosen_device
+from apps.commands.style import network_size
+from apps.compose import needs_extra
+from apps.console import progress, say
+from apps.label_folder import find_map
+from configs import ConfigError, parse
+
+if TYPE_CHECKING:
+    from neural_renderer.training.finetune import Finetuned
+
+
+def finetune(
+    weights: Annotated[Path, typer.Argument(help="The checkpoint to adapt (.safetensors).")],
+    photos: Annotated[
+        Path, typer.Argument(help="Folder with images/ and labels/ of the same names.")
+    ],
+    target: Annotated[
+        Path, typer.Option("--out", "-o", help="The adapted weights; their style beside them.")
+    ],
+    naming: Annotated[
+        str, typer.Option("--naming", "-n", help="Whose label ids (see sim2street render).")
+    ] = "cityscapes-train",
+    count: Annotated[
+        int, typer.Option("--count", min=1, help="K: exemplars, evenly spread; others held out.")
+    ] = 4,
+    iterations: Annotated[int, typer.Option("--iterations", min=1, help="How many.")] = 100,
+    size: Annotated[
+        str, typer.Option("--size", metavar="WxH", help="Size of the pictures in the network.")
+    ] = "512x256",
+    judges: Annotated[
+        Path | None,
+        typer.Option("--judges", help="Seed or state.pt whose discriminators take part."),
+    ] = None,
+    vgg16: Annotated[
+        Path | None, typer.Option("--vgg16", help="VGG16's weights for a perceptual loss.")
+    ] = None,
+    alexnet: Annotated[
+        Path | None, typer.Option("--alexnet", help="AlexNet's weights, for LPIPS.")
+    ] = None,
+    lpips: Annotated[
+        Path | None, typer.Option("--lpips", help="LPIPS' linear heads: show the gain in it too.")
+    ] = None,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+) -> None:
+    """Adapt weights to K exemplars for a few iterations, and show what that brought.
+
+    The gain is measured on the photographs that are no exemplars.
+    """
+    with needs_extra("train"):
+        import torch
+
+        from neural_renderer.data.photos import PhotoSourceConfig
+        from neural_renderer.data.prepare import load_photos
+        from neural_renderer.metrics.perceptual import load_lpips
+        from neural_renderer.training.finetune import FinetuneConfig
+        from neural_renderer.training.finetune import finetune as run_finetuning
+    if target.suffix != ".safetensors":
+        raise ConfigError(f"--out: weights end in .safetensors, got {target}")
+    if (lpips is None) != (alexnet is None):
+        raise ConfigError("LPIPS needs both --alexnet and --lpips")
+    config = FinetuneConfig(
+        iterations=iterations, exemplars=count, size_px=network_size(size), seed=seed,
+        judges=judges, vgg16=vgg16,
+    )  # fmt: skip
+    net = load_lpips(alexnet, lpips) if alexnet and lpips else None
+    name = target.stem
+    source = {"name": name, "root": photos, "layout": "folder", "labels": find_map(naming).name}
+    prepared = load_photos(parse(PhotoSourceConfig, source, "finetune"))
+    with progress() as bar:
+        task = bar.add_task("finetuning", total=iterations)
+        done = run_finetuning(
+            weights, prepared, config, target, torch.device(chosen_device(device)), net,
+            lambda now, total: bar.update(task, completed=now, total=total),
+        )  # fmt: skip
+    for line in gain_lines(done):
+        say(line)
+    say(f"weights  {escape(str(target))}")
+    say(f"style    {escape(str(target.parent / 'styles' / target.name))}")
+
+
+def gain_lines(done: Finetuned) -> list[str]:
+    """Before and after in words."""
+    if done.before is None or done.after is None:
+        return [f"{done.exemplars} exemplars, no photograph held out: the gain is not measured"]
+    lines = [
+        f"L1 on {done.held_out} held-out photographs: {done.before.l1:.2f} before, "
+        f"{done.after.l1:.2f} after (of 255)"
+    ]
+    if math.isfinite(done.after.lpips):
+        lines.append(f"LPIPS: {done.before.lpips:.4f} before, {done.after.lpips:.4f} after")
+    return lines

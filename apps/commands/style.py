@@ -1,0 +1,146 @@
+"""`sim2street style`: styles out of a few photographs, listed, blended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.markup import escape
+
+from apps.commands.options import SeedOption, parse_size, parse_style
+from apps.compose import needs_extra
+from apps.console import say
+from apps.label_folder import find_map
+from apps.output import partial_file
+from configs import ConfigError, did_you_mean, parse
+
+style = typer.Typer(name="style", help="Make styles out of photographs.", no_args_is_help=True)
+
+WeightsOption = Annotated[
+    Path, typer.Option("--weights", help="The checkpoint that the style is for.")
+]
+FolderOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder of styles; beside the weights.")
+]
+
+
+@style.command("make")
+def make(
+    name: Annotated[str, typer.Argument(help="Name of the style, such as dusk.")],
+    photos: Annotated[
+        Path, typer.Argument(help="Folder with images/ and labels/ of the same names.")
+    ],
+    weights: WeightsOption,
+    folder: FolderOption = None,
+    naming: Annotated[
+        str, typer.Option("--naming", "-n", help="Whose label ids (see sim2street render).")
+    ] = "cityscapes-train",
+    count: Annotated[
+        int, typer.Option("--count", min=1, help="How many of the photographs, evenly spread.")
+    ] = 4,
+    size: Annotated[
+        str, typer.Option("--size", metavar="WxH", help="Size of the exemplars in the network.")
+    ] = "512x256",
+    seed: SeedOption = 0,
+) -> None:
+    """Make a style out of a few labelled photographs; done once, used for every frame."""
+    with needs_extra("neural"):
+        import torch
+
+        from neural_renderer.checkpoint import load_generator
+        from neural_renderer.data.crops import (
+            CropConfig,
+            choose_crop,
+            crop_labels,
+            crop_rgb,
+            planes,
+        )
+        from neural_renderer.data.photos import PhotoSourceConfig, list_photos
+        from neural_renderer.data.prepare import load_photos
+        from neural_renderer.styles import compile_style, style_to_bytes
+    size_px = network_size(size)
+    generator, info = load_generator(weights)
+    source = {"name": name, "root": photos, "layout": "folder", "labels": find_map(naming).name}
+    config = parse(PhotoSourceConfig, source, "style make")
+    every = max(1, len(list_photos(config)) // count)
+    exemplars = load_photos(config.model_copy(update={"every": every}))[:count]
+    rng = np.random.default_rng(seed)
+    crops = CropConfig(size_px=size_px, zoom=(1.0, 1.0), flip=False)
+    rgb, tags = [], []
+    for photo in exemplars:
+        crop = choose_crop(photo, crops, rng)
+        rgb.append(crop_rgb(photo, crop, size_px, None))
+        tags.append(planes(crop_labels(photo, crop, size_px, rng, None).ids, photo.sets))
+    with torch.inference_mode():
+        code = compile_style(generator, info.class_map, rgb, tags)
+    target = styles_folder(weights, folder) / f"{name}.safetensors"
+    with partial_file(target) as unfinished:
+        unfinished.write_bytes(style_to_bytes(code, name, info.sha256))
+    say(f"style of {len(exemplars)} photographs: {escape(str(target))}")
+
+
+@style.command("list")
+def list_styles(weights: WeightsOption, folder: FolderOption = None) -> None:
+    """The styles there are for a checkpoint, and the files that were made with other weights."""
+    with needs_extra("neural"):
+        from neural_renderer.checkpoint import read_checkpoint
+        from neural_renderer.styles import StyleError, style_from_bytes, style_name
+    _, info = read_checkpoint(weights)
+    place = styles_folder(weights, folder)
+    files = sorted(place.glob("*.safetensors"))
+    if not files:
+        raise ConfigError(f"no styles in {place}: make one with `sim2street style make`")
+    for path in files:
+        try:
+            code = style_from_bytes(path.read_bytes(), info.sha256, path.name)
+            tokens, size_kib = code.keys.shape[1], path.stat().st_size / 1024
+            say(f"{escape(style_name(path)):16} {tokens} tokens, {size_kib:.0f} KiB")
+        except StyleError as error:
+            say(f"[dim]{escape(str(error))}[/]")
+
+
+@style.command("blend")
+def blend(
+    name: Annotated[str, typer.Argument(help="Name of the new style.")],
+    parts: Annotated[str, typer.Argument(help="What it is made of, such as day=0.3,dusk=0.7.")],
+    weights: WeightsOption,
+    folder: FolderOption = None,
+) -> None:
+    """Blend styles into a new one (or name a blend where a style is asked for)."""
+    with needs_extra("neural"):
+        from neural_renderer.checkpoint import read_checkpoint
+        from neural_renderer.networks.style import blend_styles
+        from neural_renderer.styles import style_from_bytes, style_name, style_to_bytes
+    shares = parse_style(parts)
+    if isinstance(shares, str) or min(shares.values()) <= 0:
+        raise ConfigError(
+            f"expected NAME=WEIGHT,NAME=WEIGHT with weights above 0 such as day=0.3,dusk=0.7, "
+            f"got '{parts}'"
+        )
+    _, info = read_checkpoint(weights)
+    place = styles_folder(weights, folder)
+    known = {style_name(path): path for path in sorted(place.glob("*.safetensors"))}
+    for part in shares:
+        if part not in known:
+            raise ConfigError(f"no style '{part}' in {place}{did_you_mean(part, list(known))}")
+    codes = [style_from_bytes(known[n].read_bytes(), info.sha256, n) for n in shares]
+    target = place / f"{name}.safetensors"
+    with partial_file(target) as unfinished:
+        mixed = blend_styles(codes, list(shares.values()))
+        unfinished.write_bytes(style_to_bytes(mixed, name, info.sha256))
+    say(f"blend of {len(codes)} styles: {escape(str(target))}")
+
+
+def styles_folder(weights: Path, folder: Path | None) -> Path:
+    """Where the styles of a checkpoint lie unless another folder is named."""
+    return folder or weights.parent / "styles"
+
+
+def network_size(size: str) -> tuple[int, int]:
+    """`512x256` as (width, height), multiples of 32."""
+    size_px = parse_size(size)
+    if size_px is None or size_px[0] % 32 or size_px[1] % 32:
+        raise ConfigError(f"--size: expected multiples of 32 such as 512x256, got '{size}'")
+    return size_px

@@ -1,0 +1,130 @@
+"""How fast generators render, each beside the others in the same run.
+
+Contestants take turns, a few frames each, so that a busy moment of the machine hits all of
+them; what counts is the median over all turns. Cost does not depend on the weights, so
+untrained ones will do.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bridge.frame import SKY_DEPTH_M, Camera, View
+from bridge.labels import Tag
+from bridge.renderer import RenderRequest, SessionConfig
+from neural_renderer.checkpoint import CheckpointInfo, load_generator, save_generator
+from neural_renderer.inputs import ClassMap
+from neural_renderer.networks.baselines import ImageUnet, build_frame_generator
+from neural_renderer.session import NeuralRenderer
+from neural_renderer.styles import blob, compile_style, style_to_bytes
+
+FRAMES_A_TURN = 4
+CAMERA_HEIGHT_M = 1.5
+STEP_M = 0.4
+
+Frame = Callable[[], None]
+"""Renders one more frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Median and fastest frame in seconds, and how many frames were timed."""
+
+    median_s: float
+    fastest_s: float
+    frames: int
+
+    @property
+    def frames_per_s(self) -> float:
+        """By the median."""
+        return 1.0 / self.median_s
+
+
+def time_in_turns(
+    contestants: Mapping[str, Frame], turns: int, report: Callable[[], None] = lambda: None
+) -> dict[str, Timing]:
+    """Warm every contestant up by a turn, then let them take `turns` turns each."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(turns + 1):
+        for name, frame in contestants.items():
+            for _ in range(FRAMES_A_TURN):
+                started_s = time.perf_counter()
+                frame()
+                if turn:
+                    seconds[name].append(time.perf_counter() - started_s)
+            report()
+    return {
+        name: Timing(float(np.median(taken)), min(taken), len(taken))
+        for name, taken in seconds.items()
+    }
+
+
+def renderer_frames(
+    size: str, precision: str, size_px: tuple[int, int], device: str
+) -> tuple[Frame, NeuralRenderer]:
+    """An untrained renderer driving along a street, history and all; close it afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "untrained.safetensors"
+        class_map = ClassMap.default()
+        torch.manual_seed(0)
+        untrained = build_frame_generator("few-shot", size, len(class_map.names))
+        save_generator(weights, untrained, CheckpointInfo(size, 0, class_map, tuple(range(29)), ""))
+        generator, info = load_generator(weights)
+        renderer = NeuralRenderer(weights, None, device, precision)
+    width, height = size_px
+    tags = torch.zeros(29, height, width, dtype=torch.uint8)
+    tags[Tag.ROAD] = 1
+    exemplars = [torch.rand(3, height, width) * 2.0 - 1.0 for _ in range(4)]
+    code = compile_style(generator, class_map, exemplars, [tags] * 4)
+    style = blob(style_to_bytes(code, "any", info.sha256), "any")
+    camera = Camera.from_fov(width, height, 62.0)
+    session = renderer.open_session(SessionConfig(style, camera, size_px))
+    tick = 0
+
+    def frame() -> None:
+        nonlocal tick
+        renderer.render([RenderRequest(session, street_view(camera, tick), tick, 0)])
+        tick += 1
+
+    return frame, renderer
+
+
+def unet_frames(dtype: torch.dtype, size_px: tuple[int, int], device: str) -> Frame:
+    """The image-to-image U-Net on one picture again and again."""
+    net = ImageUnet().to(device, dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    picture = torch.rand(1, 3, size_px[1], size_px[0], device=device, dtype=dtype)
+    picture = picture.contiguous(memory_format=torch.channels_last)
+
+    def frame() -> None:
+        with torch.inference_mode():
+            net(picture).float().cpu()
+
+    return frame
+
+
+def street_view(camera: Camera, tick: int) -> View:
+    """A straight street seen from a camera that drives along it: labels and exact depth."""
+    height, width = camera.height_px, camera.width_px
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    below = np.maximum(rows - camera.cy_px, 1e-3)
+    ground_m = np.minimum(CAMERA_HEIGHT_M * camera.fy_px / below, SKY_DEPTH_M)
+    beside = np.abs(columns - camera.cx_px) / camera.fx_px
+    wall_m = np.minimum(12.0 / np.maximum(beside, 1e-3), SKY_DEPTH_M)
+    wall_top = camera.cy_px - 9.0 * camera.fy_px / wall_m
+    labels = np.full((height, width), Tag.SKY, np.uint8)
+    depth_m = np.full((height, width), SKY_DEPTH_M, np.float32)
+    wall = (rows > wall_top) & (wall_m < 200.0)
+    labels[wall], depth_m[wall] = Tag.BUILDING, wall_m[wall]
+    ground = (rows > camera.cy_px) & (ground_m < depth_m)
+    labels[ground] = np.where(beside * ground_m < 5.0, Tag.ROAD, Tag.SIDEWALK)[ground]
+    depth_m[ground] = ground_m[ground]
+    pose = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, CAMERA_HEIGHT_M], [0, 0, 0, 1]])
+    pose[0, 3] = STEP_M * tick
+    return View(camera, pose.astype(np.float32), labels, depth_m.astype(np.float32))
