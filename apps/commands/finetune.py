@@ -17,6 +17,8 @@ from apps.label_folder import find_map
 from configs import ConfigError, parse
 
 if TYPE_CHECKING:
+    from neural_renderer.data.prepare import PreparedPhoto
+    from neural_renderer.metrics.perceptual import Lpips
     from neural_renderer.training.finetune import Finetuned
 
 
@@ -58,26 +60,19 @@ def finetune(
 
     The gain is measured on the photographs that are no exemplars.
     """
+    if target.suffix != ".safetensors":
+        raise ConfigError(f"--out: weights end in .safetensors, got {target}")
+    net = _lpips(alexnet, lpips)
+    prepared = _photos(photos, naming, target.stem)
     with needs_extra("train"):
         import torch
 
-        from neural_renderer.data.photos import PhotoSourceConfig
-        from neural_renderer.data.prepare import load_photos
-        from neural_renderer.metrics.perceptual import load_lpips
         from neural_renderer.training.finetune import FinetuneConfig
         from neural_renderer.training.finetune import finetune as run_finetuning
-    if target.suffix != ".safetensors":
-        raise ConfigError(f"--out: weights end in .safetensors, got {target}")
-    if (lpips is None) != (alexnet is None):
-        raise ConfigError("LPIPS needs both --alexnet and --lpips")
     config = FinetuneConfig(
         iterations=iterations, exemplars=count, size_px=network_size(size), seed=seed,
         judges=judges, vgg16=vgg16,
     )  # fmt: skip
-    net = load_lpips(alexnet, lpips) if alexnet and lpips else None
-    name = target.stem
-    source = {"name": name, "root": photos, "layout": "folder", "labels": find_map(naming).name}
-    prepared = load_photos(parse(PhotoSourceConfig, source, "finetune"))
     with progress() as bar:
         task = bar.add_task("finetuning", total=iterations)
         done = run_finetuning(
@@ -86,8 +81,25 @@ def finetune(
         )  # fmt: skip
     for line in gain_lines(done):
         say(line)
-    say(f"weights  {escape(str(target))}")
-    say(f"style    {escape(str(target.parent / 'styles' / target.name))}")
+    say(f"{escape(str(target))}, its style {escape(str(target.parent / 'styles' / target.name))}")
+
+
+def _lpips(alexnet: Path | None, heads: Path | None) -> Lpips | None:
+    if (heads is None) != (alexnet is None):
+        raise ConfigError("LPIPS needs both --alexnet and --lpips")
+    if heads is None or alexnet is None:
+        return None
+    with needs_extra("neural"):
+        from neural_renderer.metrics.perceptual import load_lpips
+    return load_lpips(alexnet, heads)
+
+
+def _photos(folder: Path, naming: str, name: str) -> list[PreparedPhoto]:
+    with needs_extra("neural"):
+        from neural_renderer.data.photos import PhotoSourceConfig
+        from neural_renderer.data.prepare import load_photos
+    source = {"name": name, "root": folder, "layout": "folder", "labels": find_map(naming).name}
+    return load_photos(parse(PhotoSourceConfig, source, "finetune"))
 
 
 def gain_lines(done: Finetuned) -> list[str]:
