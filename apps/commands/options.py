@@ -23,8 +23,8 @@ WorldOption = Annotated[
     typer.Option(
         "--world",
         "-w",
-        help="Which world: [b]town[/b], an endpoint (tcp://host:5555), a recording (.mcap) "
-        "or a YAML file.",
+        help="Which world: [b]town[/b], [b]carla[/b], [b]carla-standin[/b], an endpoint "
+        "(tcp://host:5555), a recording (.mcap) or a YAML file.",
     ),
 ]
 RendererOption = Annotated[

@@ -82,7 +82,7 @@ class CarlaWorld(World):
         return {number: carla_id for carla_id, number in numbers.items()}
 
     def open(self, sensors: bool = True) -> None:
-        self.close()
+        self._let_go()
         self._sensors = sensors
         self._connect()
 

@@ -33,7 +33,9 @@ class Body:
         transform: in the world. relative: to its parent, where it has one.
         motion: of a vehicle's rear axle, in our axes. given: its control.
         walk: of a walker: direction (x, y, z) and speed (m/s), in CARLA's axes.
-        box: middle and half sizes in the actor's frame. touched: ids in contact.
+        box: middle and half sizes in the actor's frame.
+        touched: ids that it hit or would have hit in the last tick. held: ids in contact
+            where it is now, None where that is not known yet.
     """
 
     actor_id: int
@@ -51,6 +53,7 @@ class Body:
     box: tuple[tuple[float, float, float], tuple[float, float, float]] = ((0, 0, 0), (0, 0, 0))
     velocity: tuple[float, float, float] = (0.0, 0.0, 0.0)
     touched: set[int] = field(default_factory=set)
+    held: set[int] | None = None
     physics: bool = True
 
     @property
@@ -71,6 +74,7 @@ class Body:
         """Put it somewhere, at rest where it drives."""
         self.transform = transform
         self.velocity = (0.0, 0.0, 0.0)
+        self.held = None
         if self.is_vehicle:
             x, y, _, _, yaw, _ = transform
             heading = -math.radians(yaw)

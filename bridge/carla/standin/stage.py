@@ -22,6 +22,7 @@ from bridge.carla.standin.catalogue import Blueprint, make_catalogue
 from bridge.carla.standin.opendrive import opendrive, sign_id
 from bridge.carla.standin.payloads import ActorRecord, light_union, vehicle_union
 from bridge.errors import WorldError
+from bridge.town.collisions import Boxes
 from bridge.town.layout import Light
 from bridge.town.layout_build import LayoutConfig
 from bridge.town.lights import RED, YELLOW_S, light_states
@@ -125,9 +126,10 @@ class Stage:
         self.time_s += tick_s
         found: list[Contact] = []
         solid = [b for b in self.bodies.values() if b.tag and b.physics]
+        boxes = boxes_of(solid)
         for body in solid:
             if body.is_vehicle:
-                found += self._drive(body, solid, tick_s)
+                found += self._drive(body, solid, boxes, tick_s)
             else:
                 walked(body, tick_s)
         for body in self.bodies.values():
@@ -144,18 +146,23 @@ class Stage:
         """All actors, as a snapshot lists them."""
         return [self._record(body) for body in self.bodies.values()]
 
-    def _drive(self, body: Body, solid: list[Body], tick_s: float) -> list[Contact]:
+    def _drive(self, body: Body, solid: list[Body], boxes: Boxes, tick_s: float) -> list[Contact]:
         """Move a vehicle unless it would hit something: then it stops where it is."""
-        after = moved(body, driven(body, tick_s))
-        boxes = boxes_of(solid)
+        motion = driven(body, tick_s)
+        if motion == body.motion:
+            return []
+        if body.held is None:
+            body.held = contacts(body, solid, boxes, self.town)
+        after = moved(body, motion)
         touched = contacts(after, solid, boxes, self.town)
-        began = touched - contacts(body, solid, boxes, self.town)
+        began = touched - body.held
         if began:
-            assert body.motion is not None
+            held = body.held
             body.place(body.transform)
+            body.held = held
         else:
             body.motion, body.transform = after.motion, after.transform
-            body.velocity = after.velocity
+            body.velocity, body.held = after.velocity, touched
         new = began - body.touched
         body.touched = touched
         return [Contact(body, other) for other in sorted(new)]
