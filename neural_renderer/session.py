@@ -323,7 +323,8 @@ class NeuralRenderer(Renderer):
 
     def _warn_unseen(self, labels: ByteArray) -> None:
         present = np.flatnonzero(np.bincount(labels.ravel(), minlength=29))
-        for tag in set(present.tolist()) - set(self.info.seen_tags) - self._warned_tags:
+        known = {0, *self.info.seen_tags}  # unlabelled pixels are in every data set
+        for tag in set(present.tolist()) - known - self._warned_tags:
             self._warned_tags.add(tag)
             group = self.info.class_map.names[self.info.class_map.group_of[tag]]
             _log.warning("tag %d was not in the training data: painted as '%s'", tag, group)
