@@ -28,6 +28,7 @@ from neural_renderer.styles import blob, compile_style, style_to_bytes
 FRAMES_A_TURN = 4
 CAMERA_HEIGHT_M = 1.5
 STEP_M = 0.4
+PLACES = 6
 
 Frame = Callable[[], None]
 """Renders one more frame."""
@@ -69,7 +70,7 @@ def time_in_turns(
 def renderer_frames(
     size: str, precision: str, size_px: tuple[int, int], device: str
 ) -> tuple[Frame, NeuralRenderer]:
-    """An untrained renderer driving along a street, history and all; close it afterwards."""
+    """An untrained renderer driving to and fro along a street, history and all; close it afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "untrained.safetensors"
         class_map = ClassMap.default()
@@ -86,11 +87,14 @@ def renderer_frames(
     style = blob(style_to_bytes(code, "any", info.sha256), "any")
     camera = Camera.from_fov(width, height, 62.0)
     session = renderer.open_session(SessionConfig(style, camera, size_px))
+    way = [street_view(camera, place) for place in range(PLACES)]
+    there_and_back = way + way[-2:0:-1]  # made beforehand: a world's work is not the renderer's
     tick = 0
 
     def frame() -> None:
         nonlocal tick
-        renderer.render([RenderRequest(session, street_view(camera, tick), tick, 0)])
+        view = there_and_back[tick % len(there_and_back)]
+        renderer.render([RenderRequest(session, view, tick, 0)])
         tick += 1
 
     return frame, renderer
@@ -109,8 +113,8 @@ def unet_frames(dtype: torch.dtype, size_px: tuple[int, int], device: str) -> Fr
     return frame
 
 
-def street_view(camera: Camera, tick: int) -> View:
-    """A straight street seen from a camera that drives along it: labels and exact depth."""
+def street_view(camera: Camera, place: int) -> View:
+    """A straight street from the place-th stop along it: labels and exact depth."""
     height, width = camera.height_px, camera.width_px
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     below = np.maximum(rows - camera.cy_px, 1e-3)
@@ -126,5 +130,5 @@ def street_view(camera: Camera, tick: int) -> View:
     labels[ground] = np.where(beside * ground_m < 5.0, Tag.ROAD, Tag.SIDEWALK)[ground]
     depth_m[ground] = ground_m[ground]
     pose = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, CAMERA_HEIGHT_M], [0, 0, 0, 1]])
-    pose[0, 3] = STEP_M * tick
+    pose[0, 3] = STEP_M * place
     return View(camera, pose.astype(np.float32), labels, depth_m.astype(np.float32))

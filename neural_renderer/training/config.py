@@ -57,6 +57,7 @@ class TrainConfig(StrictModel):
         size, kind: of the generator, see `networks.baselines.build_frame_generator`.
         exemplars: K during training.
         accumulate: batches a step, one after the other: larger batches in the same memory.
+        workers: processes that make batches ahead of time; 0: between the steps.
         teacher: a checkpoint whose pictures are the targets instead of the photographs
             (distillation); None: photographs.
         validation: photographs for the sample sheets only.
@@ -70,6 +71,7 @@ class TrainConfig(StrictModel):
     size: str = "small"
     kind: Literal["few-shot", "spade", "plain"] = "few-shot"
     accumulate: int = Field(1, ge=1)
+    workers: int = Field(0, ge=0)
     teacher: Path | None = None
     seed: int = 1
     exemplars: int = Field(2, ge=1)

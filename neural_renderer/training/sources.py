@@ -17,6 +17,8 @@ from neural_renderer.data.town_clips import TownClips, TownClipsConfig
 from neural_renderer.training.config import Phase, TrainConfig
 
 Photos = dict[str, list[PreparedPhoto]]
+Drawn = tuple[int, ClipBatch | None, Batch]
+"""The number of a draw, clips or None, and photographs."""
 
 
 def load_sources(sources: tuple[PhotoSourceConfig, ...], cache: Path) -> Photos:
@@ -46,6 +48,11 @@ class Source:
         self._datasets = [self._dataset(phase) for phase in config.phases]
         self._towns = [self._town(phase) for phase in config.phases]
         self.seen_tags = _seen_tags(self._photos)
+
+    def drawn(self, step: int, draw: int) -> Drawn:
+        """Everything that a draw of a step needs: its clips, if any, and photographs."""
+        clip = self.clip(step, draw)
+        return draw, clip, self.batch(step, draw, len(clip.drives) if clip else None)
 
     def batch(self, step: int, draw: int, batch_size: int | None = None) -> Batch:
         """The stills of a step's phase, from the seed and the number of the draw alone.

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from configs import Sim2StreetError
 from neural_renderer.data.batch import Batch, ClipBatch, to_device
+from neural_renderer.data.prefetch import prefetched
 from neural_renderer.training import losses
 from neural_renderer.training.config import TrainConfig
 from neural_renderer.training.log import ScalarLog
@@ -32,7 +33,7 @@ from neural_renderer.training.objective import (
 from neural_renderer.training.ranks import average_gradients, meet, rank, rank_zero_first, ranks
 from neural_renderer.training.rollout import roll_out
 from neural_renderer.training.sheets import SheetMaker
-from neural_renderer.training.sources import Source
+from neural_renderer.training.sources import Drawn, Source
 from neural_renderer.training.state import (
     TrainState,
     build_state,
@@ -102,15 +103,19 @@ def train(
     logger = ScalarLog(out_dir) if writes else None
     end = min(config.total_steps, stop_at or config.total_steps)
     saved_s = time.monotonic()
+
+    def drawn(number: int) -> Drawn:
+        return source.drawn(number // config.accumulate, number * ranks() + rank())
+
+    numbers = (state.step * config.accumulate, max(state.step, end) * config.accumulate)
+    batches = prefetched(drawn, *numbers, config.workers)
     while state.step < end:
         start_s = time.monotonic()
         set_learning_rates(state, config)
         for part in range(config.accumulate):
-            draw = (state.step * config.accumulate + part) * ranks() + rank()
+            draw, clip, stills = next(batches)
             rng = torch.Generator().manual_seed(config.seed * 1_000_003 + draw)
-            clip = source.clip(state.step, draw)
-            count = len(clip.drives) if clip else None
-            batch = to_device(source.batch(state.step, draw, count), device)
+            batch = to_device(stills, device)
             share = Share(part, config.accumulate)
             if clip is None:
                 terms, fake = still_step(state, config, batch, rng, share)

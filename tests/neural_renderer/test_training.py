@@ -45,6 +45,14 @@ def test_two_steps_and_two_more_equal_four(photos: Path, tmp_path: Path, clip_sh
             assert torch.equal(tensor, other[key]), f"{name}.{key}"
 
 
+def test_batches_made_ahead_change_nothing(photos: Path, tmp_path: Path) -> None:
+    here = train(config(photos, 0.5), tmp_path / "a", CPU, stop_at=3)
+    ahead = train(config(photos, 0.5, workers=2), tmp_path / "b", CPU, stop_at=3)
+    weights = ahead.generator.state_dict()
+    for key, tensor in here.generator.state_dict().items():
+        assert torch.equal(tensor, weights[key]), key
+
+
 def test_a_run_writes_a_checkpoint_that_serves_and_a_sheet(photos: Path, tmp_path: Path) -> None:
     state = train(config(photos), tmp_path, CPU, stop_at=2)
     generator, info = load_generator(tmp_path / EXPORT_FILE)
