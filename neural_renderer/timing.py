@@ -70,7 +70,7 @@ def time_in_turns(
 def renderer_frames(
     size: str, precision: str, size_px: tuple[int, int], device: str
 ) -> tuple[Frame, NeuralRenderer]:
-    """An untrained renderer driving to and fro along a street, history and all; close it afterwards."""
+    """An untrained renderer driving to and fro along a street; close it afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "untrained.safetensors"
         class_map = ClassMap.default()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,9 @@ def train(
         str | None,
         typer.Option("--kind", help="few-shot, spade (no style) or plain (as pix2pixHD)."),
     ] = None,
+    random_seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Instead of the config's.")
+    ] = None,
     device: DeviceOption = "auto",
     stop_at: StopOption = None,
     init_from: InitOption = None,
@@ -72,7 +76,9 @@ def train(
     The same command again goes on where the run was: stop it whenever you like. On several
     GPUs: torchrun --nproc-per-node N -m apps.cli train ...
     """
-    run = _config(config, data, packs, {"kind": kind} if kind else {})
+    given = {"kind": kind, "seed": random_seed}
+    changes = {key: value for key, value in given.items() if value is not None}
+    run = _config(config, data, packs, changes)
     _run(run, folder, device, stop_at, init_from, dry_run)
 
 
@@ -141,7 +147,7 @@ def pack(
     say(f"{clips} clips, {written / 2**20:.1f} MiB written: {escape(str(folder))}")
 
 
-def _config(name: str, data: Path, packs: Path, changes: dict[str, object]) -> TrainConfig:
+def _config(name: str, data: Path, packs: Path, changes: Mapping[str, object]) -> TrainConfig:
     with needs_extra("train"):
         from neural_renderer.training.config import TrainConfig
         from neural_renderer.training.sources import at_root

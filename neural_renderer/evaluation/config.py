@@ -15,6 +15,8 @@ class EvaluationConfig(StrictModel):
 
     Attributes:
         size_px: (width, height) of everything rendered, divisible by 32.
+        read_at_px: size that pictures and photographs alike are resized to for the segmenter,
+            where it only takes pictures of a size of its own; None: as they are.
         sources: photographs whose label maps are rendered and compared with.
         stills: at most so many of them, evenly spread over each source; 0 = all.
         styles: more photographs that show the styles of drives. A drive is known by its
@@ -29,6 +31,7 @@ class EvaluationConfig(StrictModel):
     """
 
     size_px: tuple[int, int] = (512, 256)
+    read_at_px: tuple[int, int] | None = None
     sources: tuple[PhotoSourceConfig, ...]
     stills: int = Field(0, ge=0)
     styles: tuple[PhotoSourceConfig, ...] = ()

@@ -162,7 +162,7 @@ def still_measures(
         left_out.append("label agreement: no --segmenter")
     else:
         watch.stage("label agreement", 0)
-        rows += label_rows(load_segmenter(judges.segmenter), painted)
+        rows += label_rows(load_segmenter(judges.segmenter), painted, config.read_at_px)
     alexnet = load_alexnet(judges.alexnet) if judges.alexnet else None
     if judges.kid_features is not None:
         watch.stage("KID", 0)

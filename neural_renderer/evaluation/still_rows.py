@@ -38,21 +38,27 @@ class Painted:
     style: StyleBlob
 
 
-def label_rows(segmenter: Segmenter, painted: Sequence[Painted]) -> list[Row]:
-    """What a segmenter reads in rendered pictures beside what it reads in the photographs."""
+def label_rows(
+    segmenter: Segmenter, painted: Sequence[Painted], read_at_px: tuple[int, int] | None = None
+) -> list[Row]:
+    """What a segmenter reads in rendered pictures beside what it reads in the photographs.
+
+    read_at_px: (width, height) that pictures and photographs are resized to for it.
+    """
 
     def read(pictures: Iterable[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
-        return ((x[None], p.still.tags[None]) for x, p in zip(pictures, painted, strict=True))
+        for x, p in zip(pictures, painted, strict=True):
+            yield resized(x[None], p.still.tags[None], read_at_px)
 
     try:
         fake = label_agreement(segmenter, read(p.rgb for p in painted))
         real = label_agreement(segmenter, read(p.still.rgb for p in painted))
     except (RuntimeError, AssertionError) as error:  # what an exported program raises on sizes
-        size = tuple(painted[0].rgb.shape[:0:-1])
+        size = read_at_px or tuple(painted[0].rgb.shape[:0:-1])
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(
             f"the segmenter does not take pictures of {size[0]}x{size[1]} ({reason}): export one "
-            "for this size, or change the evaluation's size_px"
+            "for this size, or change the evaluation's size_px or read_at_px"
         ) from error
     return [
         Row(
@@ -66,6 +72,15 @@ def label_rows(segmenter: Segmenter, painted: Sequence[Painted]) -> list[Row]:
             {"photographs": real.accuracy},
         ),
     ]  # fmt: skip
+
+
+def resized(rgb: Tensor, tags: Tensor, size_px: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    """Pictures (bilinear) and their multi-hot tags (nearest) at another size, if one is given."""
+    if size_px is None:
+        return rgb, tags
+    size = size_px[::-1]
+    rgb = functional.interpolate(rgb, size=size, mode="bilinear", align_corners=False)
+    return rgb, functional.interpolate(tags, size=size)
 
 
 def distance_rows(

@@ -3,8 +3,8 @@
 As in the paper (section 3 and its public schedule): only what generates weights from the
 style and what turns features into pixels is adapted; the target of an iteration is one
 random exemplar, moved a little and mirrored, and all K are its references. Deviations: the
-discriminators take part where a seed brings them (a serving checkpoint has none), and an L1
-term stands beside the perceptual one.
+discriminators take part where a seed brings them (a serving checkpoint has none), and without
+features for a perceptual loss an L1 term takes its place.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class FinetuneConfig(StrictModel):
     exemplars: int = Field(4, ge=1)
     size_px: tuple[int, int] = (512, 256)
     batch_size: int = Field(1, ge=1)
-    learning_rate: float = Field(2e-4, gt=0.0)
+    learning_rate: float = Field(1e-4, gt=0.0)
     shift: float = Field(1.0 / 16.0, ge=0.0, le=0.5)
     seed: int = 0
     judges: Path | None = None
@@ -158,7 +158,7 @@ def _state(
     _, info = read_checkpoint(weights)
     judged = config.judges is not None
     losses = LossWeights(
-        pixel=5.0,
+        pixel=0.0 if config.vgg16 else 5.0,
         adversarial=1.0 if judged else 0.0,
         feature_matching=2.0 if judged else 0.0,
     )

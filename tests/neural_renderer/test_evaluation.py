@@ -153,6 +153,11 @@ def test_bad_input_is_one_line(root: Path, tmp_path: Path) -> None:
         evaluate(weights, quick(root, size_px=(100, 64)), Judges())
     with pytest.raises(ConfigError, match="does not take pictures of 64x32"):
         evaluate(weights, quick(root, size_px=(64, 32)), judges(root))
+    small = quick(root, size_px=(64, 32), read_at_px=SIZE, town_clips=None, video_frames=0)
+    read = evaluate(weights, small, Judges(segmenter=root / "segmenter.pt2"))
+    assert [row.measure for row in read.rows] == [
+        "label agreement, mIoU", "label agreement, accuracy",
+    ]  # fmt: skip
     with pytest.raises(ConfigError, match="no packed clips"):
         evaluate(weights, quick(root, town_clips=tmp_path), Judges())
     with pytest.raises(ConfigError, match="no file"):
