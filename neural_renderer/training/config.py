@@ -21,7 +21,6 @@ class LossWeights(StrictModel):
     coarse_colour: float = 5.0
     pixel: float = 0.0
     temporal: float = 4.0
-    label_agreement: float = 1.0
     r1: float = 40.0
 
 
