@@ -1,7 +1,8 @@
 """A World whose labels are changed on the way: what is a building shall be a tree.
 
-Semantic manipulation at run time: only labels change; depth, poses and instances stay those
-of the world, so motion stays exact. The renderer paints what the labels say.
+Semantic manipulation at run time: only labels, and the tags of actors, change; depth, poses
+and instances stay those of the world, so motion stays exact. The renderer paints what the
+labels say.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ class RemappedWorld(World):
             else dataclasses.replace(view, labels=self._table[view.labels])
             for name, view in frame.views.items()
         }
-        return dataclasses.replace(frame, views=views)
+        actors = tuple(
+            dataclasses.replace(actor, tag=int(self._table[actor.tag])) for actor in frame.actors
+        )
+        return dataclasses.replace(frame, views=views, actors=actors)
 
 
 def _tag(name: str) -> int:

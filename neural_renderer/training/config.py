@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from configs import StrictModel
+from configs import StrictModel, did_you_mean
 from neural_renderer.data.photos import PhotoSourceConfig
 
 
@@ -48,6 +48,13 @@ class Phase(StrictModel):
     frames: int = Field(2, ge=2, le=16)
     town_share: float = Field(0.0, ge=0.0, le=1.0)
 
+    @field_validator("size_px")
+    @classmethod
+    def _fits_the_network(cls, size_px: tuple[int, int]) -> tuple[int, int]:
+        if min(size_px) < 32 or size_px[0] % 32 or size_px[1] % 32:
+            raise ValueError("width and height must be multiples of 32")
+        return size_px
+
 
 class TrainConfig(StrictModel):
     """One training run.
@@ -77,7 +84,7 @@ class TrainConfig(StrictModel):
     sources: tuple[PhotoSourceConfig, ...]
     validation: tuple[PhotoSourceConfig, ...] = ()
     town_clips: Path | None = None
-    phases: tuple[Phase, ...]
+    phases: tuple[Phase, ...] = Field(min_length=1)
     lr_generator: float = 2e-4
     lr_discriminator: float = 4e-4
     decay_steps: int = 1000
@@ -90,6 +97,17 @@ class TrainConfig(StrictModel):
     checkpoint_every_s: float = 120.0
     sample_every: int = 250
     license: str = "research use only: trained on data sets with non-commercial terms"
+
+    @model_validator(mode="after")
+    def _knows_what_it_mixes(self) -> TrainConfig:
+        known = [source.name for source in self.sources]
+        for phase in self.phases:
+            for name in phase.mix:
+                if name not in known:
+                    raise ValueError(f"a phase mixes '{name}'{did_you_mean(name, known)}")
+            if phase.clip_share and phase.town_share and self.town_clips is None:
+                raise ValueError("a phase has a town_share, but there is no town_clips folder")
+        return self
 
     @property
     def total_steps(self) -> int:

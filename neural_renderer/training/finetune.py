@@ -35,13 +35,16 @@ from neural_renderer.metrics.perceptual import Lpips
 from neural_renderer.styles import write_style
 from neural_renderer.training.config import LossWeights, Phase, TrainConfig
 from neural_renderer.training.state import TrainState, build_state
-from neural_renderer.training.trainer import Share, still_step
+from neural_renderer.training.trainer import Share, still_step, update_average
 from neural_renderer.training.transfer import start_from
 
 ADAPTED = (
     "generate", "gain", "class_maps", "start_from_code", "attended", "ups", "to_pixels", "smooth",
 )  # fmt: skip
 """Parts of parameter names that learn: E_P, its outputs, and the way up to pixels."""
+
+AVERAGING = 0.95
+"""Weights are averaged over about twenty iterations: single pictures make noisy steps."""
 
 HELD_OUT = 8
 """At most so many photographs that are no exemplars are compared before and after."""
@@ -52,6 +55,8 @@ class FinetuneConfig(StrictModel):
 
     Attributes:
         exemplars: K, evenly spread over the photographs; the others are held out.
+        learning_rate: of the first iteration, falling linearly to nothing. Serving weights
+            are an average: at the trainer's own rate they lose contrast within some steps.
         shift: an exemplar is moved by up to this share of its size, as a crop.
         judges: seed or state.pt whose discriminators take part; None: none do.
         vgg16: feature weights of the perceptual loss; None: L1 alone.
@@ -61,7 +66,7 @@ class FinetuneConfig(StrictModel):
     exemplars: int = Field(4, ge=1)
     size_px: tuple[int, int] = (512, 256)
     batch_size: int = Field(1, ge=1)
-    learning_rate: float = Field(1e-4, gt=0.0)
+    learning_rate: float = Field(4e-5, gt=0.0)
     shift: float = Field(1.0 / 16.0, ge=0.0, le=0.5)
     seed: int = 0
     judges: Path | None = None
@@ -104,7 +109,10 @@ def finetune(
     for iteration in range(config.iterations):
         batch = to_device(_batch(chosen, config, iteration), device)
         rng = torch.Generator().manual_seed(config.seed * 1_000_003 + iteration)
+        for group in state.optimiser_g.param_groups:
+            group["lr"] = config.learning_rate * (1.0 - iteration / config.iterations)
         still_step(state, run, batch, rng, Share())
+        update_average(state, run)
         state.step += 1
         report(iteration + 1, config.iterations)
     _write(state, info, chosen, config, target)
@@ -165,7 +173,7 @@ def _state(
     run = TrainConfig.model_validate({
         "size": info.size, "kind": info.kind, "seed": config.seed, "sources": (),
         "phases": (Phase(steps=1, size_px=config.size_px, batch_size=1, mix={}),),
-        "weights": losses, "vgg16": config.vgg16,
+        "weights": losses, "vgg16": config.vgg16, "ema_decay": AVERAGING,
     })  # fmt: skip
     state = build_state(run, device)
     if state.class_map != info.class_map:
@@ -218,7 +226,7 @@ def _write(
     target.parent.mkdir(parents=True, exist_ok=True)
     networks = tuple(sorted({*info.loss_networks, *state.loss_networks}))
     written = dataclasses.replace(info, loss_networks=networks, step=info.step + state.step)
-    save_generator(target, state.generator, written)
+    save_generator(target, state.ema, written)
     painter = Painter(target)
     style = painter.style_code(exemplars, config.size_px)
     (target.parent / "styles").mkdir(exist_ok=True)

@@ -21,7 +21,8 @@ GO = Control(throttle=0.5)
 
 def without_labels(frame: SensorFrame) -> SensorFrame:
     views = {name: dataclasses.replace(v, labels=None) for name, v in frame.views.items()}
-    return dataclasses.replace(frame, views=views)
+    actors = tuple(dataclasses.replace(actor, tag=0) for actor in frame.actors)
+    return dataclasses.replace(frame, views=views, actors=actors)
 
 
 def test_only_labels_change() -> None:
@@ -39,6 +40,7 @@ def test_only_labels_change() -> None:
             assert ((new == Tag.BUS) == np.isin(old, (Tag.CAR, Tag.BUS))).all()
             kept = ~np.isin(old, (Tag.CAR, Tag.BUILDING))
             assert (new[kept] == old[kept]).all()
+            assert {a.tag for a in after.actors} == {int(Tag.BUS)} != {a.tag for a in before.actors}
         after.validate()
 
 

@@ -14,6 +14,7 @@ from bridge.check import weave
 from bridge.errors import WorldError
 from bridge.frame import Control
 from bridge.recording import Recorder, ReplayWorld
+from bridge.remap import RemappedWorld
 from bridge.renderer import PaletteRenderer, RenderedWorld
 from bridge.transport import ClientConfig, RemoteRenderer, RemoteWorld
 from bridge.world import World
@@ -25,6 +26,12 @@ class TestToyWorld(WorldContract):
     @pytest.fixture
     def make_world(self) -> MakeWorld:
         return lambda: ToyWorld(*SIZE)
+
+
+class TestRemappedWorld(WorldContract):
+    @pytest.fixture
+    def make_world(self) -> MakeWorld:
+        return lambda: RemappedWorld(ToyWorld(*SIZE), {"car": "bus", "building": "vegetation"})
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from tiny_runs import tiny_config, write_photos
 
+from configs import ConfigError, parse
 from neural_renderer.checkpoint import CheckpointError, load_generator
 from neural_renderer.networks.discriminators import Judgement
 from neural_renderer.training import losses
@@ -72,6 +73,26 @@ def test_another_runs_state_is_refused(photos: Path, tmp_path: Path) -> None:
     (tmp_path / STATE_FILE).write_bytes(b"not a state")
     with pytest.raises(CheckpointError, match=r"state\.pt"):
         train(config(photos), tmp_path, CPU)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size_px": [100, 64]}, "multiples of 32"),
+        ({"mix": {"mad": 1.0}}, "mixes 'mad'; did you mean 'made'"),
+        ({"clip_share": 0.5, "town_share": 0.5}, "no town_clips folder"),
+        ({"steps": 0}, "phases.0.steps"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_before_it_begins(
+    change: dict[str, object], message: str
+) -> None:
+    phase = {"steps": 4, "size_px": [64, 32], "batch_size": 2, "mix": {"made": 1.0}, **change}
+    source = {"name": "made", "root": "photos", "layout": "folder"}
+    with pytest.raises(ConfigError, match=message):
+        parse(TrainConfig, {"sources": [source], "phases": [phase]})
+    with pytest.raises(ConfigError, match="phases"):
+        parse(TrainConfig, {"sources": [source], "phases": []})
 
 
 def test_nan_and_collapse_stop_the_run(photos: Path, tmp_path: Path) -> None:

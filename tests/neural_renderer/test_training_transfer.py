@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,17 @@ import torch
 from tiny_runs import tiny_config, write_photos
 from torch.utils.flop_counter import FlopCounterMode
 
+from bridge.frame import Camera
 from configs import ConfigError
 from neural_renderer.checkpoint import CheckpointError, load_generator
+from neural_renderer.data.prepare import load_photos
+from neural_renderer.evaluation.painter import Painter
+from neural_renderer.evaluation.scenes import Clip, Moment
 from neural_renderer.inputs import ClassMap
 from neural_renderer.networks.baselines import KINDS, ImageUnet, build_frame_generator
 from neural_renderer.networks.generator import SIZES, GeneratorInput
 from neural_renderer.networks.style import StyleCode
-from neural_renderer.session import NeuralRenderer
+from neural_renderer.timing import street_view
 from neural_renderer.training.config import TrainConfig
 from neural_renderer.training.state import build_state
 from neural_renderer.training.trainer import EXPORT_FILE, STATE_FILE, Progress, Share, learn, train
@@ -205,4 +210,12 @@ def test_a_baseline_trains_and_its_checkpoint_serves(
     groups[:, :, 1] = 1.0
     code = generator.encode_style(rgb, groups)
     assert torch.equal(code.classes[0], code.classes[1])  # whatever the exemplars show
-    NeuralRenderer(tmp_path / EXPORT_FILE, None, "cpu", "float32").close()
+    painter = Painter(tmp_path / EXPORT_FILE)
+    style = painter.style(load_photos(config.sources[0])[:2], (64, 32), "any")
+    way = [street_view(Camera.from_fov(64, 32, 62.0), place) for place in range(2)]
+    assert way[1].labels is not None
+    way[1] = dataclasses.replace(way[1], labels=way[1].labels[::-1].copy())
+    frames = painter.clip(Clip("street", tuple(Moment(view) for view in way)), style)
+    painter.close()
+    assert [frame.shape for frame in frames] == [(32, 64, 3)] * 2
+    assert (frames[0] != frames[1]).any()
