@@ -12,10 +12,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.sim2street-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow lint format clean
+.PHONY: help setup demo test slow test-carla lint format clean
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY) ## Install everything into .venv (the other targets do it when needed)
 
@@ -37,6 +37,9 @@ test: lint ## Lint, types and the fast tests
 
 slow: $(READY) ## The tests that take minutes
 	"$(BIN)/python" -m pytest -m slow --timeout 900 $(ARGS)
+
+test-carla: $(READY) ## The bridge against a real CARLA server: make test-carla HOST=localhost:2000
+	SIM2STREET_CARLA="$(HOST)" "$(BIN)/python" -m pytest --timeout 600 tests/bridge/carla/test_carla_real_server.py $(ARGS)
 
 lint: $(READY) ## Style and types
 	"$(BIN)/ruff" check .

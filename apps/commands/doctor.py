@@ -10,17 +10,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
 
 import numpy as np
+import typer
 from rich.markup import escape
 from rich.table import Table
 
 from apps.compose import build_renderer, build_world, needs_extra, opened
 from apps.console import out
+from bridge.carla.config import CarlaConfig
+from bridge.carla.diagnose import diagnose, parse_host
 from bridge.frame import Camera, Control, View
 from bridge.labels import Tag
 from bridge.renderer import RenderRequest, SessionConfig
-from configs import ConfigError, Sim2StreetError
+from configs import ConfigError, Sim2StreetError, parse
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "core": ("numpy", "pyzmq", "pydantic", "pyyaml"),
@@ -31,10 +35,12 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "cli": ("typer", "rich", "av"),
     "train": ("tensorboard", "matplotlib"),
     "carla": ("carla",),
+    "carla-standin": ("panda3d", "msgpack"),
 }
 """Extra of the distribution -> the packages that it brings."""
 
 TRIAL_TICKS = 20
+EXIT_UNWELL = 1
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,19 @@ class Trial:
     remark: str
 
 
-def doctor() -> None:
-    """Show what is installed, whether there is a GPU, and try what should run."""
+def doctor(
+    carla: Annotated[
+        str | None,
+        typer.Option("--carla", metavar="HOST[:PORT]", help="Ask what a CARLA server is like."),
+    ] = None,
+) -> None:
+    """Show what is installed, whether there is a GPU, and try what should run.
+
+    With --carla, only that server is looked at; nothing about it is changed.
+    """
+    if carla is not None:
+        _examine_carla(carla)
+        return
     out.print(f"sim2street {version('sim2street')}, Python {platform.python_version()}")
     out.print(f"{platform.platform()}, {_cpu_count()} CPU cores, {_gpu()}", soft_wrap=True)
     table = Table("part", "packages", "install with", box=None)
@@ -66,6 +83,18 @@ def doctor() -> None:
         mark = "[green]✓[/]" if trial.works else "[red]✗[/]"
         trials.add_row(f"{mark} {trial.name}", escape(trial.remark))
     out.print(trials)
+
+
+def _examine_carla(where: str) -> None:
+    host, port = parse_host(where)
+    table = Table("asked", "answer", box=None)
+    answers = list(diagnose(parse(CarlaConfig, {"host": host, "port": port}, "--carla")))
+    for answer in answers:
+        mark = "[green]✓[/]" if answer.well else "[red]✗[/]"
+        table.add_row(f"{mark} {answer.question}", escape(answer.remark))
+    out.print(table)
+    if not answers[-1].well:
+        raise typer.Exit(EXIT_UNWELL)
 
 
 def _try(name: str, attempt: Callable[[], str]) -> Trial:

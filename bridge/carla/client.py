@@ -73,6 +73,11 @@ class CarlaClient:
         """Of the child."""
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of the child, None while it runs; negative: the signal that ended it."""
+        return self._process.poll()
+
     def call(self, name: str, deadline_s: float, **request: Any) -> Answer:
         """Answer to one request.
 
@@ -90,12 +95,12 @@ class CarlaClient:
         return header, buffers
 
     def close(self, deadline_s: float = CLOSE_S) -> bool:
-        """Let it clean up, then end it whatever it does. Whether it said that it is done."""
+        """Let it clean up, then end it whatever it does. Whether it did all that it should."""
         done = False
         if self._process.poll() is None:
             with contextlib.suppress(WorldLost):
-                self._ask("close", deadline_s, {})
-                done = True
+                header, _ = self._ask("close", deadline_s, {})
+                done = not header["failed"]
         self._end(1.0 if done else 0.0)
         return done
 

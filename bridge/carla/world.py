@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ class CarlaWorld(World):
         return {number: carla_id for carla_id, number in numbers.items()}
 
     def open(self, sensors: bool = True) -> None:
-        self._let_go()
+        self.close()
         self._sensors = sensors
         self._connect()
 
@@ -129,6 +130,11 @@ class CarlaWorld(World):
 
     def close(self) -> None:
         self._let_go()
+        if self._left_behind:  # the client died over it: one more try
+            self._sensors = False
+            with suppress(Sim2StreetError):
+                self._connect()
+                self._let_go()
         self._sensors = None
         self._left_behind = {}
 

@@ -38,8 +38,7 @@ def serve(session: Any, answers: Any) -> None:
             return
         request, _ = message
         if request["call"] == "close":
-            session.close()
-            write_message(answers, {})
+            write_message(answers, {"failed": session.close()})
             return
         header, buffers = answered(session, request)
         write_message(answers, header, buffers)

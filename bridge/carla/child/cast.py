@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import carla
@@ -78,7 +77,10 @@ class Traffic:
         self.vehicles = []  # type: list[Any]
 
     def place(self, points: list[Any], count: int, autopilot: bool, seed: int) -> None:
-        """`count` vehicles at the first free points, driven by the Traffic Manager or parked."""
+        """`count` vehicles at the first free points, driven by the Traffic Manager or parked.
+
+        Where there were more, `release` and a tick came before.
+        """
         self._keep(count)
         points = list(points)
         for vehicle in self.vehicles:
@@ -103,22 +105,29 @@ class Traffic:
             else:
                 vehicle.apply_control(carla.VehicleControl(hand_brake=True))
 
+    @property
+    def managed(self) -> bool:
+        """Whether a Traffic Manager runs in this process."""
+        return self._manager is not None
+
+    def release(self) -> bool:
+        """The Traffic Manager lets go of all; whether it needs a tick to notice."""
+        if self._manager is None:
+            return False
+        for vehicle in self.vehicles:
+            if vehicle.is_alive:
+                vehicle.set_autopilot(False, self._port)
+        return True
+
     def close(self) -> None:
-        """Destroy all of them; the Traffic Manager lets go first."""
+        """Destroy all of them, after `release` and a tick."""
         self._keep(0)
-        if self._manager is not None:
-            self._manager.set_synchronous_mode(False)
-            self._manager = None
 
     def _keep(self, count: int) -> None:
         alive = [vehicle for vehicle in self.vehicles if vehicle.is_alive]
-        for vehicle in alive[count:]:
-            if self._manager is not None:
-                vehicle.set_autopilot(False, self._port)
-            try:
-                vehicle.destroy()
-            except RuntimeError as error:  # the Traffic Manager may have been quicker
-                sys.stderr.write(f"while removing traffic: {error}\n")
+        commands = [carla.command.DestroyActor(vehicle) for vehicle in alive[count:]]
+        if commands:
+            self._client.apply_batch_sync(commands, False)
         self.vehicles = alive[:count]
 
     def _manage(self, seed: int) -> None:

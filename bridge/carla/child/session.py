@@ -93,17 +93,38 @@ class Session:
             )
         return self._advance()
 
-    def close(self) -> None:
-        """Leave the server as it was found: sensors, vehicles, settings, one more tick."""
+    def look(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What another client left or does here, without touching anything."""
+        settings = self.world.get_settings()
+        try:
+            self.world.wait_for_tick(request["patience_s"])
+            ticks = True
+        except RuntimeError:
+            ticks = False
+        vehicles = self.world.get_actors().filter("vehicle.*") if ticks else []
+        return {
+            "synchronous": settings.synchronous_mode,
+            "fixed_delta_s": settings.fixed_delta_seconds,
+            "renders": not settings.no_rendering_mode,
+            "ticks": ticks,
+            "roles": [vehicle.attributes.get("role_name", "") for vehicle in vehicles],
+        }
+
+    def close(self) -> list[str]:
+        """Leave the server as it was found: sensors, vehicles, settings, one more tick.
+
+        Returns what could not be done.
+        """
+        failed = []  # type: list[str]
         if self.world is None:
-            return
-        stages = [self._close_sensors, self._close_actors, self._restore]
-        for stage in stages:
+            return failed
+        for stage in (self._close_sensors, self._release, self._close_actors, self._restore):
             try:
                 stage()
             except RuntimeError as error:
-                sys.stderr.write(f"while closing: {error}\n")
+                failed.append(str(error))
         self.world = None
+        return failed
 
     def _advance(self) -> tuple[dict[str, Any], list[Any]]:
         assert self.sensors is not None
@@ -209,6 +230,8 @@ class Session:
         if self.owns_ego or request["spawn"] is not None:
             put(self.ego, order[0])
         self.ego.apply_control(carla.VehicleControl(hand_brake=True))
+        if request["vehicles"] < len(self.traffic.vehicles):
+            self._release()
         self.traffic.place(order[1:], request["vehicles"], request["autopilot"], request["seed"])
         return is_new
 
@@ -252,6 +275,11 @@ class Session:
             self.sensors.close()
             self.sensors = None
 
+    def _release(self) -> None:
+        """The Traffic Manager notices with the next tick that its vehicles are not its own."""
+        if self.traffic.release():
+            self.world.tick(self.plan["timeout_s"])
+
     def _close_actors(self) -> None:
         if self.listener is not None:
             self.world.remove_on_tick(self.listener)
@@ -259,6 +287,10 @@ class Session:
         if self.owns_ego and self.ego is not None and self.ego.is_alive:
             self.ego.destroy()
         self.ego = None
+        if self.traffic.managed:
+            # Back in asynchronous mode it runs by itself, and ends the process where the
+            # server does not know a vehicle any more: it has to see first that all are gone.
+            self.world.tick(self.plan["timeout_s"])
 
     def _restore(self) -> None:
         if self.plan["observe"]:

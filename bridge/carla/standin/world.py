@@ -28,11 +28,12 @@ class StandInWorld(CarlaWorld):
         self._server = StandInProcess({"town": chosen.town})
 
     def open(self, sensors: bool = True) -> None:
-        self._server.stop()
+        self.close()
         self._server.start()
         here = {"host": self._server.host, "port": self._server.port}
         self.config = self.config.model_copy(update=here)
-        super().open(sensors)
+        self._sensors = sensors
+        self._connect()
 
     def close(self) -> None:
         super().close()

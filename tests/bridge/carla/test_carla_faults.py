@@ -293,3 +293,17 @@ def test_the_server_is_left_as_it_was_however_we_end(standin: StandInProcess, nu
         time.sleep(0.1)
     assert standin.actors() == []
     assert not synchronous(standin)
+
+
+def test_what_a_crashed_client_leaves_is_cleared_by_close(
+    standin: StandInProcess,
+) -> None:
+    world = CarlaWorld(config(standin))
+    world.open()
+    world.reset(0)
+    os.kill(world.client_pid, signal.SIGKILL)
+    with pytest.raises(WorldLost):
+        world.step(Control())
+    world.close()
+    assert standin.actors() == []
+    assert not synchronous(standin)

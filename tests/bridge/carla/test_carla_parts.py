@@ -1,0 +1,166 @@
+"""What CarlaWorld is made of: axes, pictures, routes, tags, the pipe."""
+
+from __future__ import annotations
+
+import ast
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bridge.carla import decode
+from bridge.carla.axes import camera_pose_of, pose_of, unreal_matrix, unreal_of
+from bridge.carla.child.pipe import read_message, write_message
+from bridge.carla.client import CHILD
+from bridge.carla.config import CarlaCameraConfig
+from bridge.carla.frames import actor_tag, map_for
+from bridge.carla.route import lead_vehicle, make_route, next_light
+from bridge.frame import Actor, LightState
+from bridge.label_maps import label_map
+from bridge.labels import Tag
+
+TURNED = (1.0, -2.0, 3.0, 10.0, 130.0, -20.0)
+
+
+def test_axes_are_carlas_own() -> None:
+    carla = pytest.importorskip("carla")
+    x, y, z, *turn = TURNED
+    theirs = carla.Transform(carla.Location(x, y, z), carla.Rotation(*turn)).get_matrix()
+    assert np.allclose(unreal_matrix(TURNED), theirs, atol=1e-5)
+
+
+def test_axes_there_and_back() -> None:
+    assert np.allclose(unreal_of(pose_of(TURNED)), TURNED, atol=1e-9)
+    pose = pose_of(TURNED)
+    assert np.linalg.det(pose[:3, :3]) == pytest.approx(1.0)
+
+
+def test_a_camera_looks_along_its_vehicle() -> None:
+    """Facing south in CARLA (yaw 90: +y) is facing -y here; image down is world down."""
+    pose = camera_pose_of((0.0, 0.0, 1.5, 0.0, 90.0, 0.0))
+    assert np.allclose(pose[:3, 2], [0, -1, 0], atol=1e-6)
+    assert np.allclose(pose[:3, 1], [0, 0, -1], atol=1e-6)
+    assert np.allclose(pose[:3, 0], [-1, 0, 0], atol=1e-6)
+
+
+def test_a_mount_keeps_its_side() -> None:
+    camera = CarlaCameraConfig(position_m=(2.0, 0.5, 1.5), yaw_deg=30.0, pitch_deg=-5.0)
+    x, y, z, pitch, yaw, roll = camera.mount(rear_axle_m=-1.4)
+    assert (x, y, z) == pytest.approx((0.6, -0.5, 1.5))
+    assert (pitch, yaw, roll) == pytest.approx((-5.0, -30.0, 0.0))
+
+
+def test_depth_is_exact_over_all_24_bits() -> None:
+    steps = np.array([0, 1, 255, 256, 65536, 2**23 + 7, 2**24 - 2, 2**24 - 1], np.int64)
+    bgra = np.stack([steps >> 16, steps >> 8 & 255, steps & 255, 0 * steps + 9], -1)
+    depth = decode.depth_of(bgra.astype(np.uint8).tobytes(), (len(steps), 1))
+    assert depth.dtype == np.float32
+    assert (depth[0] == (1000.0 * steps / (2**24 - 1)).astype(np.float32)).all()
+    assert depth[0, -1] == 1000.0
+
+
+def test_instances_are_actors_only_where_the_tag_can_be_one() -> None:
+    ids = decode.id_table({70_000: 1, 300: 2})
+    numbers = np.array([70_000 & 0xFFFF, 300, 300, 999, 0])
+    tags = np.array([Tag.CAR, Tag.PEDESTRIAN, Tag.BUILDING, Tag.CAR, Tag.SKY])
+    bgra = np.stack([numbers >> 8, numbers & 255, tags, 0 * tags], -1).astype(np.uint8)
+    found = decode.instances_of(bgra.tobytes(), (5, 1), ids)
+    assert found[0].tolist() == [1, 2, 65536 + 300, 65536 + 999, 0]
+    assert found.dtype == np.uint32
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "pedestrian", "vehicle"),
+    [("0.9.16", "carla", 12, 14), ("0.9.15-dirty", "carla", 12, 14), ("0.9.13", None, 4, 10)],
+)
+def test_tags_by_version(version: str, name: str | None, pedestrian: int, vehicle: int) -> None:
+    assert map_for(version) == (name or "carla-0.9.13")
+    primary = label_map(map_for(version)).primary
+    assert primary[pedestrian] == Tag.PEDESTRIAN
+    assert primary[vehicle] == Tag.CAR
+    data = np.array([[[0, 0, pedestrian, 255]]], np.uint8).tobytes()
+    assert decode.tags_of(data, (1, 1), primary).tolist() == [[int(Tag.PEDESTRIAN)]]
+
+
+def test_actors_of_old_servers_are_told_apart_by_what_else_is_known() -> None:
+    told = {"type": "vehicle.x.y", "tags": [10], "base": "", "wheels": "2"}
+    assert actor_tag(told) == Tag.MOTORCYCLE
+    assert actor_tag({**told, "base": "Bicycle"}) == Tag.BICYCLE
+    assert actor_tag({**told, "tags": [15]}) == Tag.TRUCK
+    assert actor_tag({**told, "type": "walker.pedestrian.0001"}) == Tag.PEDESTRIAN
+
+
+def arc_table(radius_m: float = 50.0, count: int = 60) -> np.ndarray:
+    """Waypoints of a circle to the right from the origin, in CARLA's axes, 2 m apart."""
+    angle = 2.0 * np.arange(count) / radius_m
+    x, y = radius_m * np.sin(angle), radius_m * (1.0 - np.cos(angle))
+    rest = np.zeros_like(x)
+    return np.stack([x, y, rest, np.degrees(angle), rest + 3.5, rest], axis=1)
+
+
+def test_a_route_measures_offset_heading_curvature_and_lights() -> None:
+    table = arc_table()
+    end = np.array([[table[20, 0], table[20, 1], table[20, 3]]])
+    wrong_way = end + np.array([0.0, 0.0, 180.0])
+    aside = end + np.array([0.0, 6.0, 0.0])
+    route = make_route(table, 80.0, [(7, end), (8, wrong_way), (9, aside)])
+    assert route.goal_m == 80.0
+    point = route.locate(0.0, 1.0)
+    assert (point.at_m, point.offset_m) == pytest.approx((0.0, 1.0), abs=0.05)
+    middle = route.locate(50.0 * math.sin(0.5), -50.0 * (1.0 - math.cos(0.5)))
+    assert middle.at_m == pytest.approx(25.0, abs=0.1)
+    assert middle.heading_rad == pytest.approx(-0.5, abs=0.02)
+    assert route.curvature_at(10.0) == pytest.approx(-1.0 / 50.0, rel=0.05)
+    assert [stop.light_id for stop in route.stops] == [7]
+    light = next_light(route, 10.0, {7: LightState.RED})
+    assert light is not None
+    assert light.distance_m == pytest.approx(30.0, abs=0.2)
+    assert next_light(route, 41.0, {7: LightState.RED}) is None
+
+
+def test_the_vehicle_ahead_is_of_our_lane_and_direction() -> None:
+    straight = np.stack([2.0 * np.arange(80), *([np.zeros(80)] * 3), np.full(80, 3.5)], 1)
+    route = make_route(np.c_[straight, np.zeros(80)], 150.0, [])
+
+    def car(number: int, x: float, y: float, turned: bool = False) -> Actor:
+        pose = np.diag([-1.0, -1.0, 1.0, 1.0] if turned else [1.0] * 4).astype(np.float32)
+        pose[:2, 3] = x, y
+        return Actor(number, int(Tag.CAR), pose, (2.0, 0.9, 0.7), (3.0, 0.0, 0.0))
+
+    others = [car(1, 20.0, 3.5), car(2, 25.0, 0.3, turned=True), car(3, -9.0, 0.0)]
+    assert lead_vehicle(route, 5.0, 8.8, others) is None
+    lead = lead_vehicle(route, 5.0, 8.8, [*others, car(4, 60.0, 0.0), car(5, 40.0, 0.5)])
+    assert lead is not None
+    assert lead.distance_m == pytest.approx(40.0 - 2.0 - 8.8, abs=0.01)
+    assert lead.speed_mps == pytest.approx(3.0)
+
+
+def test_messages_pass_the_pipe_and_a_broken_one_is_its_end() -> None:
+    stream = io.BytesIO()
+    write_message(stream, {"call": "x"}, [b"", np.arange(3.0), bytes(5)])
+    stream.seek(0)
+    header, buffers = read_message(stream) or ({}, [])
+    assert header == {"call": "x"}
+    assert [len(buffer) for buffer in buffers] == [0, 24, 5]
+    assert np.frombuffer(buffers[1]).tolist() == [0.0, 1.0, 2.0]
+    assert read_message(stream) is None
+    assert read_message(io.BytesIO(stream.getvalue()[:-1])) is None
+
+
+@pytest.mark.parametrize("file", sorted(CHILD.glob("*.py")), ids=lambda file: file.name)
+def test_old_interpreters_can_read_the_child(file: Path) -> None:
+    """Wheels of 0.9.13 and 0.9.14 exist for Python 3.7 and 3.8 at most."""
+    tree = ast.parse(file.read_text(), feature_version=(3, 7))
+    own = {path.stem for path in CHILD.glob("*.py")}
+    known = {"__future__", "carla", "numpy", "collections", "json", "os", "queue", "signal"}
+    known |= {"struct", "sys", "time", "typing"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        assert {name.split(".")[0] for name in names} <= own | known

@@ -1,0 +1,173 @@
+"""CarlaWorld's own promises, through CARLA's real client and the stand-in."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import psutil
+import pytest
+
+pytest.importorskip("carla")
+pytest.importorskip("panda3d")
+
+from bridge.carla.config import CarlaCameraConfig, CarlaConfig
+from bridge.carla.standin.process import StandInProcess, call
+from bridge.carla.world import LANE_INVASION, CarlaWorld
+from bridge.frame import Control, SensorFrame
+
+TINY = CarlaCameraConfig(width_px=48, height_px=24)
+
+
+def config(standin: StandInProcess, **changes) -> CarlaConfig:
+    settings = {"port": standin.port, "cameras": {"front": TINY}, "warm_up_ticks": 2, **changes}
+    return CarlaConfig(**settings)
+
+
+@pytest.fixture
+def standin(carla_standin: StandInProcess) -> Iterator[StandInProcess]:
+    yield carla_standin
+    assert carla_standin.actors() == []
+
+
+def driven(world: CarlaWorld, control: Control, ticks: int) -> list[SensorFrame]:
+    return [world.step(control) for _ in range(ticks)]
+
+
+def test_the_traffic_manager_drives_and_lets_go(standin: StandInProcess) -> None:
+    """Twice, with fewer vehicles the second time: the client does not end over one of them."""
+    world = CarlaWorld(config(standin, vehicles=8, actor_range_m=2000.0))
+    world.open()
+    first = world.reset(3)
+    last = driven(world, Control(), 30)[-1]
+    assert len(last.actors) == 8
+    start = {actor.actor_id: actor.pose[:3, 3] for actor in first.actors}
+    moved = [np.linalg.norm(a.pose[:3, 3] - start[a.actor_id]) for a in last.actors]
+    assert sum(m > 1.0 for m in moved) >= 4
+    world.reset(4, {"vehicles": 3})
+    assert len(driven(world, Control(), 5)[-1].actors) == 3
+    client = world._client
+    world.close()
+    assert client is not None
+    assert client.exit_code == 0
+
+
+def test_several_views_and_pictures_of_one_frame(standin: StandInProcess) -> None:
+    left = CarlaCameraConfig(width_px=32, height_px=32, fov_deg=80.0, yaw_deg=90.0)
+    settings = {"cameras": {"front": TINY, "left": left}, "pictures": ("labels", "rgb")}
+    with CarlaWorld(config(standin, **settings)) as world:
+        frame = world.reset(0)
+        frame.validate()
+        assert list(frame.views) == ["front", "left"]
+        view = frame.views["left"]
+        assert view.rgb is not None
+        assert view.rgb.shape == (32, 32, 3)
+        assert view.depth_m is None
+        ego_left, looks = frame.ego.pose[:3, 1], view.pose[:3, 2]
+        assert float(ego_left @ looks) > 0.99
+
+
+def test_steering_right_shows_in_every_sign(standin: StandInProcess) -> None:
+    with CarlaWorld(config(standin)) as world:
+        start = world.reset(1).ego
+        assert abs(start.lane_offset_m) < 0.1
+        assert abs(start.heading_error_rad) < 0.05
+        assert start.speed_limit_mps > 5.0
+        assert start.route_distance_m == pytest.approx(1000.0, abs=5.0)
+        driven(world, Control(throttle=1.0), 20)
+        frames = driven(world, Control(throttle=0.3, steer=0.3), 12)
+        ego = frames[-1].ego
+        assert ego.yaw_rate_rps < -0.05, "clockwise, seen from above"
+        assert ego.heading_error_rad < start.heading_error_rad - 0.1
+        assert ego.lane_offset_m < -0.1
+        assert ego.speed_mps == pytest.approx(np.linalg.norm(ego.velocity_mps), rel=0.02)
+        assert ego.route_distance_m < start.route_distance_m - 1.0
+
+
+def test_leaving_the_lane_and_hitting_something_are_told(standin: StandInProcess) -> None:
+    with CarlaWorld(config(standin)) as world:
+        world.reset(1)
+        frames = driven(world, Control(throttle=1.0, steer=-0.3), 120)
+        assert any(frame.ego.off_lane for frame in frames)
+        assert any(LANE_INVASION in frame.flags for frame in frames)
+        first = next(i for i, frame in enumerate(frames) if frame.ego.collision)
+        assert not any(frame.ego.collision for frame in frames[:first])
+        assert world.reset(1).ego.collision is False
+
+
+def test_weather_and_route_ahead(standin: StandInProcess) -> None:
+    with CarlaWorld(config(standin)) as world:
+        frame = world.reset(0, {"weather": "rain"})
+        assert frame.weather.rain == pytest.approx(0.7)
+        assert call(standin.port, "get_weather_parameters")[0][1][1] == pytest.approx(70.0)
+        points = world.route_ahead(5, 4.0)
+        assert points.shape == (5, 2)
+        assert points[0] == pytest.approx([4.0, 0.0], abs=0.4)
+        assert (np.diff(points[:, 0]) > 2.0).all()
+
+
+def test_resets_use_the_same_actors_again(standin: StandInProcess) -> None:
+    with CarlaWorld(config(standin, vehicles=3, autopilot=False)) as world:
+        world.reset(0)
+        known = ids(standin)
+        for seed in range(4):
+            world.reset(seed)
+            world.step(Control(throttle=0.5))
+        assert ids(standin) == known
+
+
+def test_a_vehicle_that_plays_the_ego_is_taken_and_kept(standin: StandInProcess) -> None:
+    with CarlaWorld(config(standin)) as owner:
+        owner.reset(0)
+        hero = ids(standin)
+        with CarlaWorld(config(standin, attach="observe", sensor_deadline_s=0.5)) as guest:
+            assert guest.map_name == owner.map_name
+        assert ids(standin) == hero
+
+
+def ids(standin: StandInProcess) -> list[int]:
+    return [a[0] for a in call(standin.port, "get_actors_by_id", list(range(200, 50_000)))[0][1]]
+
+
+@pytest.mark.slow
+def test_a_hundred_resets_without_a_new_actor(standin: StandInProcess) -> None:
+    with CarlaWorld(config(standin, vehicles=4, autopilot=False)) as world:
+        world.reset(0)
+        known = ids(standin)
+        for seed in range(100):
+            world.reset(seed)
+        assert ids(standin) == known
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ten_thousand_ticks_with_flat_memory(standin: StandInProcess) -> None:
+    """Of this process and of the child's; measured after the first thousand."""
+    with CarlaWorld(config(standin, vehicles=2, autopilot=False)) as world:
+        world.reset(0)
+        ours, child = psutil.Process(), psutil.Process(world.client_pid)
+        driven(world, Control(brake=1.0), 1000)
+        before = ours.memory_info().rss, child.memory_info().rss
+        for _ in range(9000):
+            world.step(Control(brake=1.0))
+        after = ours.memory_info().rss, child.memory_info().rss
+    for old, new in zip(before, after, strict=True):
+        assert new - old < 24 << 20, f"{old >> 20} MiB became {new >> 20} MiB"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_fifty_of_fifty_clients_end_well(standin: StandInProcess) -> None:
+    """With traffic under the Traffic Manager in every other run."""
+    codes = []
+    for run, vehicles in zip(range(50), itertools.cycle((0, 4)), strict=False):
+        world = CarlaWorld(config(standin, vehicles=vehicles))
+        world.open()
+        world.reset(run)
+        driven(world, Control(throttle=0.5), 3)
+        client = world._client
+        world.close()
+        assert client is not None
+        codes.append(client.exit_code)
+    assert codes == [0] * 50
