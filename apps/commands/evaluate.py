@@ -74,7 +74,9 @@ def evaluate(
         segmenter=segmenter, alexnet=alexnet, lpips=lpips, kid_features=kid_features
     )  # fmt: skip
     with watched() as watch:
-        report = run_evaluation(weights, settings, judges, chosen_device(device), watch)
+        report = run_evaluation(
+            weights, settings, judges, chosen_device(device), watch, folder / "photos"
+        )
     show(report)
     target = folder / f"{weights.stem}.json"
     with partial_file(target) as unfinished:

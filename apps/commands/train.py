@@ -132,7 +132,10 @@ def pack(
     seed_of_first: SeedOption = 0,
     size: SizeOption = None,
 ) -> None:
-    """Drive a world with the autopilot and keep clips of it for training and evaluation."""
+    """Drive a world with the autopilot and keep clips of it for training and evaluation.
+
+    Of a recording (.mcap), one clip of each episode is kept, from episode --seed on.
+    """
     with needs_extra("neural"):
         from neural_renderer.data.town_pack import PackConfig, pack_clips
     settings = PackConfig(
@@ -143,6 +146,7 @@ def pack(
         written = pack_clips(
             inner, driver_for(inner), folder, settings,
             lambda done, total: bar.update(task, completed=done, total=total),
+            recorded=world.endswith(".mcap"),
         )  # fmt: skip
     say(f"{clips} clips, {written / 2**20:.1f} MiB written: {escape(str(folder))}")
 

@@ -77,10 +77,12 @@ def pack_clips(
     folder: Path,
     config: PackConfig,
     report: Callable[[int, int], None] = lambda done, total: None,
+    recorded: bool = False,
 ) -> int:
     """Drive an opened world and write clips; returns the bytes written.
 
-    Clips that exist are kept, so that an interrupted run can go on.
+    Clips that exist are kept, so that an interrupted run can go on. `recorded`: the world is
+    a recording, whose episodes are taken by number instead of by seed.
 
     Raises:
         RecordingError: the folder cannot be written, or a view lacks labels or depth.
@@ -93,8 +95,10 @@ def pack_clips(
     for index in range(config.clips):
         path = folder / f"clip_{index:04d}.npz"
         if not path.exists():
-            frames = drive_clip(world, drive, config, config.seed + index)
-            name = f"{world.spec.name}/{config.seed + index}"
+            number = config.seed + index
+            start = world.reset(options={"episode": number}) if recorded else world.reset(number)
+            frames = drive_clip(world, drive, config, start)
+            name = f"{world.spec.name}/{number}"
             data = encode_clip(clip_from_frames(frames, name))
             temporary = path.with_suffix(".tmp")
             temporary.write_bytes(data)
@@ -105,11 +109,14 @@ def pack_clips(
 
 
 def drive_clip(
-    world: World, drive: Callable[[SensorFrame], Control], config: PackConfig, seed: int
+    world: World, drive: Callable[[SensorFrame], Control], config: PackConfig, start: SensorFrame
 ) -> list[SensorFrame]:
-    """Frames of one episode, every n-th after the warm-up."""
-    frame = world.reset(seed)
-    frames = []
+    """Frames of the episode that begins with `start`, every n-th after the warm-up.
+
+    Raises:
+        EpisodeEnd: a recorded episode is too short for it.
+    """
+    frame, frames = start, []
     last = config.warm_up + config.every * (config.frames - 1)
     for tick in range(last + 1):
         if tick >= config.warm_up and (tick - config.warm_up) % config.every == 0:

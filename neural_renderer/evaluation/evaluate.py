@@ -12,6 +12,8 @@ import numpy as np
 from bridge.frame import ByteArray
 from bridge.renderer import paint_labels
 from configs import ConfigError
+from neural_renderer.data.photo_cache import load_cached_photos
+from neural_renderer.data.photos import PhotoSourceConfig, list_photos
 from neural_renderer.data.prepare import PreparedPhoto, load_photos
 from neural_renderer.data.town_pack import decode_clip
 from neural_renderer.data.video import find_videos, track
@@ -71,8 +73,9 @@ def evaluate(
     judges: Judges,
     device: str = "cpu",
     watch: Watch | None = None,
+    cache: Path | None = None,
 ) -> Report:
-    """Render and measure.
+    """Render and measure; prepared photographs are kept in `cache`, if one is given.
 
     Raises:
         ConfigError: before anything is rendered, where a file or folder is not what it
@@ -84,7 +87,7 @@ def evaluate(
         digests = {name: file_sha256(path) for name, path in judges.files().items()}
         checked(painter.info, digests)
         watch.stage("reading photographs", 0)
-        scenes = load_scenes(config)
+        scenes = load_scenes(config, cache)
         book = StyleBook(painter, scenes.gallery, config.size_px, config.exemplars)
         painted, without = paint_stills(painter, book, scenes, config, watch)
         rows, left_out = still_measures(painter, book, painted, config, judges, watch)
@@ -109,13 +112,19 @@ def evaluate(
     return Report(facts, tuple(rows), tuple(left_out), pictures)
 
 
-def load_scenes(config: EvaluationConfig) -> Scenes:
+def load_scenes(config: EvaluationConfig, cache: Path | None = None) -> Scenes:
     """Photographs prepared, videos tracked, clips read."""
     if config.size_px[0] % 32 or config.size_px[1] % 32:
         raise ConfigError(f"size_px must be multiples of 32, got {config.size_px}")
-    photos = {source.name: load_photos(source) for source in config.sources}
+
+    def prepared(source: PhotoSourceConfig) -> list[PreparedPhoto]:
+        if cache is None:
+            return load_photos(source)
+        return load_cached_photos(source, list_photos(source), cache)
+
+    photos = {source.name: prepared(source) for source in config.sources}
     shown = {source.drive for found in photos.values() for source in found}
-    gallery = [photo for source in config.styles for photo in load_photos(source)]
+    gallery = [photo for source in config.styles for photo in prepared(source)]
     known = {photo.drive for photo in gallery}
     # A drive's own validation photographs show its style where no others do.
     gallery += [p for found in photos.values() for p in found if p.drive in shown - known]

@@ -94,6 +94,17 @@ def test_town_clips_are_packed_and_trained_on_by_a_student(place, served_world, 
     assert "step 2:" in capsys.readouterr().out
 
 
+def test_a_recording_is_packed_episode_by_episode(served_world, tmp_path, capsys) -> None:
+    drive = tmp_path / "drive.mcap"
+    assert run(["record", str(drive), "-w", served_world, "--ticks", "6", "--seed", "5"]) == 0
+    packing = ["pack", str(tmp_path / "clips"), "-w", str(drive), "--warm-up", "1", "--every", "2"]
+    assert run([*packing, "--clips", "1", "--frames", "3"]) == 0
+    assert len(list((tmp_path / "clips").iterdir())) == 1
+    assert run([*packing, "--clips", "2", "--frames", "3"]) == 2
+    assert "episode must be in 0..0" in capsys.readouterr().err
+    assert len(list((tmp_path / "clips").iterdir())) == 1
+
+
 def test_finetuning_shows_its_gain_and_serves(place, tmp_path, capsys) -> None:
     first, target = place / "first" / "generator.safetensors", tmp_path / "here.safetensors"
     start = ["finetune", str(first), str(place / "photos"), "-o", str(target), "-n", "carla"]

@@ -192,7 +192,7 @@ def clip() -> Clip:
 
     with ToyWorld(160, 80) as world:
         pack = PackConfig(clips=1, frames=6, every=1, warm_up=4)
-        frames = drive_clip(world, lambda _: Control(throttle=1.0), pack, 3)
+        frames = drive_clip(world, lambda _: Control(throttle=1.0), pack, world.reset(3))
     packed = clip_of_pack(clip_from_frames(frames, "toy/3"))
     for moment, frame in zip(packed.moments, frames, strict=True):
         assert {a.tag for a in moment.actors} <= set(range(29))
