@@ -79,7 +79,7 @@ class CarlaClient:
         return self._process.poll()
 
     def call(self, name: str, deadline_s: float, **request: Any) -> Answer:
-        """Answer to one request.
+        """Answer to one request. Its buffers hold until the next call.
 
         Raises:
             WorldLost: the child died, or did not answer in time and was killed.
@@ -157,8 +157,9 @@ class CarlaClient:
     def _read(self) -> None:
         assert self._process.stdout is not None
         answer: Answer | None = ({}, [])
+        buffers: list[bytearray] = []  # one request at a time: the last answer's are free again
         while answer is not None:
-            answer = read_message(self._process.stdout)
+            answer = read_message(self._process.stdout, buffers)
             self._answers.put(answer)
 
 

@@ -20,7 +20,8 @@ _MAY_BE_ACTOR = np.isin(np.arange(256), ACTOR_TAGS)
 def tags_of(data: bytes | bytearray, size_px: tuple[int, int], primary: ByteArray) -> ByteArray:
     """Labels uint8 (H, W). `primary`: the server's tag to ours, uint8 (256,)."""
     width, height = size_px
-    return primary[np.frombuffer(data, np.uint8).reshape(height, width, 4)[..., 2]]
+    red = np.frombuffer(data, np.uint8).reshape(height, width, 4)[..., 2]
+    return primary.take(np.ascontiguousarray(red), mode="clip")
 
 
 def depth_of(data: bytes | bytearray, size_px: tuple[int, int]) -> FloatArray:
@@ -35,18 +36,18 @@ def instances_of(data: bytes | bytearray, size_px: tuple[int, int], ids: IdArray
     actor: 16 bits wrap.
     """
     words = _words(data, size_px)
-    numbers = words >> np.uint32(8)
-    found = ids[numbers]
-    strange = (found < OTHERS_FROM) & ~_MAY_BE_ACTOR[words & np.uint32(0xFF)]
-    if strange.any():
-        found[strange] = numbers[strange] + OTHERS_FROM
-    found[numbers == 0] = 0
+    found = ids.take(words >> np.uint32(8), mode="clip")
+    flat, all_words = found.reshape(-1), words.reshape(-1)
+    actors = np.flatnonzero(flat - np.uint32(1) < np.uint32(OTHERS_FROM - 1))
+    strange = actors[~_MAY_BE_ACTOR[all_words[actors] & np.uint32(0xFF)]]
+    flat[strange] = (all_words[strange] >> np.uint32(8)) + np.uint32(OTHERS_FROM)
     return found
 
 
 def id_table(carla_ids: dict[int, int]) -> IdArray:
     """uint32 (65536,): for `instances_of`, from CARLA's actor ids to those of the frame."""
     table = np.arange(OTHERS_FROM, 2 * OTHERS_FROM, dtype=np.uint32)
+    table[0] = 0
     for carla_id, ours in carla_ids.items():
         table[carla_id & 0xFFFF] = ours
     return table

@@ -85,7 +85,7 @@ class Episode:
 
     def lay_route(self, header: Mapping[str, Any], table: bytes | bytearray) -> None:
         """The route that came with a reset."""
-        rows = np.frombuffer(table, np.float64).reshape(-1, _ROUTE_COLUMNS)
+        rows = np.frombuffer(bytes(table), np.float64).reshape(-1, _ROUTE_COLUMNS)
         stops = [
             (light, np.array(ends, np.float64).reshape(-1, 3)) for light, ends in header["stops"]
         ]

@@ -20,28 +20,38 @@ def write_message(stream: IO[bytes], header: dict[str, Any], buffers: Sequence[A
     stream.flush()
 
 
-def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], list[bytearray]] | None:
-    """The next header and its buffers, or None where the other end is gone."""
-    length = _read(stream, _LENGTH.size)
+def read_message(
+    stream: IO[bytes], spare: list[bytearray] | None = None
+) -> tuple[dict[str, Any], list[bytearray]] | None:
+    """The next header and its buffers, or None where the other end is gone.
+
+    `spare`: buffers that may be written over; fresh memory of a picture's size costs as much
+    as reading into it. It holds this message's buffers afterwards.
+    """
+    length = _read(stream, bytearray(_LENGTH.size))
     if length is None:
         return None
-    text = _read(stream, _LENGTH.unpack(length)[0])
+    text = _read(stream, bytearray(_LENGTH.unpack(length)[0]))
     if text is None:
         return None
     header = json.loads(bytes(text).decode())
-    buffers = []
-    for size in header.pop("sizes"):
-        buffer = _read(stream, size)
-        if buffer is None:
+    sizes = header.pop("sizes")
+    pool = [] if spare is None else spare
+    pool[len(sizes) :] = []
+    for index, size in enumerate(sizes):
+        if index == len(pool):
+            pool.append(bytearray(size))
+        elif len(pool[index]) != size:
+            pool[index] = bytearray(size)
+        if _read(stream, pool[index]) is None:
             return None
-        buffers.append(buffer)
-    return header, buffers
+    return header, list(pool)
 
 
-def _read(stream: IO[bytes], size: int) -> bytearray | None:
-    buffer = bytearray(size)
+def _read(stream: IO[bytes], buffer: bytearray) -> bytearray | None:
+    """Fill the buffer, or None where the stream ends first."""
     view, at = memoryview(buffer), 0
-    while at < size:
+    while at < len(buffer):
         count = stream.readinto(view[at:])  # type: ignore[attr-defined]
         if not count:
             return None
