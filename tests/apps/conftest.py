@@ -26,7 +26,7 @@ def serving(world: World) -> Iterator[str]:
         bound.set()
 
     config = ServerConfig(endpoint="tcp://127.0.0.1:0")
-    thread = threading.Thread(target=serve_world, args=(world, config, stop, on_bound))
+    thread = threading.Thread(target=serve_world, args=(world, config, stop, on_bound), daemon=True)
     thread.start()
     try:
         assert bound.wait(10.0)
