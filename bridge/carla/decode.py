@@ -8,6 +8,7 @@ import numpy.typing as npt
 from bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray, IdArray
 from bridge.labels import Tag
 
+Data = bytes | bytearray | memoryview
 DEPTH_STEPS = 2**24 - 1
 ACTOR_TAGS = (*range(Tag.PEDESTRIAN, Tag.BICYCLE + 1),)
 OTHERS_FROM = 1 << 16
@@ -17,19 +18,19 @@ _METRES = SKY_DEPTH_M / DEPTH_STEPS
 _MAY_BE_ACTOR = np.isin(np.arange(256), ACTOR_TAGS)
 
 
-def tags_of(data: bytes | bytearray, size_px: tuple[int, int], primary: ByteArray) -> ByteArray:
+def tags_of(data: Data, size_px: tuple[int, int], primary: ByteArray) -> ByteArray:
     """Labels uint8 (H, W). `primary`: the server's tag to ours, uint8 (256,)."""
     width, height = size_px
     red = np.frombuffer(data, np.uint8).reshape(height, width, 4)[..., 2]
     return primary.take(np.ascontiguousarray(red), mode="clip")
 
 
-def depth_of(data: bytes | bytearray, size_px: tuple[int, int]) -> FloatArray:
+def depth_of(data: Data, size_px: tuple[int, int]) -> FloatArray:
     """Depth float32 (H, W) in metres, planar; exact to half of CARLA's own 0.06 mm steps."""
     return (_words(data, size_px) * _METRES).astype(np.float32)
 
 
-def instances_of(data: bytes | bytearray, size_px: tuple[int, int], ids: IdArray) -> IdArray:
+def instances_of(data: Data, size_px: tuple[int, int], ids: IdArray) -> IdArray:
     """Instances uint32 (H, W). `ids`: from CARLA's 16 bits to ours, see `id_table`.
 
     What carries an actor's number but the tag of something that never moves is not that
@@ -53,14 +54,14 @@ def id_table(carla_ids: dict[int, int]) -> IdArray:
     return table
 
 
-def rgb_of(data: bytes | bytearray, size_px: tuple[int, int]) -> ByteArray:
+def rgb_of(data: Data, size_px: tuple[int, int]) -> ByteArray:
     """Colours uint8 (H, W, 3)."""
     width, height = size_px
     bgra = np.frombuffer(data, np.uint8).reshape(height, width, 4)
     return np.ascontiguousarray(bgra[..., 2::-1])
 
 
-def _words(data: bytes | bytearray, size_px: tuple[int, int]) -> npt.NDArray[np.uint32]:
+def _words(data: Data, size_px: tuple[int, int]) -> npt.NDArray[np.uint32]:
     """Blue, green, red as one number 0xBBGGRR: uint32 (H, W)."""
     width, height = size_px
     words: npt.NDArray[np.uint32] = np.frombuffer(data, ">u4").reshape(height, width)

@@ -83,6 +83,7 @@ def _versions(client: CarlaClient, config: CarlaConfig, seen: dict[str, Any]) ->
         timeout_s=config.timeout_s,
         traffic_manager_port=config.traffic_manager_port,
         left_behind={},
+        scratch="",
     )
     seen.update(header)
     return f"client and server are CARLA {header['server']}, map {header['map']}"

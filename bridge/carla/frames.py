@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,7 @@ _BASE_TAGS = {
 }
 
 Table = npt.NDArray[np.float64]
+Pictures = Sequence[memoryview]
 
 
 def map_for(server: str) -> str:
@@ -94,16 +95,16 @@ class Episode:
             self.route = make_route(rows, length, stops)
 
     def read(
-        self, header: Mapping[str, Any], buffers: list[bytearray]
+        self, header: Mapping[str, Any], rows: bytes | bytearray, pictures: Pictures
     ) -> tuple[EgoState, tuple[Actor, ...], dict[str, View]]:
-        """Ego, actors within range and views of one frame."""
-        table: Table = np.frombuffer(buffers[0], np.float64).reshape(-1, _COLUMNS)
+        """Ego, actors within range and views of one frame; `pictures` are copied from."""
+        table: Table = np.frombuffer(rows, np.float64).reshape(-1, _COLUMNS)
         ego_id = int(header["ego"])
         self._meet(header["new"], ego_id)
         row = next(row for row in table if int(row[0]) == ego_id)
         everybody = self._actors(table, ego_id, row[1:4])
         ego = self._ego(row, header, everybody)
-        return ego, tuple(everybody), self._views(header["pictures"], buffers[1:])
+        return ego, tuple(everybody), self._views(header["pictures"], pictures)
 
     def _meet(self, new: list[dict[str, Any]], ego_id: int) -> None:
         for told in sorted(new, key=lambda actor: int(actor["id"])):
@@ -178,7 +179,7 @@ class Episode:
             off_lane=out or abs(error) > _WRONG_WAY_RAD,
         )
 
-    def _views(self, told: list[dict[str, Any]], pictures: list[bytearray]) -> dict[str, View]:
+    def _views(self, told: list[dict[str, Any]], pictures: Pictures) -> dict[str, View]:
         """Views of the configured cameras; pictures come view by view, kind by kind."""
         views: dict[str, View] = {}
         kinds = self.config.pictures
@@ -197,7 +198,7 @@ class Episode:
             views[name] = View(camera, pose, **fields)
         return views
 
-    def _decoded(self, kind: str, data: bytearray, camera: Camera) -> Any:
+    def _decoded(self, kind: str, data: memoryview, camera: Camera) -> Any:
         size = camera.width_px, camera.height_px
         if len(data) != 4 * size[0] * size[1]:
             raise WorldLost(f"CARLA: a {kind} picture of {len(data)} bytes is not of size {size}")

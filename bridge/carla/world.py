@@ -17,6 +17,7 @@ import numpy as np
 from bridge.carla.client import CarlaClient
 from bridge.carla.config import CarlaConfig, CarlaOptions
 from bridge.carla.frames import Episode, carla_weather, primary_tags, weather_of
+from bridge.carla.scratch import Scratch
 from bridge.errors import WorldError
 from bridge.frame import ByteArray, Control, SensorFrame, Weather, WorldSpec
 from bridge.labels import taxonomy_fingerprint
@@ -44,6 +45,7 @@ class CarlaWorld(World):
         _check_weather(self.config.weather)
         self._cameras = {name: c.camera() for name, c in self.config.cameras.items()}
         self._client: CarlaClient | None = None
+        self._scratch: Scratch | None = None
         self._sensors: bool | None = None
         self._left_behind: dict[str, Any] = {}
         self._primary: ByteArray | None = None
@@ -101,7 +103,7 @@ class CarlaWorld(World):
         assert self._primary is not None
         config, begun_s = self.config, time.perf_counter()
         length_m = chosen.route_length_m or config.route_length_m
-        header, (route, *buffers) = self._call(
+        header, (route, table) = self._call(
             "reset",
             config.reset_deadline_s,
             seed=drawn,
@@ -117,16 +119,16 @@ class CarlaWorld(World):
         episode.lay_route({**header, "route_length_m": length_m}, route)
         self._episode_count += 1
         self._tick, self._start_s = 0, float(header["time_s"])
-        return self._frame(episode, header, buffers, begun_s)
+        return self._frame(episode, header, table, begun_s)
 
     def step(self, control: Control) -> SensorFrame:
         episode = self._running()
         control.validate()
         begun_s = time.perf_counter()
         given = [control.steer, control.throttle, control.brake, control.reverse]
-        header, buffers = self._call("step", self.config.step_deadline_s, control=given)
+        header, (table,) = self._call("step", self.config.step_deadline_s, control=given)
         self._tick += 1
-        return self._frame(episode, header, buffers, begun_s)
+        return self._frame(episode, header, table, begun_s)
 
     def close(self) -> None:
         self._let_go()
@@ -154,8 +156,11 @@ class CarlaWorld(World):
 
     def _connect(self) -> None:
         config = self.config
-        client = CarlaClient(config.client_python)
-        self._client = client
+        cameras = self._cameras.values() if self._sensors else ()
+        bytes_each = [4 * camera.width_px * camera.height_px for camera in cameras]
+        self._client = CarlaClient(config.client_python)
+        if bytes_each:
+            self._scratch = Scratch(len(config.pictures) * sum(bytes_each))
         header, _ = self._call(
             "open",
             config.open_deadline_s,
@@ -173,7 +178,10 @@ class CarlaWorld(World):
             warm_up_ticks=config.warm_up_ticks,
             settle_ticks=config.settle_ticks,
             left_behind=self._left_behind,
+            scratch=self._scratch.path if self._scratch else "",
         )
+        if self._scratch:
+            self._scratch.hide()
         self.server_version, self.map_name = header["server"], header["map"]
         self._left_behind = header["left"]
         self._primary = primary_tags(self.server_version)
@@ -204,6 +212,9 @@ class CarlaWorld(World):
     def _let_go(self, deadline_s: float | None = None) -> None:
         """End the client; what it says it has cleared away is no longer ours to clear."""
         client, self._client, self._episode = self._client, None, None
+        if self._scratch:
+            self._scratch.close()
+            self._scratch = None
         if client is None:
             return
         cleared = client.close() if deadline_s is None else client.close(deadline_s)
@@ -226,10 +237,12 @@ class CarlaWorld(World):
         return carla_weather(draw_weather(rng, None if preset == _RANDOM else preset))
 
     def _frame(
-        self, episode: Episode, header: dict[str, Any], buffers: list[bytearray], begun_s: float
+        self, episode: Episode, header: dict[str, Any], table: bytearray, begun_s: float
     ) -> SensorFrame:
         heard_s = time.perf_counter()
-        ego, actors, views = episode.read(header, buffers)
+        told, scratch = header["pictures"], self._scratch
+        pictures = [scratch.part(p["start"], p["size"]) for p in told] if scratch else []
+        ego, actors, views = episode.read(header, table, pictures)
         self._episode = episode
         decoded_s = time.perf_counter()
         observing = self.config.attach == "observe"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 import time
 from typing import Any
@@ -32,6 +33,7 @@ class Session:
         self.frame = 0
         self.snapshots = {}  # type: dict[int, Any]
         self.listener = None  # type: int | None
+        self.scratch = None  # type: mmap.mmap | None
 
     def open(self, request: dict[str, Any]) -> dict[str, Any]:
         """Connect, compare versions before anything else, take the world over or watch it."""
@@ -56,6 +58,9 @@ class Session:
         self.cast = Cast(self.world)
         self.traffic = Traffic(self.client, self.world, request["traffic_manager_port"])
         self.lights = stop_points(self.world)
+        if request["scratch"]:
+            with open(request["scratch"], "r+b") as file:
+                self.scratch = mmap.mmap(file.fileno(), 0)
         return {"server": server, "client": ours, "map": self.map.name, "left": self._ours()}
 
     def reset(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
@@ -151,11 +156,27 @@ class Session:
             "limit_kmh": self.ego.get_speed_limit(),
             "hits": hits,
             "crossed": crossed,
-            "pictures": [_told(picture) for picture in pictures],
+            "pictures": self._shown(pictures),
             "world_s": (joined_s if self.plan["observe"] else ticked_s) - started_s,
             "join_s": 0.0 if self.plan["observe"] else joined_s - ticked_s,
         }
-        return header, [table.tobytes()] + [picture.raw_data for picture in pictures]
+        return header, [table.tobytes()]
+
+    def _shown(self, pictures: list[Any]) -> list[dict[str, Any]]:
+        """Put pictures one after the other into the shared memory; where each of them is."""
+        told = []
+        start = 0
+        for picture in pictures:
+            assert self.scratch is not None
+            data = picture.raw_data
+            if start + len(data) > len(self.scratch):
+                raise ChildError("sensor", "pictures are larger than was asked for")
+            self.scratch[start : start + len(data)] = data
+            told.append(
+                {"start": start, "size": len(data), "transform": numbers_of(picture.transform)}
+            )
+            start += len(data)
+        return told
 
     def _observed(self, deadline_s: float) -> list[Any]:
         """Pictures of a frame that somebody else has ticked."""
@@ -303,15 +324,6 @@ class Session:
 def _release(version: str) -> str:
     """`0.9.16-dirty` and `0.9.16` are one release."""
     return version.split("-")[0]
-
-
-def _told(picture: Any) -> dict[str, Any]:
-    return {
-        "frame": picture.frame,
-        "width_px": picture.width,
-        "height_px": picture.height,
-        "transform": numbers_of(picture.transform),
-    }
 
 
 def _weather_of(world: Any) -> dict[str, float]:
