@@ -8,6 +8,7 @@ import typer
 
 from apps.compose import needs_extra
 from apps.console import out
+from configs import parse
 
 
 def carla_standin(
@@ -16,8 +17,11 @@ def carla_standin(
     ] = 2000,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     town: Annotated[int, typer.Option("--town", min=0, help="Which town to show.")] = 3,
+    version: Annotated[
+        str, typer.Option("--carla-version", help="Of the clients it serves: 0.9.16 or 0.9.15.")
+    ] = "0.9.16",
 ) -> None:
-    """Serve the embedded town over CARLA's own protocol, to CARLA 0.9.16 clients.
+    """Serve the embedded town over CARLA's own protocol, to CARLA's own clients.
 
     A stand-in for tests and first steps: it has none of CARLA's rendering or physics. It
     knows no passwords, as CARLA does not: keep it on this machine.
@@ -25,7 +29,8 @@ def carla_standin(
     with needs_extra("carla-standin"):
         from bridge.carla.standin.run import serve_standin
         from bridge.carla.standin.server import StandInConfig
-    serve_standin(StandInConfig(host=host, port=port, town=town), _announce)
+    given = {"host": host, "port": port, "town": town, "version": version}
+    serve_standin(parse(StandInConfig, given, "carla-standin"), _announce)
 
 
 def _announce(port: int) -> None:

@@ -62,6 +62,9 @@ class CarlaConfig(StrictModel):
             end). "observe": another client does; this one only watches its ego.
         client_python: interpreter with CARLA's client; None is this one.
         pictures: what the cameras see; "rgb" makes CARLA render, which is rarely needed.
+        actors_by: how instances are known as actors: by CARLA's "id", or by "place" (their
+            pixels lie in the actor's box), for servers whose ids do not say it. "auto": by
+            id from 0.9.16 on.
         role_name: of the ego: a vehicle with it is taken, else one is spawned.
         ego: blueprint of a spawned ego. rear_axle_m: from its origin to the middle of the
             rear axle, along x. front_m: from the rear axle to the front bumper.
@@ -84,6 +87,7 @@ class CarlaConfig(StrictModel):
         default_factory=lambda: {"front": CarlaCameraConfig()}
     )
     pictures: tuple[Picture, ...] = ("labels", "depth_m", "instances")
+    actors_by: Literal["auto", "id", "place"] = "auto"
     role_name: str = "hero"
     ego: str = "vehicle.tesla.model3"
     rear_axle_m: float = -1.4

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bridge.carla.associate import associated
 from bridge.carla.axes import camera_pose_of, mirrored, pose_of
 from bridge.carla.config import CarlaConfig
 from bridge.carla.decode import depth_of, id_table, instances_of, rgb_of, tags_of
@@ -47,9 +48,14 @@ Table = npt.NDArray[np.float64]
 Pictures = Sequence[memoryview]
 
 
+def release(server: str) -> tuple[int, ...]:
+    """The numbers of a version such as `0.9.16` or `0.9.15-dirty`."""
+    return tuple(int(part) for part in server.split("-")[0].split(".")[:3] if part.isdigit())
+
+
 def map_for(server: str) -> str:
-    """Name of the label map of a server's version: `0.9.16` and the like."""
-    numbers = tuple(int(part) for part in server.split("-")[0].split(".")[:3] if part.isdigit())
+    """Name of the label map of a server's version."""
+    numbers = release(server)
     if numbers >= (0, 9, 14):
         return "carla"
     return "carla-0.9.13" if numbers >= (0, 9, 12) else "carla-0.9.11"
@@ -72,17 +78,20 @@ class Episode:
     Attributes:
         numbers: CARLA's actor id to ours: counted up from 1 in the order of CARLA's ids,
             so that the same episode has the same numbers in another run.
+        by_place: instances are found by where they are, as CARLA's ids do not tell.
     """
 
     config: CarlaConfig
     cameras: Mapping[str, Camera]
     primary: ByteArray
+    by_place: bool = False
     cast: dict[int, Described] = field(default_factory=dict)
     numbers: dict[int, int] = field(default_factory=dict)
     route: Route | None = None
     at_m: float | None = None
     ego_pose: FloatArray | None = None
     _ids: IdArray | None = None
+    _placed: dict[int, int] = field(default_factory=dict)
 
     def lay_route(self, header: Mapping[str, Any], table: bytes | bytearray) -> None:
         """The route that came with a reset."""
@@ -104,7 +113,17 @@ class Episode:
         row = next(row for row in table if int(row[0]) == ego_id)
         everybody = self._actors(table, ego_id, row[1:4])
         ego = self._ego(row, header, everybody)
-        return ego, tuple(everybody), self._views(header["pictures"], pictures)
+        views = self._views(header["pictures"], pictures)
+        if self.by_place:
+            for name, view in views.items():
+                if (
+                    view.labels is not None
+                    and view.depth_m is not None
+                    and view.instances is not None
+                ):
+                    instances = associated(view, everybody, self._placed)
+                    views[name] = replace(view, instances=instances)
+        return ego, tuple(everybody), views
 
     def _meet(self, new: list[dict[str, Any]], ego_id: int) -> None:
         for told in sorted(new, key=lambda actor: int(actor["id"])):
@@ -208,7 +227,7 @@ class Episode:
             return depth_of(data, size)
         if kind == "instances":
             if self._ids is None:
-                self._ids = id_table(self.numbers)
+                self._ids = id_table({} if self.by_place else self.numbers)
             return instances_of(data, size, self._ids)
         return rgb_of(data, size)
 

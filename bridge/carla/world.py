@@ -16,7 +16,7 @@ import numpy as np
 
 from bridge.carla.client import CarlaClient
 from bridge.carla.config import CarlaConfig, CarlaOptions
-from bridge.carla.frames import Episode, carla_weather, primary_tags, weather_of
+from bridge.carla.frames import Episode, carla_weather, primary_tags, release, weather_of
 from bridge.carla.scratch import Scratch
 from bridge.errors import WorldError
 from bridge.frame import ByteArray, Control, SensorFrame, Weather, WorldSpec
@@ -29,6 +29,7 @@ LANE_INVASION = "lane_invasion"
 """Flag of a frame in which the ego crossed a lane marking."""
 
 _RANDOM = "random"
+_IDS_SINCE = (0, 9, 16)
 _MOST_SEED = 2**31
 _HURRIED_CLOSE_S = 3.0
 
@@ -115,7 +116,7 @@ class CarlaWorld(World):
         )
         self._left_behind = header["ours"]
         self._weather = weather_of(header["weather"])
-        episode = Episode(config, self._cameras, self._primary)
+        episode = Episode(config, self._cameras, self._primary, self._by_place())
         episode.lay_route({**header, "route_length_m": length_m}, route)
         self._episode_count += 1
         self._tick, self._start_s = 0, float(header["time_s"])
@@ -153,6 +154,11 @@ class CarlaWorld(World):
         if self._episode is None:
             raise WorldError("CARLA has no episode running: call open() and reset() first")
         return self._episode
+
+    def _by_place(self) -> bool:
+        if self.config.actors_by == "auto":
+            return release(self.server_version) < _IDS_SINCE
+        return self.config.actors_by == "place"
 
     def _connect(self) -> None:
         config = self.config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from bridge.town.visibility import Buffers
 
 _SCENERY_FROM = 32_768
 """Instances of scenery go into the upper half of the 16 bits: actors keep their ids."""
+
+_OWN_IDS_FROM = 7
+"""Small, so that numbers stand for other actors than they seem to."""
 
 Encoder = Callable[[Buffers], ByteArray]
 
@@ -36,8 +40,10 @@ ENCODERS: Mapping[str, tuple[int, Encoder]] = {
 class Darkroom:
     """Renders what cameras see; those at one place share one rendering a tick."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, own_ids: bool = False) -> None:
+        """`own_ids`: instances carry numbers that are no actors' ids, as up to 0.9.15."""
         self._scene = scene
+        self._own_ids = own_ids
         self._seen: dict[tuple, Buffers] = {}
         self._actors: Sequence[Actor] = ()
 
@@ -55,7 +61,11 @@ class Darkroom:
         key = (size, fov, at)
         if key not in self._seen:
             camera = Camera.from_fov(*size, fov)
-            self._seen[key] = self._scene.render(camera, camera_pose_of(at), self._actors)
+            seen = self._scene.render(camera, camera_pose_of(at), self._actors)
+            if self._own_ids:
+                moved = np.where(seen.instances > 0, seen.instances + _OWN_IDS_FROM, 0)
+                seen = replace(seen, instances=moved.astype(np.uint32))
+            self._seen[key] = seen
         head = payloads.header(kind, frame, time_s, at)
         return payloads.image(head, fov, encode(self._seen[key]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bridge.labels import Tag
 from bridge.town.models import ACTOR_MODELS, ActorModel
@@ -72,8 +72,17 @@ class Catalogue:
         self.by_name[type_id] = Blueprint(len(self.by_name) + 1, type_id, attributes, model)
 
 
-def make_catalogue() -> Catalogue:
-    """Vehicles, walkers and sensors of the stand-in."""
+def make_catalogue(version: str = "0.9.16") -> Catalogue:
+    """Vehicles, walkers and sensors of the stand-in; types are numbered as in this version."""
+    catalogue = _all_blueprints()
+    if version != "0.9.16":  # they counted from 0 before
+        for name, blueprint in catalogue.by_name.items():
+            older = tuple(replace(a, kind=a.kind - 1) for a in blueprint.attributes)
+            catalogue.by_name[name] = replace(blueprint, attributes=older)
+    return catalogue
+
+
+def _all_blueprints() -> Catalogue:
     models = {model.name: model for model in ACTOR_MODELS}
     catalogue = Catalogue()
     for type_id, name in _VEHICLES.items():

@@ -21,6 +21,9 @@ from bridge.labels import PALETTE
 COLLISION, DEPTH, RGB, SEMANTIC, INSTANCE, WORLD = 0, 1, 13, 14, 15, 17
 """Index of each kind of data in the sensor registry of 0.9.16."""
 
+WORLD_KINDS = {"0.9.16": WORLD, "0.9.15": 16}
+"""Version of the client -> index of world snapshots; all other kinds above are the same."""
+
 DEPTH_STEPS = 2**24 - 1
 TOKEN_BYTES = 24
 HEADER_BYTES = 48
@@ -78,11 +81,11 @@ def header(kind: int, frame: int, time_s: float, transform: UnrealTransform) -> 
     return _HEADER.pack(kind, frame, time_s, *transform)
 
 
-def snapshot(moment: Moment, actors: Iterable[ActorRecord]) -> bytes:
-    """The state of all actors at one frame."""
+def snapshot(moment: Moment, actors: Iterable[ActorRecord], kind: int = WORLD) -> bytes:
+    """The state of all actors at one frame; `kind` as the client's version has it."""
     at_origin = (0.0,) * 6
     parts = [
-        _HEADER.pack(WORLD, moment.frame, moment.time_s, *at_origin),
+        _HEADER.pack(kind, moment.frame, moment.time_s, *at_origin),
         _SNAPSHOT.pack(moment.episode_id, moment.platform_time_s, moment.delta_s, 0, 0, 0, 0),
     ]
     for actor in actors:

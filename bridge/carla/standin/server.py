@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -28,7 +28,6 @@ from configs import StrictModel
 
 logger = logging.getLogger(__name__)
 
-VERSION = "0.9.16"
 WORLD_STREAM = 1
 _FREE_RUN_S = 0.05
 _SETTINGS = [False, False, [False], True, 0.01, 10, 0.0, False, 3000.0, 2000.0, True]
@@ -40,11 +39,13 @@ class StandInConfig(StrictModel):
 
     Attributes:
         port: of the calls; streams are at the port after it. 0 finds two free ones.
+        version: whose clients it serves.
     """
 
     host: str = "127.0.0.1"
     port: int = Field(2000, ge=0, le=65534)
     town: int = Field(3, ge=0)
+    version: Literal["0.9.16", "0.9.15"] = "0.9.16"
     layout: LayoutConfig = LayoutConfig()
 
 
@@ -60,10 +61,10 @@ class StandIn:
         self.episode = 1
         self.settings: list[Any] = list(_SETTINGS)
         self.weather: list[float] = list(_WEATHER)
-        self.blueprints = blueprints()
+        self.blueprints = blueprints(config.version)
         self.stage = Stage(config.town, config.layout)
         self._by_uid = {b.uid: b for b in self.blueprints.values()}
-        self._darkroom = Darkroom(Scene(self.stage.town.layout))
+        self._darkroom = self._new_darkroom()
         self._held: dict[int, bytes] = {}
         self._managers: dict[int, tuple[str, int]] = {}
         self._next_stream = WORLD_STREAM + 1
@@ -119,17 +120,21 @@ class StandIn:
         self.stage = Stage(town, self.config.layout)
         if changed:
             self._darkroom.close()
-            self._darkroom = Darkroom(Scene(self.stage.town.layout))
+            self._darkroom = self._new_darkroom()
         self._held.clear()
         self.episode += 1
         if reset_settings:
             self.settings = list(_SETTINGS)
 
+    def _new_darkroom(self) -> Darkroom:
+        return Darkroom(Scene(self.stage.town.layout), own_ids=self.config.version != "0.9.16")
+
     def _snapshot(self) -> bytes:
         moment = payloads.Moment(
             self.frame, self.stage.time_s, self.delta_s, self.episode, time.monotonic()
         )
-        return payloads.snapshot(moment, self.stage.records())
+        kind = payloads.WORLD_KINDS[self.config.version]
+        return payloads.snapshot(moment, self.stage.records(), kind)
 
     async def _send(self, stream_id: int, payload: bytes) -> None:
         await self.streams.send(stream_id, payload, wait=self.synchronous)
@@ -183,7 +188,7 @@ class StandIn:
 
     def _calls(self) -> dict[str, Call]:
         value: dict[str, Any] = {
-            "version": lambda: self.faults.version or VERSION,
+            "version": lambda: self.faults.version or self.config.version,
             "get_episode_info": lambda: [self.episode, [self._token(WORLD_STREAM)]],
             "get_sensor_token": lambda stream: [self._token(stream)],
             "get_episode_settings": lambda: self.settings,

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from bridge.carla import decode
+from bridge.carla.associate import associated
 from bridge.carla.axes import camera_pose_of, pose_of, unreal_matrix, unreal_of
 from bridge.carla.child.pipe import read_message, write_message
 from bridge.carla.client import CHILD
 from bridge.carla.config import CarlaCameraConfig
+from bridge.carla.decode import OTHERS_FROM
 from bridge.carla.frames import actor_tag, map_for
 from bridge.carla.route import lead_vehicle, make_route, next_light
-from bridge.frame import Actor, LightState
+from bridge.frame import Actor, Camera, LightState, View
 from bridge.label_maps import label_map
 from bridge.labels import Tag
 
@@ -135,6 +137,33 @@ def test_the_vehicle_ahead_is_of_our_lane_and_direction() -> None:
     assert lead is not None
     assert lead.distance_m == pytest.approx(40.0 - 2.0 - 8.8, abs=0.01)
     assert lead.speed_mps == pytest.approx(3.0)
+
+
+def test_actors_are_known_by_their_place_where_ids_do_not_say_it() -> None:
+    """Two cars seen from above at 20 m; what lies in no box stays what it was."""
+    camera = Camera.from_fov(40, 20, 90.0)
+    looking_down = np.array(
+        [[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 20.0], [0, 0, 0, 1]], np.float32
+    )
+    labels = np.full((20, 40), Tag.ROAD, np.uint8)
+    instances = np.full((20, 40), OTHERS_FROM + 5, np.uint32)
+    depth = np.full((20, 40), 20.0, np.float32)
+    poses = []
+    for left, number in ((2, 300), (20, 301), (33, 302)):
+        part = np.s_[8:12, left : left + 4]
+        labels[part], instances[part], depth[part] = Tag.CAR, OTHERS_FROM + number, 18.6
+        pose = np.eye(4, dtype=np.float32)
+        pose[0, 3] = (left + 1.5 - camera.cx_px) * 18.6 / camera.fx_px
+        poses.append(pose)
+    size = (2.5, 2.5, 0.7)
+    actors = [Actor(8, 14, poses[0], size), Actor(300, 14, poses[1], size)]
+    view = View(camera, looking_down, labels, depth, instances)
+    known: dict[int, int] = {}
+    found = associated(view, actors, known)
+    assert known == {OTHERS_FROM + 300: 8, OTHERS_FROM + 301: 300}
+    assert set(np.unique(found).tolist()) == {8, 300, OTHERS_FROM + 5, OTHERS_FROM + 302}
+    assert (found[8:12, 2:6] == 8).all()
+    assert (associated(view, [], known) == found).all(), "known for the whole episode"
 
 
 def test_messages_pass_the_pipe_and_a_broken_one_is_its_end() -> None:
