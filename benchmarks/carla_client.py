@@ -53,6 +53,7 @@ def bare(port: int, ticks: int, width_px: int, height_px: int) -> None:
         sensors.append(world.spawn_actor(blueprint, mount, attach_to=ego))
         pictures.append(queue.Queue())
         sensors[-1].listen(pictures[-1].put)
+    time.sleep(1.0)  # until the streams are connected
     wall_ms, cpu_s = [], time.process_time()
     for _ in range(ticks + WARM_UP):
         started_s = time.perf_counter()

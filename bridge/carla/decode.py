@@ -15,19 +15,24 @@ OTHERS_FROM = 1 << 16
 """Instances that are no actors of the frame get ids from here."""
 
 _METRES = SKY_DEPTH_M / DEPTH_STEPS
-_MAY_BE_ACTOR = np.isin(np.arange(256), ACTOR_TAGS)
+_SAME = np.arange(len(Tag), dtype=np.uint8)
 
 
 def tags_of(data: Data, size_px: tuple[int, int], primary: ByteArray) -> ByteArray:
     """Labels uint8 (H, W). `primary`: the server's tag to ours, uint8 (256,)."""
     width, height = size_px
-    red = np.frombuffer(data, np.uint8).reshape(height, width, 4)[..., 2]
-    return primary.take(np.ascontiguousarray(red), mode="clip")
+    red = np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(height, width, 4)[..., 2])
+    if red.max() < len(_SAME) and np.array_equal(primary[: len(_SAME)], _SAME):
+        return red  # tags of 0.9.14 and later are ours already
+    return primary.take(red, mode="clip")
 
 
 def depth_of(data: Data, size_px: tuple[int, int]) -> FloatArray:
     """Depth float32 (H, W) in metres, planar; exact to half of CARLA's own 0.06 mm steps."""
-    return (_words(data, size_px) * _METRES).astype(np.float32)
+    words = _words(data, size_px)
+    depth_m = np.empty(words.shape, np.float32)
+    np.multiply(words, _METRES, out=depth_m, dtype=np.float64, casting="same_kind")
+    return depth_m
 
 
 def instances_of(data: Data, size_px: tuple[int, int], ids: IdArray) -> IdArray:
@@ -37,11 +42,12 @@ def instances_of(data: Data, size_px: tuple[int, int], ids: IdArray) -> IdArray:
     actor: 16 bits wrap.
     """
     words = _words(data, size_px)
-    found = ids.take(words >> np.uint32(8), mode="clip")
-    flat, all_words = found.reshape(-1), words.reshape(-1)
-    actors = np.flatnonzero(flat - np.uint32(1) < np.uint32(OTHERS_FROM - 1))
-    strange = actors[~_MAY_BE_ACTOR[all_words[actors] & np.uint32(0xFF)]]
-    flat[strange] = (all_words[strange] >> np.uint32(8)) + np.uint32(OTHERS_FROM)
+    numbers = words >> np.uint32(8)
+    found = (numbers + np.uint32(OTHERS_FROM)) * (numbers != 0)
+    tags = words & np.uint32(0xFF)
+    first, count = np.uint32(ACTOR_TAGS[0]), np.uint32(len(ACTOR_TAGS))
+    actors = np.flatnonzero(tags - first < count)  # unsigned: what is below wraps far above
+    found.reshape(-1)[actors] = ids[numbers.reshape(-1)[actors]]
     return found
 
 

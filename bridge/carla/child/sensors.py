@@ -92,6 +92,11 @@ class Sensors:
         """Of all sensor actors."""
         return [actor.id for actor in self._actors()]
 
+    def awake(self, patience_s: float) -> bool:
+        """Whether every camera has sent something."""
+        until_s = time.monotonic() + patience_s
+        return all(camera.peek(until_s) is not None for camera in self.cameras)
+
     def join(self, frame: int, deadline_s: float) -> list[Any]:
         """A picture of every camera, all of this frame."""
         until_s = time.monotonic() + deadline_s

@@ -17,6 +17,7 @@ from sensors import Sensors, numbers_of
 _LIVE_SNAPSHOTS = 256
 _POLL_S = 0.005
 _LAST_WAIT_S = 2.0
+_WAKE_TICKS, _WAKE_S = 20, 0.25
 
 
 class Session:
@@ -77,6 +78,8 @@ class Session:
                 self._set_weather(request["weather"])
             for _ in range(self.plan["warm_up_ticks"] if fresh else self.plan["settle_ticks"]):
                 self.frame = self.world.tick(self.plan["timeout_s"])
+            if fresh:
+                self._wake()
             self.world.reset_all_traffic_lights()
         self.sensors.forget()
         self.cast.again()
@@ -177,6 +180,14 @@ class Session:
             )
             start += len(data)
         return told
+
+    def _wake(self) -> None:
+        """Tick until every camera has sent something: their streams connect meanwhile."""
+        assert self.sensors is not None
+        for _ in range(_WAKE_TICKS):
+            if self.sensors.awake(_WAKE_S):
+                return
+            self.frame = self.world.tick(self.plan["timeout_s"])
 
     def _observed(self, deadline_s: float) -> list[Any]:
         """Pictures of a frame that somebody else has ticked."""
