@@ -34,7 +34,7 @@ def street() -> View:
     labels[60:76, 140:166] = Tag.CAR
     depth_m = np.full((128, 256), SKY_DEPTH_M, np.float32)
     depth_m[labels != Tag.SKY] = 30.0
-    depth_m[ground] = (1.5 * CAMERA.fy_px / (rows - 54.0))[ground]
+    depth_m[ground] = (1.5 * CAMERA.fy_px / np.maximum(rows - 54.0, 1.0))[ground]
     pose = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]], dtype=np.float32)
     return View(CAMERA, pose, labels=labels, depth_m=depth_m)
 
