@@ -41,13 +41,14 @@ def instances_of(data: Data, size_px: tuple[int, int], ids: IdArray) -> IdArray:
     What carries an actor's number but the tag of something that never moves is not that
     actor: 16 bits wrap.
     """
-    words = _words(data, size_px)
-    numbers = words >> np.uint32(8)
-    found = (numbers + np.uint32(OTHERS_FROM)) * (numbers != 0)
-    tags = words & np.uint32(0xFF)
-    first, count = np.uint32(ACTOR_TAGS[0]), np.uint32(len(ACTOR_TAGS))
+    found = _words(data, size_px) >> np.uint32(8)
+    tags = np.ascontiguousarray(np.frombuffer(data, np.uint8)[2::4])
+    first, count = np.uint8(ACTOR_TAGS[0]), np.uint8(len(ACTOR_TAGS))
     actors = np.flatnonzero(tags - first < count)  # unsigned: what is below wraps far above
-    found.reshape(-1)[actors] = ids[numbers.reshape(-1)[actors]]
+    numbers, something = found.reshape(-1)[actors], found != 0
+    found += np.uint32(OTHERS_FROM)
+    found *= something
+    found.reshape(-1)[actors] = ids[numbers]
     return found
 
 
