@@ -121,7 +121,7 @@ def test_render_does_not_mix_with_what_is_there(tmp_path, capsys) -> None:
         (["replay", "nowhere.mcap"], 1, "nowhere.mcap"),
         (["record", "drive.bag"], 2, "ends in .mcap"),
         (["serve", "wrld"], 2, "Did you mean 'world'"),
-        (["serve", "renderer", "--bind", "tcp://*:5556"], 2, "without keys"),
+        (["serve", "renderer", "-r", "palette", "--bind", "tcp://*:5556"], 2, "without keys"),
         (["serve", "world", "--bind", "5555"], 2, "is no endpoint"),
         (["check-world", NOBODY, "--timeout", "0.3"], 1, "127.0.0.1:9"),
     ],
