@@ -210,7 +210,7 @@ class CarlaWorld(World):
         assert self._client is not None
         try:
             return self._client.call(name, deadline_s, **request)
-        except BaseException as error:
+        except BaseException as error:  # Ctrl-C too: the child is let go
             self._episode = None
             self._let_go(_HURRIED_CLOSE_S if isinstance(error, Sim2StreetError) else None)
             raise

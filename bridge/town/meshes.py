@@ -110,11 +110,6 @@ def with_instance(part: Mesh, instance: int) -> Mesh:
     return replace(part, instances=np.full(len(part), instance, np.uint32))
 
 
-def quad(a: Sequence[float], b: Sequence[float], c: Sequence[float], d: Sequence[float]) -> Floats:
-    """Two triangles (2, 3, 3) of the quadrangle a b c d, counter-clockwise from outside."""
-    return np.array([(a, b, c), (a, c, d)], np.float64)
-
-
 def fan(points: npt.ArrayLike) -> Floats:
     """Triangles (N - 2, 3, 3) of a convex polygon (N, 3)."""
     ring = np.asarray(points, np.float64)

@@ -103,7 +103,7 @@ class RequestChannel:
                 zmq.EVENT_DISCONNECTED | _REFUSED_HANDSHAKES
             )
             self.endpoint = bind(self._socket, config.endpoint, config.secret_key is not None)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: no socket stays open
             self.close()
             raise
 

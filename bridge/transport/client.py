@@ -145,7 +145,7 @@ class StepClient:
             socket.immediate = 1  # no queue towards a peer that is not there
             secure_client(socket, self._config)
             socket.connect(endpoint)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: no socket stays open
             self.close()
             raise
         return socket

@@ -82,7 +82,7 @@ class _RendererService:
                 handler(request)
             except Sim2StreetError as error:
                 self._channel.refuse(request, error)
-            except Exception as error:
+            except Exception as error:  # any bug: tell the client, then fail
                 self._channel.refuse(request, _crash(error))
                 raise
         return jobs
@@ -121,7 +121,7 @@ class _RendererService:
             for job in jobs:  # one client's mistake is not to hurt the others
                 self._render([job])
             return
-        except Exception as error:
+        except Exception as error:  # any bug: tell the clients, then fail
             for job in jobs:
                 self._channel.refuse(job.request, _crash(error))
             raise

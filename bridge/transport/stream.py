@@ -36,7 +36,7 @@ class FramePublisher:
             self._socket.conflate = 1
             self._authenticator = secure_server(self._context, self._socket, config)
             self.endpoint = bind(self._socket, config.endpoint, config.secret_key is not None)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: no socket stays open
             self.close()
             raise
 
@@ -82,7 +82,7 @@ class FrameSubscriber:
             secure_client(self._socket, self._config)
             self._socket.subscribe(b"")
             self._socket.connect(self._config.endpoint)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: no socket stays open
             self.close()
             raise
 

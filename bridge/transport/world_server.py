@@ -97,7 +97,7 @@ class _WorldService:
             handler(request)
         except Sim2StreetError as error:
             self._channel.refuse(request, error)
-        except Exception as error:
+        except Exception as error:  # any bug of the world: tell the client, then fail
             crash = WorldLost(f"the world crashed: {type(error).__name__}: {error}")
             self._channel.refuse(request, crash)
             raise

@@ -18,7 +18,6 @@ from bridge.label_maps import LabelMap, label_map
 from configs import ConfigError, StrictModel, did_you_mean
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-LAYOUTS = ("camvid", "cityscapes", "idd-lite", "bdd", "folder")
 
 
 class PhotoSourceConfig(StrictModel):

@@ -25,7 +25,6 @@ WORLD_KINDS = {"0.9.16": WORLD, "0.9.15": 16}
 """Version of the client -> index of world snapshots; all other kinds above are the same."""
 
 DEPTH_STEPS = 2**24 - 1
-TOKEN_BYTES = 24
 HEADER_BYTES = 48
 ACTOR_BYTES = 119
 _UNION_BYTES = 54

@@ -46,7 +46,7 @@ class StandInProcess:
         )
         try:
             self.port = self._announced()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: no process is left behind
             self.stop()
             raise
 
