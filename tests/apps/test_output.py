@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import resource
-import signal
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.small_disk import small_disk
 
 from apps.output import OutputError, partial_file, partial_folder
 from apps.video import color_depth, contact_sheet, fitted, open_film
@@ -73,15 +72,8 @@ def test_a_full_disk_leaves_no_film(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the disk: the same kind of error comes."""
     noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
     frames = [np.roll(noise, shift * 7, axis=0) for shift in range(60)]
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            film_of(tmp_path / "a.mp4", frames)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, previous)
+    with small_disk(40_000), pytest.raises(OSError, match="File too large"):
+        film_of(tmp_path / "a.mp4", frames)
     assert list(tmp_path.iterdir()) == []
 
 

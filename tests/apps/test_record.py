@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import pytest
 from straight_road import StraightRoadWorld
+from support.small_disk import small_disk
 
 from apps.cli import run
 
@@ -63,32 +62,23 @@ def test_an_unknown_camera_is_named(drive, tmp_path, capsys) -> None:
     assert not film.exists()
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file may grow beyond 1 kB: the same kind of error as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-@pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_ends_a_recording_with_one_line(serve, tmp_path, capsys) -> None:
     endpoint = serve(StraightRoadWorld(256, 128))
     file = tmp_path / "drive.mcap"
-    assert run(["record", str(file), "--world", endpoint, "--ticks", "300"]) == 1
+    with small_disk(1_000):
+        assert run(["record", str(file), "--world", endpoint, "--ticks", "300"]) == 1
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1
     assert "cannot write" in errors[0]
     assert not file.exists()
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_ends_a_film_with_one_line(serve, tmp_path, capsys) -> None:
     endpoint = serve(StraightRoadWorld(512, 256))
     out = tmp_path / "out"
     arguments = ["demo", "--world", endpoint, "-r", "palette", "--ticks", "20"]
-    assert run([*arguments, "--out", str(out)]) == 1
+    with small_disk(1_000):
+        assert run([*arguments, "--out", str(out)]) == 1
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1
     assert "File too large" in errors[0]
