@@ -173,18 +173,32 @@ def make_env(
 
     `gymnasium.make("sim2street/TownFollow-v0", renderer="tcp://gpu:5556")` ends up here.
     """
+    return assemble_env(env_config(config, settings), config, render_mode)
+
+
+def env_config(config: str, settings: Settings) -> EnvConfig:
+    """The shipped or the user's env config of that name, `settings` in place of its keys."""
+    return parse(EnvConfig, {**read_yaml(find_config("env", config)), **settings}, config)
+
+
+def assemble_env(
+    data: EnvConfig, source: str, render_mode: str | None = None, renderer: Renderer | None = None
+) -> DrivingEnv:
+    """The env of a config. `renderer` takes the place of the one that it names, if it does.
+
+    (A vector of envs has one renderer for all of them.)
+    """
     with needs_extra("env"):
         from envs.actions import ActionConfig, make_actions
         from envs.driving import DrivingEnv
         from envs.observations import ObservationConfig
         from envs.tasks import Task, TaskConfig
-    data = parse(EnvConfig, {**read_yaml(find_config("env", config)), **settings}, config)
-    task = Task(parse(TaskConfig, data.task, f"{config}: task"))
-    actions = make_actions(parse(ActionConfig, data.actions, f"{config}: actions"))
-    observation = parse(ObservationConfig, data.observation, f"{config}: observation")
+    task = Task(parse(TaskConfig, data.task, f"{source}: task"))
+    actions = make_actions(parse(ActionConfig, data.actions, f"{source}: actions"))
+    observation = parse(ObservationConfig, data.observation, f"{source}: observation")
     world = build_world(data.world, data.world_settings)
     if data.renderer is not None:
-        renderer = build_renderer(data.renderer, data.renderer_settings)
+        renderer = renderer or build_renderer(data.renderer, data.renderer_settings)
         world = RenderedWorld(world, renderer, data.style, data.image_scale)
     return DrivingEnv(world, task, actions, observation, data.image_scale, render_mode)
 
