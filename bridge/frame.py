@@ -33,6 +33,10 @@ IdArray = npt.NDArray[np.uint32]
 SKY_DEPTH_M = 1000.0
 """Depth of the sky and of everything farther: the far plane, never infinity."""
 
+ROUTE_POINTS = 6
+ROUTE_SPACING_M = 5.0
+"""How many points of the route ahead a frame tells, and how far apart they are."""
+
 MAX_TAG = 28
 """Highest label tag (CARLA >= 0.9.14); 0 means unknown."""
 
@@ -203,6 +207,8 @@ class EgoState:
         heading_error_rad: heading minus lane direction, > 0 points left of the lane.
         curvature_1pm: of the lane ahead (1/m), > 0 bends left.
         route_distance_m: left to the goal along the route, or None without a route.
+        route_ahead_m: (x, y) in the body frame of up to `ROUTE_POINTS` places on the route,
+            `ROUTE_SPACING_M` apart, the first one step ahead; empty where it is unknown.
     """
 
     pose: FloatArray
@@ -218,6 +224,7 @@ class EgoState:
     route_distance_m: float | None = None
     collision: bool = False
     off_lane: bool = False
+    route_ahead_m: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +313,11 @@ class WorldSpec:
     cameras: Mapping[str, Camera]
     fields: frozenset[str]
     taxonomy: str
+
+
+def point_pairs(points_m: npt.NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
+    """Points (N, 2) as pairs of plain numbers, as in `EgoState.route_ahead_m`."""
+    return tuple((x, y) for x, y in points_m.tolist())
 
 
 def _check_pose(name: str, pose: FloatArray) -> None:

@@ -252,6 +252,7 @@ def _ego_body(ego: EgoState) -> dict[str, Any]:
         "velocity_mps": list(ego.velocity_mps),
         "next_light": light and {"state": light.state.value, "distance_m": light.distance_m},
         "lead": lead and _fields(lead),
+        "route_ahead_m": [list(point) for point in ego.route_ahead_m],
     }
 
 
@@ -264,6 +265,7 @@ def _read_ego(body: EgoBody | None) -> EgoState:
     values["velocity_mps"] = tuple(body.velocity_mps)
     values["next_light"] = light and NextLight(LightState(light.state), light.distance_m)
     values["lead"] = lead and LeadVehicle(lead.distance_m, lead.speed_mps)
+    values["route_ahead_m"] = tuple((x, y) for x, y in body.route_ahead_m)
     return EgoState(**values)
 
 

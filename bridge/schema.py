@@ -13,6 +13,7 @@ from bridge.codec import Body, Count, Name
 
 Pose16 = Annotated[list[float], Field(min_length=16, max_length=16)]
 Three = Annotated[list[float], Field(min_length=3, max_length=3)]
+Two = Annotated[list[float], Field(min_length=2, max_length=2)]
 Pixels = Annotated[int, Field(ge=1, le=65536)]
 PortableName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 
@@ -66,6 +67,7 @@ class EgoBody(Body):
     route_distance_m: float | None = None
     collision: bool = False
     off_lane: bool = False
+    route_ahead_m: Annotated[list[Two], Field(max_length=64)] = Field(default_factory=list)
 
 
 class WeatherBody(Body):

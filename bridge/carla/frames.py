@@ -14,7 +14,7 @@ from bridge.carla.associate import associated
 from bridge.carla.axes import camera_pose_of, mirrored, pose_of
 from bridge.carla.config import CarlaConfig
 from bridge.carla.decode import depth_of, id_table, instances_of, rgb_of, tags_of
-from bridge.carla.route import Route, lead_vehicle, make_route, next_light
+from bridge.carla.route import Route, lead_vehicle, make_route, next_light, places_ahead, places_ahead
 from bridge.errors import WorldLost
 from bridge.frame import (
     Actor,
@@ -196,6 +196,8 @@ class Episode:
             route_distance_m=max(0.0, route.goal_m - point.at_m),
             collision=plain.collision,
             off_lane=out or abs(error) > _WRONG_WAY_RAD,
+            route_ahead_m=places_ahead(route, point.at_m, (x, y), heading),
+            route_ahead_m=places_ahead(route, point.at_m, (x, y), heading),
         )
 
     def _views(self, told: list[dict[str, Any]], pictures: Pictures) -> dict[str, View]:

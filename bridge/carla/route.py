@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bridge.frame import Actor, LeadVehicle, LightState, NextLight
+from bridge.frame import (
+    ROUTE_POINTS,
+    ROUTE_SPACING_M,
+    Actor,
+    LeadVehicle,
+    LightState,
+    NextLight,
+    point_pairs,
+)
 from bridge.labels import Tag
 
 Floats = npt.NDArray[np.float64]
@@ -116,6 +124,15 @@ def _stop_on(route: Route, end: Floats) -> float | None:
     point = route.locate(x, y)
     near = math.hypot(*(np.array([x, y]) - route.ahead(point.at_m, 1, 0.0)[0])) < _STOP_ASIDE_M
     return point.at_m if near and math.cos(heading - point.heading_rad) > _ALONG else None
+
+
+def places_ahead(
+    route: Route, at_m: float, ego_m: tuple[float, float], heading_rad: float
+) -> tuple[tuple[float, float], ...]:
+    """`EgoState.route_ahead_m` of an ego at `ego_m`, beside `at_m` of its route."""
+    away = route.ahead(at_m, ROUTE_POINTS, ROUTE_SPACING_M) - ego_m
+    cos, sin = math.cos(heading_rad), math.sin(heading_rad)
+    return point_pairs(away @ np.array([[cos, -sin], [sin, cos]]))
 
 
 def next_light(

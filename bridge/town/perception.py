@@ -6,9 +6,18 @@ import math
 
 import numpy as np
 
-from bridge.frame import Actor, EgoState, FloatArray, LeadVehicle, NextLight
+from bridge.frame import (
+    ROUTE_POINTS,
+    ROUTE_SPACING_M,
+    Actor,
+    EgoState,
+    FloatArray,
+    LeadVehicle,
+    NextLight,
+    point_pairs,
+)
 from bridge.town.collisions import Boxes
-from bridge.town.layout import FIRST_PEDESTRIAN_ID, FIRST_VEHICLE_ID
+from bridge.town.layout import FIRST_PEDESTRIAN_ID, FIRST_VEHICLE_ID, Points
 from bridge.town.lights import LIGHT_STATES, light_states
 from bridge.town.models import PEDESTRIAN_MODELS, VEHICLE_MODELS
 from bridge.town.paths import Ints
@@ -46,7 +55,17 @@ def ego_state(sim: Simulation) -> EgoState:
         route_distance_m=max(0.0, route.state.goal_m - point.at_m),
         collision=sim.state.collision,
         off_lane=off_lane or abs(error) > _WRONG_WAY_RAD,
+        route_ahead_m=point_pairs(route_ahead(sim, ROUTE_POINTS, ROUTE_SPACING_M)),
     )
+
+
+def route_ahead(sim: Simulation, count: int, spacing_m: float) -> Points:
+    """Points (count, 2) of the route ahead in the body frame, `spacing_m` apart."""
+    ego = sim.state.ego
+    points = sim.route.ahead(sim.point.at_m, count, spacing_m)
+    cos, sin = math.cos(ego.heading_rad), math.sin(ego.heading_rad)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    return np.asarray((points - (ego.x_m, ego.y_m)) @ turn)
 
 
 def actors_near(sim: Simulation, range_m: float) -> tuple[Actor, ...]:

@@ -13,6 +13,16 @@ from bridge.town import pedestrians, right_of_way, traffic
 from bridge.town.collisions import Boxes, corners, touching
 from bridge.town.ego import EgoConfig, EgoMotion, advance
 from bridge.town.ego_lanes import blocked_lanes, ego_box, ego_claim
+from bridge.town.episode_start import (
+    Start,
+    StartTurn,
+    before_turn,
+    behind_lead,
+    clear_radius_m,
+    guide,
+    somewhere,
+    with_lead,
+)
 from bridge.town.held_ways import Claim, EgoGrant, Surroundings, crossings_in_use, yield_m
 from bridge.town.lane_map import Bools
 from bridge.town.lights import light_states
@@ -23,12 +33,10 @@ from bridge.town.town_map import TownMap
 from bridge.town.traffic import HALF_LENGTH_M, HALF_WIDTH_M, TrafficState
 from bridge.town.traffic_spawn import spawn_traffic
 from bridge.town.weather import draw_weather
-from configs import ConfigError
 
 _DECIDE_S = 0.2
 """Lights, grants and crossings are looked at this often."""
 
-_EDGE_M = 12.0
 _EGO_CLEAR_M = 22.0
 PEDESTRIAN_EXTENT_M = np.array([model.extent_m for model in PEDESTRIAN_MODELS])
 
@@ -40,6 +48,9 @@ class EpisodePlan:
     Attributes:
         spawn: road lane the ego starts on, or None for any.
         route_length_m: to the goal.
+        turn: the ego starts shortly before a junction and turns there; None: anywhere.
+        lead_m: gap to a car that drives ahead along the ego's route; None: no such car.
+        speed_mps: of the ego, and of that car, at the start.
     """
 
     town: int
@@ -49,6 +60,9 @@ class EpisodePlan:
     route_length_m: float
     vehicles: int
     pedestrians: int
+    turn: StartTurn | None = None
+    lead_m: float | None = None
+    speed_mps: float = 0.0
 
 
 @dataclass(slots=True)
@@ -106,6 +120,8 @@ class Simulation:
             self._decide(blocked)
         yields = yield_m(state.traffic, state.ego_grant, self.claim, town.lanes)
         traffic.move(state.traffic, town.lanes, blocked, yields, self.tick_s)
+        if state.plan.lead_m is not None:
+            guide(state.traffic, self.route.state.lane_ids[self.point.lane_index :])
         pedestrians.move(state.walkers, town.walks, state.may_cross, box, state.tick, self.tick_s)
         self.boxes = self._all_boxes()
         moved = advance(state.ego, control, self.tick_s, self.ego_config)
@@ -181,17 +197,24 @@ def begin(plan: EpisodePlan, town: TownMap, ego_config: EgoConfig, tick_s: float
     place, ahead, cars, people, sky = (
         np.random.default_rng([plan.seed, stream]) for stream in range(5)
     )
-    lane, s = _spawn(place, town, plan.spawn)
-    x, y, heading = (float(v[0]) for v in town.lanes.paths.poses(np.array([lane]), np.array([s])))
-    clear = (x, y, _EGO_CLEAR_M)
+    start = _start(plan, town, ego_config, place)
+    lanes, s = start.lane_ids, start.s_m
+    x, y, heading = (
+        float(v[0]) for v in town.lanes.paths.poses(np.array(lanes[:1]), np.array([s]))
+    )
+    clear = (x, y, clear_radius_m(start, _EGO_CLEAR_M))
+    clock_s = float(place.uniform(0.0, 120.0))
+    vehicles = spawn_traffic(cars, town.layout, town.lanes, plan.vehicles, clear)
+    if start.lead_m is not None:
+        vehicles = with_lead(vehicles, start, plan.speed_mps, place)
     state = TownState(
         plan=plan,
         tick=0,
-        clock_s=float(place.uniform(0.0, 120.0)),
-        ego=EgoMotion(x, y, heading),
-        route=RouteState((lane,), 0.0, s, s + plan.route_length_m, int(s)),
+        clock_s=clock_s,
+        ego=EgoMotion(x, y, heading, plan.speed_mps),
+        route=RouteState(lanes, 0.0, s, s + plan.route_length_m, int(s)),
         ego_grant=EgoGrant(),
-        traffic=spawn_traffic(cars, town.layout, town.lanes, plan.vehicles, clear),
+        traffic=vehicles,
         walkers=pedestrians.spawn_pedestrians(people, town.walks, plan.pedestrians),
         may_cross=np.zeros(town.crossing_count + 1, bool),
         weather=draw_weather(sky, plan.weather),
@@ -201,16 +224,11 @@ def begin(plan: EpisodePlan, town: TownMap, ego_config: EgoConfig, tick_s: float
     return Simulation(town, state, ego_config, tick_s)
 
 
-def _spawn(rng: np.random.Generator, town: TownMap, spawn: int | None) -> tuple[int, float]:
-    """A lane and a place along it, clear of its ends."""
-    lanes = town.layout.lanes
-    roads = [lane.lane_id for lane in lanes if lane.road_id is not None]
-    drawn = roads[int(rng.integers(len(roads)))]
-    share = float(rng.uniform())
-    lane = drawn if spawn is None else spawn
-    if lane not in roads:
-        raise ConfigError(
-            f"spawn: expected a road lane of this town ({min(roads)}..{max(roads)}), got {lane}"
-        )
-    length = float(town.lanes.paths.length_m[lane])
-    return lane, _EDGE_M + share * max(0.0, length - 2.5 * _EDGE_M)
+def _start(
+    plan: EpisodePlan, town: TownMap, ego_config: EgoConfig, rng: np.random.Generator
+) -> Start:
+    if plan.turn is not None:
+        return before_turn(rng, town, plan.spawn, plan.turn, ego_config.front_m)
+    if plan.lead_m is not None:
+        return behind_lead(rng, town, plan.spawn, plan.lead_m, ego_config.front_m)
+    return somewhere(rng, town, plan.spawn)

@@ -16,6 +16,9 @@ _CLEAR_M = 9.0
 _SHARE = {Tag.CAR: 1.0, Tag.TRUCK: 0.25, Tag.BUS: 0.5, Tag.MOTORCYCLE: 0.15, Tag.BICYCLE: 0.08}
 _BICYCLE_KEENNESS = 0.6
 
+CAR_MODELS = np.arange(8)
+"""int64, the cars of the catalogue: they fit every lane."""
+
 MODEL_SIZE = np.array([int(np.searchsorted(SIZE_CLASSES_M, m.extent_m[0])) for m in VEHICLE_MODELS])
 """int64, size class of every vehicle model."""
 
@@ -39,7 +42,7 @@ def spawn_traffic(
     lane, s = lane[taken], s[taken]
     model = _models(rng, len(taken))
     too_long = lanes.way_count[MODEL_SIZE[model], lane] == 0
-    model[too_long] = rng.integers(0, 8, int(too_long.sum()))  # the cars of the catalogue
+    model[too_long] = rng.integers(0, len(CAR_MODELS), int(too_long.sum()))
     tag = np.array([VEHICLE_MODELS[m].tag for m in model], np.int64)
     bicycle = tag == Tag.BICYCLE
     keenness = rng.uniform(0.85, 1.1, len(model))

@@ -15,9 +15,10 @@ from bridge.errors import WorldError
 from bridge.frame import Camera, Control, FloatArray, SensorFrame, View, WorldSpec
 from bridge.labels import taxonomy_fingerprint
 from bridge.town.ego import EgoConfig
+from bridge.town.episode_start import StartTurn
 from bridge.town.layout import TRAIN_TOWNS, Points
 from bridge.town.layout_build import LayoutConfig
-from bridge.town.perception import actors_near, ego_state
+from bridge.town.perception import actors_near, ego_state, route_ahead
 from bridge.town.simulation import EpisodePlan, Simulation, TownState, begin
 from bridge.town.town_map import town_map
 from bridge.town.weather import PRESETS
@@ -89,6 +90,10 @@ class TownOptions(StrictModel):
         town: town id. spawn: id of the road lane to start on.
         traffic: factor on the numbers of vehicles and pedestrians.
         reuse: stay in the present town instead of drawing another: quicker.
+        turn: start shortly before a junction where the route turns "left", "right" or
+            either way ("any"). lead_m: start behind a car that drives along the ego's
+            route, this far from bumper to bumper. Only one of the two.
+        speed_mps: of the ego (and of the car ahead) at the start.
     """
 
     town: int | None = Field(None, ge=0)
@@ -97,6 +102,15 @@ class TownOptions(StrictModel):
     route_length_m: float | None = Field(None, gt=0.0)
     traffic: float = Field(1.0, ge=0.0, le=4.0)
     reuse: bool = False
+    turn: StartTurn | None = None
+    lead_m: float | None = Field(None, ge=2.0, le=30.0)
+    speed_mps: float = Field(0.0, ge=0.0, le=8.0)
+
+    @model_validator(mode="after")
+    def _one_start(self) -> TownOptions:
+        if self.turn is not None and self.lead_m is not None:
+            raise ValueError("turn and lead_m exclude each other: choose one")
+        return self
 
 
 class TownWorld(World):
@@ -174,12 +188,7 @@ class TownWorld(World):
 
     def route_ahead(self, count: int, spacing_m: float) -> Points:
         """Points (count, 2) of the route ahead in the body frame, `spacing_m` apart."""
-        simulation = self.simulation
-        ego = simulation.state.ego
-        points = simulation.route.ahead(simulation.point.at_m, count, spacing_m)
-        cos, sin = math.cos(ego.heading_rad), math.sin(ego.heading_rad)
-        turn = np.array([[cos, -sin], [sin, cos]])
-        return np.asarray((points - (ego.x_m, ego.y_m)) @ turn)
+        return route_ahead(self.simulation, count, spacing_m)
 
     def get_state(self) -> TownState:
         """A snapshot of the episode, random generators included."""
@@ -221,6 +230,9 @@ class TownWorld(World):
             route_length_m=chosen.route_length_m or config.route_length_m,
             vehicles=round(config.vehicles * chosen.traffic),
             pedestrians=round(config.pedestrians * chosen.traffic),
+            turn=chosen.turn,
+            lead_m=chosen.lead_m,
+            speed_mps=chosen.speed_mps,
         )
 
     def _frame(self, start_s: float) -> SensorFrame:
