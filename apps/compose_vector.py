@@ -1,0 +1,73 @@
+"""Builds vectors of envs from YAML: worlds in processes of their own, one renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from apps.compose import (
+    EnvConfig,
+    assemble_env,
+    build_renderer,
+    env_config,
+    needs_extra,
+)
+from bridge.renderer import PaletteRenderer, Renderer
+from configs import ConfigError, parse
+
+if TYPE_CHECKING:
+    from gymnasium.vector import AutoresetMode
+
+    from envs.driving import DrivingEnv
+    from envs.vector import DrivingVectorEnv
+
+
+def make_vector_env(
+    config: str = "town_follow",
+    num_envs: int = 1,
+    render_mode: str | None = None,
+    autoreset_mode: AutoresetMode | str = "NextStep",
+    worlds: Sequence[str] | None = None,
+    deadlines: dict[str, float] | None = None,
+    at_once: int | None = None,
+    **settings: Any,
+) -> DrivingVectorEnv:
+    """N envs of one config; `settings` replace keys of `EnvConfig`.
+
+    `gymnasium.make_vec("sim2street/TownFollow-v0", num_envs=4)` ends up here. `render_mode`
+    and everything after it are keyword arguments of `make_vec` too.
+
+    Args:
+        autoreset_mode: "NextStep", "SameStep" or "Disabled".
+        worlds: one for each env, such as endpoints: a server has one client at a time.
+        deadlines: replace those of `envs.vector_worker.VectorDeadlines`, in seconds.
+        at_once: how many worlds simulate at a time; as many as there are cores.
+    """
+    with needs_extra("env"):
+        from envs.vector import DrivingVectorEnv
+        from envs.vector_worker import VectorDeadlines
+    limits_s = parse(VectorDeadlines, deadlines or {}, "deadlines")
+    names = list(worlds) if worlds is not None else []
+    if worlds is not None and len(names) != num_envs:
+        raise ConfigError(f"worlds: expected one for each of {num_envs} envs, got {len(names)}")
+    data = env_config(config, settings)
+    make_env = partial(make_vectored_env, data, config, render_mode, names)
+    renderer: Renderer = PaletteRenderer()  # nobody asks it where the config names none
+    if data.renderer is not None:
+        renderer = build_renderer(data.renderer, data.renderer_settings)
+    return DrivingVectorEnv(make_env, num_envs, renderer, autoreset_mode, limits_s, at_once)
+
+
+def make_vectored_env(
+    data: EnvConfig,
+    source: str,
+    render_mode: str | None,
+    worlds: Sequence[str],
+    index: int,
+    renderer: Renderer,
+) -> DrivingEnv:
+    """The env at `index` of a vector, around the vector's renderer, in its own process."""
+    if worlds:
+        data = data.model_copy(update={"world": worlds[index]})
+    return assemble_env(data, source, render_mode, renderer)
