@@ -169,7 +169,8 @@ class EnvConfig(StrictModel):
 def make_env(
     config: str = "town_follow", render_mode: str | None = None, **settings: Any
 ) -> DrivingEnv:
-    """A DrivingEnv by the name of its config; `settings` replace keys of `EnvConfig`.
+    """A DrivingEnv by the name of its config; `settings` change keys of `EnvConfig`,
+    mapping by mapping.
 
     `gymnasium.make("sim2street/TownFollow-v0", renderer="tcp://gpu:5556")` ends up here.
     """
@@ -177,8 +178,15 @@ def make_env(
 
 
 def env_config(config: str, settings: Settings) -> EnvConfig:
-    """The shipped or the user's env config of that name, `settings` in place of its keys."""
-    return parse(EnvConfig, {**read_yaml(find_config("env", config)), **settings}, config)
+    """The shipped or the user's env config of that name, changed by `settings`."""
+    return parse(EnvConfig, _merged(_read_env(config), settings), config)
+
+
+def _read_env(config: str) -> dict[str, Any]:
+    """An env's YAML over that of its `base`, where it names one."""
+    data = read_yaml(find_config("env", config))
+    base = data.pop("base", None)
+    return data if base is None else _merged(_read_env(str(base)), data)
 
 
 def assemble_env(

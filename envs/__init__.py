@@ -13,13 +13,34 @@ from envs.tasks import Task, TaskConfig
 
 __all__ = ["ActionConfig", "DrivingEnv", "ObservationConfig", "Task", "TaskConfig"]
 
+TASKS = {
+    "LaneKeep": "lane_keep",
+    "Route": "route",
+    "CarFollow": "car_follow",
+    "JunctionTurn": "junction_turn",
+}
+"""What there is to do in the town."""
+
+VARIANTS = {"": "", "State": "_state", "Neural": "_neural"}
+"""What the agent sees: palette colours, no camera at all, or photographs."""
+
 ENV_CONFIGS = {
     "sim2street/TownFollow-v0": "town_follow",
     "sim2street/TownFollowNeural-v0": "town_follow_neural",
     "sim2street/TownFollowState-v0": "town_follow_state",
+    **{
+        f"sim2street/Town{task}{variant}-v0": f"town_{name}{suffix}"
+        for task, name in TASKS.items()
+        for variant, suffix in VARIANTS.items()
+    },
 }
 """Registered id -> the shipped file configs/env/<name>.yaml behind it."""
 
 for env_id, config in ENV_CONFIGS.items():
     if env_id not in registry:
-        register(env_id, entry_point="apps.compose:make_env", kwargs={"config": config})
+        register(
+            env_id,
+            entry_point="apps.compose:make_env",
+            vector_entry_point="apps.compose_vector:make_vector_env",
+            kwargs={"config": config},
+        )

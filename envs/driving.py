@@ -15,20 +15,25 @@ from bridge.world import World
 from configs import ConfigError, did_you_mean
 from envs.actions import ActionMapping, ContinuousActions
 from envs.observations import Observation, ObservationConfig, Observer
-from envs.tasks import Task, Transition
+from envs.tasks import Outcome, Task, Transition
 
 LOST = (WorldError, RendererLost, PeerTimeout)
 """Errors after which the episode cannot go on, but the next reset may work."""
+
+
+LOST_OUTCOME = Outcome({}, None, truncated=True, cutoff="lost")
+"""Of a step on which the world was lost."""
 
 
 class DrivingEnv(gymnasium.Env[Observation, Any]):
     """Drive one vehicle in one World; the Task says what is good and when it ends.
 
     Observation: a flat Dict of new arrays, see `ObservationConfig`. Action: see
-    `ActionMapping`. Info of a step: `rewards` (per term, weighted), `ending` (name or
-    None), `tick`, `flags`, and `error` where the world was lost: then the step
-    is truncated with the last observation and reward 0, and the next `reset` works as
-    soon as the world answers again.
+    `ActionMapping`. Info of a step: `rewards` (per term, weighted), `endings` (which are
+    met), `ending` (the one that ended the episode, or None), `is_success`, `tick`,
+    `speed_mps`, `distance_m` (driven since the reset), `flags`, and `error` where the
+    world was lost: then the step is truncated with the last observation and reward 0, and
+    the next `reset` works as soon as the world answers again.
 
     `world` is opened here and closed by `close`. `last_frame` is the frame behind the
     last observation, for logging (its `stamps` tell the seconds per hop).
@@ -58,6 +63,7 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
         self._task = task or Task()
         self._actions = actions or ContinuousActions()
         self._last_control = Control()
+        self._distance_m = 0.0
         self._over = True
         with ExitStack() as on_error:
             on_error.callback(world.close)
@@ -84,8 +90,9 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
         frame = self.world.reset(world_seed, merged)
         self.last_frame = frame
         self._last_control = Control()
+        self._distance_m = 0.0
         self._over = False
-        return self._observer.observe(frame), {**_info(frame), "seed": world_seed}
+        return self._observer.observe(frame), {**self._info(frame), "seed": world_seed}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Drive one tick."""
@@ -100,12 +107,10 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
         outcome = self._task.judge(Transition(before, control, after, self._last_control))
         self.last_frame, self._last_control = after, control
         terminated = outcome.ending is not None
-        self._over = terminated or outcome.truncated
-        info = {**_info(after), "rewards": outcome.rewards, "ending": outcome.ending}
-        if outcome.truncated:
-            info["ending"] = "time_limit"
-        reward = float(sum(outcome.rewards.values()))
-        return self._observer.observe(after), reward, terminated, outcome.truncated, info
+        self._over = outcome.over
+        self._distance_m += abs(after.ego.speed_mps) * (after.time_s - before.time_s)
+        info = {**self._info(after), **outcome_info(outcome)}
+        return self._observer.observe(after), outcome.reward, terminated, outcome.truncated, info
 
     def render(self) -> np.ndarray | None:
         """uint8 (H, W, 3) of the last frame: its rgb, or its labels in colour."""
@@ -121,13 +126,27 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
         self._over = True
         self.world.close()
 
+    def _info(self, frame: SensorFrame) -> dict[str, Any]:
+        return {
+            "tick": frame.tick,
+            "flags": list(frame.flags),
+            "speed_mps": frame.ego.speed_mps,
+            "distance_m": self._distance_m,
+        }
+
     def _lost(
         self, before: SensorFrame, error: Exception
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         self._over = True
-        info = {**_info(before), "rewards": {}, "ending": "lost", "error": str(error)}
+        info = {**self._info(before), **outcome_info(LOST_OUTCOME), "error": str(error)}
         return self._observer.observe(before), 0.0, False, True, info
 
 
-def _info(frame: SensorFrame) -> dict[str, Any]:
-    return {"tick": frame.tick, "flags": list(frame.flags)}
+def outcome_info(outcome: Outcome) -> dict[str, Any]:
+    """What `info` tells of a step's worth."""
+    return {
+        "rewards": outcome.rewards,
+        "endings": outcome.endings,
+        "ending": outcome.ending or outcome.cutoff,
+        "is_success": outcome.success,
+    }

@@ -11,6 +11,8 @@ from gymnasium import spaces
 from bridge.errors import FrameError
 from bridge.frame import (
     MAX_TAG,
+    ROUTE_POINTS,
+    ROUTE_SPACING_M,
     SKY_DEPTH_M,
     Camera,
     EgoState,
@@ -50,6 +52,17 @@ STATE_FIELDS: Mapping[str, Callable[[EgoState], float]] = {
 }
 """The elements of the `state` observation, in order; each is clipped to [-1, 1]."""
 
+ROUTE_FIELDS = tuple(
+    f"{axis} of the route {ROUTE_SPACING_M * step:.0f} m ahead / {ROUTE_SPACING_M * step:.0f} m"
+    for step in range(1, ROUTE_POINTS + 1)
+    for axis in ("x (forward)", "y (left)")
+)
+"""The elements of the `route` observation, in order; straight on where it is unknown."""
+
+
+VECTORS: Mapping[str, tuple[str, ...]] = {"state": tuple(STATE_FIELDS), "route": ROUTE_FIELDS}
+"""Keys that need no camera, and what their elements mean."""
+
 
 class ObservationConfig(StrictModel):
     """Which arrays the agent gets.
@@ -57,17 +70,17 @@ class ObservationConfig(StrictModel):
     Attributes:
         keys: of `image` (uint8 (kH, kW, 3) rgb), `labels` (uint8 (H, W) tags), `depth_m`
             (float32 (H, W) planar metres, sky = 1000), `state` (float32 (n,), see
-            `STATE_FIELDS`).
+            `STATE_FIELDS`), `route` (float32 (m,), the way ahead, see `ROUTE_FIELDS`).
         view: name of the camera; may be left out where there is only one.
     """
 
-    keys: tuple[Literal["image", "labels", "depth_m", "state"], ...] = ("image", "state")
+    keys: tuple[Literal["image", "labels", "depth_m", "state", "route"], ...] = ("image", "state")
     view: str | None = None
 
     @property
     def needs_sensors(self) -> bool:
         """Whether any key is made from a camera."""
-        return any(key != "state" for key in self.keys)
+        return any(key not in VECTORS for key in self.keys)
 
 
 class Observer:
@@ -96,8 +109,8 @@ class Observer:
         return frame.views.get(self._view) if self._view is not None else None
 
     def _box(self, key: str) -> spaces.Box:
-        if key == "state":
-            return spaces.Box(-1.0, 1.0, (len(STATE_FIELDS),), np.float32)
+        if key in VECTORS:
+            return spaces.Box(-1.0, 1.0, (len(VECTORS[key]),), np.float32)
         camera = _require(self._camera)
         height, width = camera.height_px, camera.width_px
         if key == "image":
@@ -110,6 +123,8 @@ class Observer:
     def _array(self, key: str, frame: SensorFrame) -> np.ndarray:
         if key == "state":
             return state_vector(frame.ego)
+        if key == "route":
+            return route_vector(frame.ego)
         view = self.view(frame)
         if view is None:
             raise FrameError(
@@ -126,6 +141,16 @@ def state_vector(ego: EgoState) -> FloatArray:
     """float32 (len(STATE_FIELDS),), scaled to about one and clipped to [-1, 1]."""
     values = np.array([field(ego) for field in STATE_FIELDS.values()], np.float32)
     return np.clip(values, -1.0, 1.0)
+
+
+def route_vector(ego: EgoState) -> FloatArray:
+    """float32 (2 * ROUTE_POINTS,): points ahead over their distance, clipped to [-1, 1]."""
+    reach_m = ROUTE_SPACING_M * np.arange(1, ROUTE_POINTS + 1)
+    points = np.stack([reach_m, np.zeros(ROUTE_POINTS)], axis=1)
+    told = ego.route_ahead_m[:ROUTE_POINTS]
+    if told:
+        points[: len(told)] = told
+    return np.clip((points / reach_m[:, None]).ravel(), -1.0, 1.0).astype(np.float32)
 
 
 def _must_stop(ego: EgoState) -> bool:
@@ -149,7 +174,9 @@ def _pick_view(config: ObservationConfig, spec: WorldSpec) -> str | None:
 
 def _require(camera: Camera | None) -> Camera:
     if camera is None:
-        raise ConfigError("this world has no camera: leave only 'state' in observation.keys")
+        raise ConfigError(
+            f"this world has no camera: leave only {sorted(VECTORS)} in observation.keys"
+        )
     return camera
 
 

@@ -1,118 +1,23 @@
-"""What an episode is about: reward terms, endings, and the Task made of them.
+"""What an episode is about: weights for reward terms, endings, and what counts as success.
 
-A term is a plain function of one `Transition`. A task is configuration: weights for
-reward terms and a list of endings, each by the name it has in the tables below. A new
-task that needs a new term adds one function and one row.
+A task is configuration over the terms of `envs.terms`, each by its name.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import Field, field_validator
 
-from bridge.frame import Control, LightState, SensorFrame
 from configs import StrictModel, did_you_mean
+from envs.terms import ENDINGS, TERMS, Transition
 
+__all__ = ["ENDINGS", "TERMS", "TIME_LIMIT", "Outcome", "Task", "TaskConfig", "Transition"]
 
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """One tick: the frame before, the control, the frame after, the control before that."""
-
-    before: SensorFrame
-    control: Control
-    after: SensorFrame
-    last_control: Control
-
-    @property
-    def dt_s(self) -> float:
-        """Simulated seconds of this tick."""
-        return self.after.time_s - self.before.time_s
-
-
-Term = Callable[[Transition], float]
-Ending = Callable[[SensorFrame], bool]
-
-GOAL_RADIUS_M = 3.0
-"""Distance left on the route at which the goal counts as reached."""
-
-
-def progress(t: Transition) -> float:
-    """Metres gained along the route, or along the lane where there is no route."""
-    if t.before.ego.route_distance_m is not None and t.after.ego.route_distance_m is not None:
-        return t.before.ego.route_distance_m - t.after.ego.route_distance_m
-    return t.after.ego.speed_mps * math.cos(t.after.ego.heading_error_rad) * t.dt_s
-
-
-def lane_offset(t: Transition) -> float:
-    """Square of the lateral distance from the lane's centre, m² times seconds."""
-    return t.after.ego.lane_offset_m**2 * t.dt_s
-
-
-def heading_error(t: Transition) -> float:
-    """Angle between vehicle and lane, radians times seconds."""
-    return abs(t.after.ego.heading_error_rad) * t.dt_s
-
-
-def overspeed(t: Transition) -> float:
-    """Speed above the limit, m/s times seconds."""
-    excess_mps = t.after.ego.speed_mps - t.after.ego.speed_limit_mps
-    return max(excess_mps, 0.0) * t.dt_s if t.after.ego.speed_limit_mps > 0 else 0.0
-
-
-def steer_change(t: Transition) -> float:
-    """How much the steering moved in this tick: comfort."""
-    return abs(t.control.steer - t.last_control.steer)
-
-
-def time(t: Transition) -> float:
-    """Seconds passed."""
-    return t.dt_s
-
-
-def collision(frame: SensorFrame) -> bool:
-    """The ego touched something."""
-    return frame.ego.collision
-
-
-def off_lane(frame: SensorFrame) -> bool:
-    """The ego left its lane."""
-    return frame.ego.off_lane
-
-
-def goal(frame: SensorFrame) -> bool:
-    """The end of the route is within reach."""
-    left_m = frame.ego.route_distance_m
-    return left_m is not None and left_m <= GOAL_RADIUS_M
-
-
-def ran_red_light(t: Transition) -> float:
-    """1 on the tick on which the ego crosses the stop line of a red light."""
-    light = t.before.ego.next_light
-    if light is None or light.state is not LightState.RED:
-        return 0.0
-    after = t.after.ego.next_light
-    reach_m = t.before.ego.speed_mps * t.dt_s + 0.5
-    return float(light.distance_m <= reach_m and (after is None or after.distance_m > reach_m))
-
-
-ENDINGS: Mapping[str, Ending] = {"collision": collision, "off_lane": off_lane, "goal": goal}
-
-TERMS: Mapping[str, Term] = {
-    "progress": progress,
-    "lane_offset": lane_offset,
-    "heading_error": heading_error,
-    "overspeed": overspeed,
-    "steer_change": steer_change,
-    "time": time,
-    "ran_red_light": ran_red_light,
-    "collision": lambda t: float(collision(t.after)),
-    "off_lane": lambda t: float(off_lane(t.after)),
-    "goal": lambda t: float(goal(t.after)),
-}
+TIME_LIMIT = "time_limit"
+"""How `info["ending"]` calls an episode that lasted to its time limit."""
 
 
 class TaskConfig(StrictModel):
@@ -121,6 +26,9 @@ class TaskConfig(StrictModel):
     Attributes:
         rewards: weight per reward term; the reward is the weighted sum.
         endings: what ends an episode for good (`terminated`).
+        cutoffs: what cuts it off without being anybody's fault (`truncated`).
+        success: the endings that count as success; "time_limit" is one of them where the
+            task is to last.
         time_limit_s: simulated seconds after which it is cut off (`truncated`).
         reset_options: go to the world's reset, before the caller's own options.
     """
@@ -137,6 +45,8 @@ class TaskConfig(StrictModel):
         }
     )
     endings: tuple[str, ...] = ("collision", "off_lane", "goal")
+    cutoffs: tuple[str, ...] = ()
+    success: tuple[str, ...] = ("goal",)
     time_limit_s: float = Field(default=60.0, gt=0.0)
     reset_options: dict[str, Any] = Field(default_factory=dict)
 
@@ -146,11 +56,17 @@ class TaskConfig(StrictModel):
         _check_names("reward term", rewards, TERMS)
         return rewards
 
-    @field_validator("endings")
+    @field_validator("endings", "cutoffs")
     @classmethod
     def _known_endings(cls, endings: tuple[str, ...]) -> tuple[str, ...]:
         _check_names("ending", endings, ENDINGS)
         return endings
+
+    @field_validator("success")
+    @classmethod
+    def _known_success(cls, success: tuple[str, ...]) -> tuple[str, ...]:
+        _check_names("ending", success, (*ENDINGS, TIME_LIMIT))
+        return success
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +76,28 @@ class Outcome:
     Attributes:
         rewards: per term, weighted; their sum is the reward.
         ending: the name of the ending that was met, or None.
-        truncated: whether the time limit was met.
+        truncated: whether the episode was cut off.
+        endings: of each ending and cutoff of the task, whether it is met now.
+        cutoff: what cut it off ("time_limit" or one of the task's cutoffs), or None.
+        success: whether the episode ended well with this transition.
     """
 
     rewards: dict[str, float]
     ending: str | None
     truncated: bool
+    endings: dict[str, bool] = field(default_factory=dict)
+    cutoff: str | None = None
+    success: bool = False
+
+    @property
+    def reward(self) -> float:
+        """The sum of the terms."""
+        return float(sum(self.rewards.values()))
+
+    @property
+    def over(self) -> bool:
+        """Whether the episode is over, either way."""
+        return self.ending is not None or self.truncated
 
 
 class Task:
@@ -176,16 +108,23 @@ class Task:
 
     def judge(self, transition: Transition) -> Outcome:
         """The reward terms of a transition, and whether it ends the episode."""
+        config, after = self.config, transition.after
         rewards = {
-            name: weight * TERMS[name](transition) for name, weight in self.config.rewards.items()
+            name: weight * TERMS[name](transition) for name, weight in config.rewards.items()
         }
-        after = transition.after
-        ending = next((name for name in self.config.endings if ENDINGS[name](after)), None)
-        timed_out = ending is None and after.time_s >= self.config.time_limit_s - 1e-6
-        return Outcome(rewards, ending, timed_out)
+        met = {name: bool(ENDINGS[name](transition)) for name in (*config.endings, *config.cutoffs)}
+        ending = next((name for name in config.endings if met[name]), None)
+        cutoff = next((name for name in config.cutoffs if met[name]), None)
+        if cutoff is None and after.time_s >= config.time_limit_s - 1e-6:
+            cutoff = TIME_LIMIT
+        if ending is not None:
+            cutoff = None
+        success = (ending or cutoff) in config.success
+        return Outcome(rewards, ending, cutoff is not None, met, cutoff, success)
 
 
-def _check_names(what: str, names: Any, known: Mapping[str, Any]) -> None:
+def _check_names(what: str, names: Iterable[str], known: Mapping[str, Any] | Iterable[str]) -> None:
+    table = list(known)
     for name in names:
-        if name not in known:
-            raise ValueError(f"unknown {what} '{name}'{did_you_mean(name, list(known))}")
+        if name not in table:
+            raise ValueError(f"unknown {what} '{name}'{did_you_mean(name, table)}")

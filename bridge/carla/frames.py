@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bridge.carla.associate import associated
-from bridge.carla.axes import camera_pose_of, mirrored, pose_of
+from bridge.carla.axes import camera_pose_of, mirrored, pose_of, poses_of
 from bridge.carla.config import CarlaConfig
-from bridge.carla.decode import depth_of, id_table, instances_of, rgb_of, tags_of
-from bridge.carla.route import Route, lead_vehicle, make_route, next_light, places_ahead, places_ahead
+from bridge.carla.decode import actor_pixels, id_table, number_actors, picture, tags_of
+from bridge.carla.route import Route, lead_vehicle, make_route, next_light, places_ahead
 from bridge.errors import WorldLost
 from bridge.frame import (
     Actor,
@@ -31,6 +31,7 @@ from bridge.label_maps import label_map
 from bridge.labels import Tag
 
 _KMH = 3.6
+_MIRRORED = np.array([1.0, -1.0, 1.0])
 _COLUMNS, _ROUTE_COLUMNS = 13, 6
 _OFF_LANE_SLACK_M = 0.25
 _WRONG_WAY_RAD = math.radians(90.0)
@@ -45,7 +46,6 @@ _BASE_TAGS = {
 }
 
 Table = npt.NDArray[np.float64]
-Pictures = Sequence[memoryview]
 
 
 def release(server: str) -> tuple[int, ...]:
@@ -104,16 +104,16 @@ class Episode:
             self.route = make_route(rows, length, stops)
 
     def read(
-        self, header: Mapping[str, Any], rows: bytes | bytearray, pictures: Pictures
+        self, header: Mapping[str, Any], rows: bytes | bytearray, memory: memoryview | None
     ) -> tuple[EgoState, tuple[Actor, ...], dict[str, View]]:
-        """Ego, actors within range and views of one frame; `pictures` are copied from."""
+        """Ego, actors within range and views of one frame; pictures are copied from `memory`."""
         table: Table = np.frombuffer(rows, np.float64).reshape(-1, _COLUMNS)
         ego_id = int(header["ego"])
         self._meet(header["new"], ego_id)
         row = next(row for row in table if int(row[0]) == ego_id)
         everybody = self._actors(table, ego_id, row[1:4])
         ego = self._ego(row, header, everybody)
-        views = self._views(header["pictures"], pictures)
+        views = self._views(header["pictures"], memory)
         if self.by_place:
             for name, view in views.items():
                 if (
@@ -141,18 +141,18 @@ class Episode:
     def _actors(self, table: Table, ego_id: int, near: Table) -> list[Actor]:
         """Vehicles and walkers within range, by number; their origins on the ground."""
         away = np.hypot(table[:, 1] - near[0], table[:, 2] - near[1])
-        found = []
-        for row in table[away < self.config.actor_range_m]:
-            carla_id = int(row[0])
-            known = self.cast[carla_id]
-            if carla_id == ego_id:
-                continue
-            pose = pose_of(tuple(row[1:7].tolist()))
-            x, y, z = known.middle_m
-            pose[:3, 3] += pose[:3, :3] @ (x, y, z - known.extent_m[2])
-            velocity = mirrored(tuple(row[7:10].tolist()))
-            placed = pose.astype(np.float32)
-            found.append(Actor(known.number, known.tag, placed, known.extent_m, velocity))
+        rows = table[(away < self.config.actor_range_m) & (table[:, 0] != ego_id)]
+        described = [self.cast[carla_id] for carla_id in rows[:, 0].astype(np.int64).tolist()]
+        feet = [(*known.middle_m[:2], known.middle_m[2] - known.extent_m[2]) for known in described]
+        poses = poses_of(rows[:, 1:7])
+        poses[:, :3, 3:] += poses[:, :3, :3] @ np.reshape(feet, (-1, 3, 1))
+        velocities = (rows[:, 7:10] * _MIRRORED).tolist()
+        found = [
+            Actor(known.number, known.tag, pose, known.extent_m, tuple(velocity))
+            for known, pose, velocity in zip(
+                described, poses.astype(np.float32), velocities, strict=True
+            )
+        ]
         return sorted(found, key=lambda actor: actor.actor_id)
 
     def _ego(self, row: Table, header: Mapping[str, Any], actors: list[Actor]) -> EgoState:
@@ -197,41 +197,37 @@ class Episode:
             collision=plain.collision,
             off_lane=out or abs(error) > _WRONG_WAY_RAD,
             route_ahead_m=places_ahead(route, point.at_m, (x, y), heading),
-            route_ahead_m=places_ahead(route, point.at_m, (x, y), heading),
         )
 
-    def _views(self, told: list[dict[str, Any]], pictures: Pictures) -> dict[str, View]:
+    def _views(self, told: list[dict[str, Any]], memory: memoryview | None) -> dict[str, View]:
         """Views of the configured cameras; pictures come view by view, kind by kind."""
         views: dict[str, View] = {}
         kinds = self.config.pictures
         if not told:
             return views
         for index, (name, camera) in enumerate(self.cameras.items()):
-            first = index * len(kinds)
-            own = slice(first, first + len(kinds))
-            if len({tuple(p["transform"]) for p in told[own]}) != 1:
+            own = told[index * len(kinds) : (index + 1) * len(kinds)]
+            place = own[0]["transform"]
+            if any(picture["transform"] != place for picture in own):
                 raise WorldLost(f"CARLA: the pictures of view '{name}' are not from one place")
-            pose = camera_pose_of(tuple(told[first]["transform"]))
             fields = {
-                kind: self._decoded(kind, data, camera)
-                for kind, data in zip(kinds, pictures[own], strict=True)
+                kind: self._picture(kind, one, memory, camera)
+                for kind, one in zip(kinds, own, strict=True)
             }
-            views[name] = View(camera, pose, **fields)
+            views[name] = View(camera, camera_pose_of(tuple(place)), **fields)
         return views
 
-    def _decoded(self, kind: str, data: memoryview, camera: Camera) -> Any:
-        size = camera.width_px, camera.height_px
-        if len(data) != 4 * size[0] * size[1]:
-            raise WorldLost(f"CARLA: a {kind} picture of {len(data)} bytes is not of size {size}")
+    def _picture(
+        self, kind: str, told: dict[str, Any], memory: memoryview | None, camera: Camera
+    ) -> Any:
+        found = picture(memory, told, kind, (camera.width_px, camera.height_px))
         if kind == "labels":
-            return tags_of(data, size, self.primary)
-        if kind == "depth_m":
-            return depth_of(data, size)
-        if kind == "instances":
+            return tags_of(found, self.primary)
+        if kind == "instances" and not self.by_place:
             if self._ids is None:
-                self._ids = id_table({} if self.by_place else self.numbers)
-            return instances_of(data, size, self._ids)
-        return rgb_of(data, size)
+                self._ids = id_table(self.numbers)
+            number_actors(found, actor_pixels(memory, told), self._ids)
+        return found
 
 
 def actor_tag(told: Mapping[str, Any]) -> int:
