@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bridge.carla.decode import ACTOR_TAGS, OTHERS_FROM
+from bridge.carla.child.pictures import OTHERS_FROM
 from bridge.frame import Actor, IdArray, View
 from bridge.geometry import world_points
+from bridge.labels import Tag
 
+_ACTOR_TAGS = (*range(Tag.PEDESTRIAN, Tag.BICYCLE + 1),)
 _MARGIN_M = 0.3
 _MOST_POINTS = 4000
 _LEAST_SHARE = 0.5
@@ -30,7 +32,7 @@ def associated(view: View, actors: Sequence[Actor], known: dict[int, int]) -> Id
     assert view.labels is not None
     assert view.depth_m is not None
     assert view.instances is not None
-    may_be = np.isin(view.labels, ACTOR_TAGS) & (view.depth_m < _FAR_M)
+    may_be = np.isin(view.labels, _ACTOR_TAGS) & (view.depth_m < _FAR_M)
     flat = np.flatnonzero(may_be & (view.instances >= OTHERS_FROM))
     numbers = view.instances.reshape(-1)[flat]
     strange = ~np.isin(numbers, list(known))

@@ -44,6 +44,22 @@ def pose_of(transform: UnrealTransform) -> Pose:
     return np.asarray(_MIRROR @ unreal_matrix(transform) @ _MIRROR)
 
 
+def poses_of(transforms: Pose) -> Pose:
+    """`pose_of` of many: float64 (N, 6) to (N, 4, 4)."""
+    angles = np.radians(transforms[:, 3:])
+    (cp, cy, cr), (sp, sy, sr) = np.cos(angles).T, np.sin(angles).T
+    cos_up, sin_up = cy * sp, sy * sp
+    poses = np.zeros((len(transforms), 4, 4))
+    poses[:, 0, 0], poses[:, 1, 0], poses[:, 2, 0] = cp * cy, -cp * sy, sp
+    poses[:, 0, 1], poses[:, 1, 1] = sy * cr - cos_up * sr, sin_up * sr + cy * cr
+    poses[:, 0, 2], poses[:, 1, 2] = -cos_up * cr - sy * sr, sin_up * cr - cy * sr
+    poses[:, 2, 1], poses[:, 2, 2] = cp * sr, cp * cr
+    poses[:, :3, 3] = transforms[:, :3]
+    poses[:, 1, 3] *= -1.0
+    poses[:, 3, 3] = 1.0
+    return poses
+
+
 def camera_pose_of(transform: UnrealTransform) -> FloatArray:
     """float32 (4, 4), camera (OpenCV axes) to world, of a CARLA camera's transform."""
     return (pose_of(transform) @ _OPENCV_FROM_BODY).astype(np.float32)

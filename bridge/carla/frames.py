@@ -13,7 +13,7 @@ import numpy.typing as npt
 from bridge.carla.associate import associated
 from bridge.carla.axes import camera_pose_of, mirrored, pose_of, poses_of
 from bridge.carla.config import CarlaConfig
-from bridge.carla.decode import actor_pixels, id_table, number_actors, picture, tags_of
+from bridge.carla.decode import picture_of, tags_of
 from bridge.carla.route import Route, lead_vehicle, make_route, next_light, places_ahead
 from bridge.errors import WorldLost
 from bridge.frame import (
@@ -22,7 +22,6 @@ from bridge.frame import (
     Camera,
     EgoState,
     FloatArray,
-    IdArray,
     LightState,
     View,
     Weather,
@@ -31,7 +30,6 @@ from bridge.label_maps import label_map
 from bridge.labels import Tag
 
 _KMH = 3.6
-_MIRRORED = np.array([1.0, -1.0, 1.0])
 _COLUMNS, _ROUTE_COLUMNS = 13, 6
 _OFF_LANE_SLACK_M = 0.25
 _WRONG_WAY_RAD = math.radians(90.0)
@@ -90,7 +88,6 @@ class Episode:
     route: Route | None = None
     at_m: float | None = None
     ego_pose: FloatArray | None = None
-    _ids: IdArray | None = None
     _placed: dict[int, int] = field(default_factory=dict)
 
     def lay_route(self, header: Mapping[str, Any], table: bytes | bytearray) -> None:
@@ -126,32 +123,30 @@ class Episode:
         return ego, tuple(everybody), views
 
     def _meet(self, new: list[dict[str, Any]], ego_id: int) -> None:
-        for told in sorted(new, key=lambda actor: int(actor["id"])):
-            carla_id = int(told["id"])
-            if carla_id in self.cast:
-                continue
-            number = 0
+        for told in new:
+            carla_id, number = int(told["id"]), int(told["number"])
             if carla_id != ego_id:
-                number = self.numbers[carla_id] = len(self.numbers) + 1
+                self.numbers[carla_id] = number
             middle = mirrored(tuple(told["middle"]))
-            extent = tuple(told["extent"])
-            self.cast[carla_id] = Described(number, actor_tag(told), middle, extent)
-            self._ids = None
+            self.cast[carla_id] = Described(number, actor_tag(told), middle, tuple(told["extent"]))
 
     def _actors(self, table: Table, ego_id: int, near: Table) -> list[Actor]:
         """Vehicles and walkers within range, by number; their origins on the ground."""
-        away = np.hypot(table[:, 1] - near[0], table[:, 2] - near[1])
-        rows = table[(away < self.config.actor_range_m) & (table[:, 0] != ego_id)]
-        described = [self.cast[carla_id] for carla_id in rows[:, 0].astype(np.int64).tolist()]
+        x, y, _ = near.tolist()
+        rows = [
+            row
+            for row in table.tolist()
+            if row[0] != ego_id and math.hypot(row[1] - x, row[2] - y) < self.config.actor_range_m
+        ]
+        if not rows:
+            return []
+        described = [self.cast[int(row[0])] for row in rows]
         feet = [(*known.middle_m[:2], known.middle_m[2] - known.extent_m[2]) for known in described]
-        poses = poses_of(rows[:, 1:7])
+        poses = poses_of(np.array(rows)[:, 1:7])
         poses[:, :3, 3:] += poses[:, :3, :3] @ np.reshape(feet, (-1, 3, 1))
-        velocities = (rows[:, 7:10] * _MIRRORED).tolist()
         found = [
-            Actor(known.number, known.tag, pose, known.extent_m, tuple(velocity))
-            for known, pose, velocity in zip(
-                described, poses.astype(np.float32), velocities, strict=True
-            )
+            Actor(known.number, known.tag, pose, known.extent_m, (row[7], -row[8], row[9]))
+            for known, pose, row in zip(described, poses.astype(np.float32), rows, strict=True)
         ]
         return sorted(found, key=lambda actor: actor.actor_id)
 
@@ -211,23 +206,15 @@ class Episode:
             if any(picture["transform"] != place for picture in own):
                 raise WorldLost(f"CARLA: the pictures of view '{name}' are not from one place")
             fields = {
-                kind: self._picture(kind, one, memory, camera)
+                kind: self._picture(kind, one["start"], memory, camera)
                 for kind, one in zip(kinds, own, strict=True)
             }
             views[name] = View(camera, camera_pose_of(tuple(place)), **fields)
         return views
 
-    def _picture(
-        self, kind: str, told: dict[str, Any], memory: memoryview | None, camera: Camera
-    ) -> Any:
-        found = picture(memory, told, kind, (camera.width_px, camera.height_px))
-        if kind == "labels":
-            return tags_of(found, self.primary)
-        if kind == "instances" and not self.by_place:
-            if self._ids is None:
-                self._ids = id_table(self.numbers)
-            number_actors(found, actor_pixels(memory, told), self._ids)
-        return found
+    def _picture(self, kind: str, start: int, memory: memoryview | None, camera: Camera) -> Any:
+        found = picture_of(memory, start, kind, (camera.width_px, camera.height_px))
+        return tags_of(found, self.primary) if kind == "labels" else found
 
 
 def actor_tag(told: Mapping[str, Any]) -> int:

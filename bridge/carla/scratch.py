@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -19,7 +20,8 @@ class Scratch:
     """`size` bytes shared with whoever opens `path` before `hide`."""
 
     def __init__(self, size: int) -> None:
-        folder = str(_IN_MEMORY) if os.access(_IN_MEMORY, os.W_OK) else None
+        in_memory = os.access(_IN_MEMORY, os.W_OK) and _room(_IN_MEMORY) > 2 * size
+        folder = str(_IN_MEMORY) if in_memory else None
         descriptor, self.path = tempfile.mkstemp(prefix="sim2street-", dir=folder)
         try:
             os.truncate(descriptor, size)
@@ -29,10 +31,7 @@ class Scratch:
             raise
         finally:
             os.close(descriptor)
-
-    def part(self, start: int, size: int) -> memoryview:
-        """These bytes, as they are until the next request."""
-        return memoryview(self._map)[start : start + size]
+        self.memory = memoryview(self._map)
 
     def hide(self) -> None:
         """Take the name away: the memory goes with its last user, however that ends."""
@@ -42,4 +41,11 @@ class Scratch:
     def close(self) -> None:
         """Let go of it. Allowed more than once."""
         self.hide()
-        self._map.close()
+        with contextlib.suppress(BufferError):  # an error on its way still sees a picture in it
+            self.memory.release()
+            self._map.close()
+
+
+def _room(folder: Path) -> int:
+    """Bytes that are free there: a container has few, and who writes more is ended."""
+    return shutil.disk_usage(folder).free

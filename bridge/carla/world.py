@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bridge.carla.child.pictures import camera_bytes
 from bridge.carla.client import CarlaClient
 from bridge.carla.config import CarlaConfig, CarlaOptions
 from bridge.carla.frames import Episode, carla_weather, primary_tags, release, weather_of
@@ -113,6 +114,7 @@ class CarlaWorld(World):
             autopilot=config.autopilot if chosen.autopilot is None else chosen.autopilot,
             weather=self._wanted_weather(chosen.weather or config.weather, drawn),
             route_length_m=length_m,
+            ids_in_pictures=not self._by_place(),
         )
         self._left_behind = header["ours"]
         self._weather = weather_of(header["weather"])
@@ -162,11 +164,15 @@ class CarlaWorld(World):
 
     def _connect(self) -> None:
         config = self.config
-        cameras = self._cameras.values() if self._sensors else ()
-        bytes_each = [4 * camera.width_px * camera.height_px for camera in cameras]
         self._client = CarlaClient(config.client_python)
-        if bytes_each:
-            self._scratch = Scratch(len(config.pictures) * sum(bytes_each))
+        if self._sensors and self._cameras:
+            self._scratch = Scratch(
+                sum(
+                    camera_bytes(kind, camera.width_px, camera.height_px)
+                    for camera in self._cameras.values()
+                    for kind in config.pictures
+                )
+            )
         header, _ = self._call(
             "open",
             config.open_deadline_s,
@@ -246,9 +252,8 @@ class CarlaWorld(World):
         self, episode: Episode, header: dict[str, Any], table: bytearray, begun_s: float
     ) -> SensorFrame:
         heard_s = time.perf_counter()
-        told, scratch = header["pictures"], self._scratch
-        pictures = [scratch.part(p["start"], p["size"]) for p in told] if scratch else []
-        ego, actors, views = episode.read(header, table, pictures)
+        memory = self._scratch.memory if self._scratch else None
+        ego, actors, views = episode.read(header, table, memory)
         self._episode = episode
         decoded_s = time.perf_counter()
         observing = self.config.attach == "observe"

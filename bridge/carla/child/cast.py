@@ -7,9 +7,10 @@ from typing import Any
 import carla
 import numpy as np
 from failures import ChildError
+from pictures import Numbers
 
 COLUMNS = 13
-"""Of the table: id, x, y, z, pitch, yaw, roll, velocity (3), angular velocity (3)."""
+"""Of the table: id, x, y, z, pitch, yaw, roll, velocity (3), angular velocity (3; the ego's)."""
 
 
 class Cast:
@@ -19,31 +20,48 @@ class Cast:
         self._world = world
         self._shown = set()  # type: set[int]
         self._others = set()  # type: set[int]
-        self.described = {}  # type: dict[int, dict[str, Any]]
+        self._described = {}  # type: dict[int, dict[str, Any]]
+        self._ids_in_pictures = True
+        self.numbers = Numbers()
 
-    def look(self, snapshot: Any) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        """float64 (N, 13) of all vehicles and walkers, and who among them is new."""
-        states = list(snapshot)
-        strange = [s.id for s in states if s.id not in self._shown and s.id not in self._others]
-        new = self._describe(strange) if strange else []
-        rows = [_row(state) for state in states if state.id in self._shown]
+    def look(self, snapshot: Any, ego_id: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """float64 (N, 13) of all vehicles and walkers, and who among them is new.
+
+        They have numbers from 1 in the order of CARLA's ids; the ego has 0.
+        """
+        seen = [(state.id, state) for state in snapshot]
+        strange = [i for i, _ in seen if i not in self._shown and i not in self._others]
+        new = self._describe(strange, ego_id) if strange else []
+        rows = [_row(i, state, i == ego_id) for i, state in seen if i in self._shown]
         return np.array(rows, np.float64).reshape(-1, COLUMNS), new
 
-    def again(self) -> None:
-        """Describe everybody anew with the next snapshot."""
-        self._shown.clear()
+    def again(self, ids_in_pictures: bool) -> None:
+        """A new episode: describe and number everybody anew with the next snapshot.
 
-    def _describe(self, ids: list[int]) -> list[dict[str, Any]]:
+        `ids_in_pictures`: whether instance pictures carry actors' ids.
+        """
+        self._shown.clear()
+        self.numbers.clear()
+        self._ids_in_pictures = ids_in_pictures
+
+    def _describe(self, ids: list[int], ego_id: int) -> list[dict[str, Any]]:
         found = []
-        for actor in self._world.get_actors(ids):
+        for actor in sorted(self._world.get_actors(ids), key=_id_of):
             if actor.type_id.split(".")[0] not in ("vehicle", "walker"):
                 self._others.add(actor.id)
                 continue
-            if actor.id not in self.described:
-                self.described[actor.id] = _described(actor)
+            if actor.id not in self._described:
+                self._described[actor.id] = _described(actor)
             self._shown.add(actor.id)
-            found.append(self.described[actor.id])
+            number = 0
+            if actor.id != ego_id:
+                number = self.numbers.give(actor.id, self._ids_in_pictures)
+            found.append(dict(self._described[actor.id], number=number))
         return found
+
+
+def _id_of(actor: Any) -> int:
+    return int(actor.id)
 
 
 def _described(actor: Any) -> dict[str, Any]:
@@ -59,11 +77,16 @@ def _described(actor: Any) -> dict[str, Any]:
     }
 
 
-def _row(state: Any) -> list[float]:
+def _row(actor_id: int, state: Any, turns: bool) -> list[float]:
+    """`turns`: with its angular velocity, else 0: every question to the client costs time."""
     transform, velocity = state.get_transform(), state.get_velocity()
-    turning, place, turn = state.get_angular_velocity(), transform.location, transform.rotation
-    at = [state.id, place.x, place.y, place.z, turn.pitch, turn.yaw, turn.roll]
-    return [*at, velocity.x, velocity.y, velocity.z, turning.x, turning.y, turning.z]
+    place, turn = transform.location, transform.rotation
+    row = [actor_id, place.x, place.y, place.z, turn.pitch, turn.yaw, turn.roll]
+    row += velocity.x, velocity.y, velocity.z
+    if not turns:
+        return [*row, 0.0, 0.0, 0.0]
+    turning = state.get_angular_velocity()
+    return [*row, turning.x, turning.y, turning.z]
 
 
 class Traffic:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
-from queue import Empty, SimpleQueue
+from collections import deque
+from threading import Condition
 from typing import Any
 
 import carla
 from failures import ChildError
+from pictures import SPACES, Moving, Numbers, camera_bytes, decode, picture_bytes, space
 
 BLUEPRINTS = {
     "labels": "sensor.camera.semantic_segmentation",
@@ -16,67 +17,134 @@ BLUEPRINTS = {
     "instances": "sensor.camera.instance_segmentation",
     "rgb": "sensor.camera.rgb",
 }
+_MOST_EVENTS = 1000
+
+
+class Picture:
+    """A decoded picture: its frame, where the camera was, its space, who moves in it."""
+
+    def __init__(self, image: Any, place: int, moving: Moving | None) -> None:
+        self.frame = image.frame  # type: int
+        self.transform = numbers_of(image.transform)
+        self.place = place
+        self.moving = moving
+
+
+class Shared:
+    """What the cameras of one ego share: memory for pictures, the actors' numbers, and the
+    condition that is notified of every picture.
+    """
+
+    def __init__(self, memory: Any, numbers: Numbers) -> None:
+        self.memory = memory
+        self.numbers = numbers
+        self.changed = Condition()
 
 
 class Camera:
-    """One camera and the pictures of it that nobody has taken yet."""
+    """One camera; its pictures are decoded as they arrive, in the client's own threads.
 
-    def __init__(self, name: str, actor: Any) -> None:
+    Of those that nobody has taken only the newest are kept: memory stays what it is however
+    slowly they are asked for.
+    """
+
+    def __init__(
+        self, name: str, kind: str, size: tuple[int, int], shared: Shared, start: int
+    ) -> None:
+        """`start`: where in the shared memory `camera_bytes` are its own."""
         self.name = name
+        self.actor = None  # type: Any
+        self.waiting = {}  # type: dict[int, Picture]
+        self.has_sent = False
+        self.strange = ""
+        self._kind, self._size, self._shared = kind, size, shared
+        step = picture_bytes(kind, *size)
+        self._free = [start + step * i for i in range(SPACES)]
+        self._shown = None  # type: Picture | None
+
+    def listen(self, actor: Any) -> None:
+        """Begin."""
         self.actor = actor
-        self._pictures = SimpleQueue()  # type: SimpleQueue
-        self._ahead = None  # type: Any
-        actor.listen(self._pictures.put)
+        actor.listen(self._receive)
 
-    def take(self, frame: int, until_s: float) -> Any:
-        """The picture of this frame; what is older is dropped."""
-        while True:
-            picture = self.peek(until_s)
-            if picture is None or picture.frame > frame:
-                raise ChildError("sensor", f"no data of '{self.name}' for frame {frame}")
-            self._ahead = None
-            if picture.frame == frame:
-                return picture
-
-    def peek(self, until_s: float) -> Any:
-        """The oldest picture, left in place; None where none comes in time."""
-        if self._ahead is None:
-            try:
-                self._ahead = self._pictures.get(timeout=max(0.0, until_s - time.monotonic()))
-            except Empty:
-                return None
-        return self._ahead
+    def show(self, frame: int) -> dict[str, Any]:
+        """Where in the shared memory this frame's picture is, until the next one is shown."""
+        with self._shared.changed:
+            picture = self.waiting.pop(frame)
+            for old in [number for number in self.waiting if number < frame]:
+                self._free.append(self.waiting.pop(old).place)
+            if self._shown is not None:
+                self._free.append(self._shown.place)
+            self._shown = picture
+        if picture.moving is not None:
+            picture.moving.renew()
+        return {"start": picture.place, "transform": picture.transform}
 
     def forget(self) -> None:
         """Drop everything that has arrived."""
-        self._ahead = None
-        while not self._pictures.empty():
-            self._pictures.get()
+        with self._shared.changed:
+            self._free.extend(picture.place for picture in self.waiting.values())
+            self.waiting.clear()
+
+    def _receive(self, image: Any) -> None:
+        """Runs in a thread of the client's, which an exception would end the process over."""
+        if (image.width, image.height) != self._size:
+            self.strange = f"{image.width}x{image.height} pixels"
+            return
+        place = self._room()
+        if place is None:
+            return
+        into = space(self._shared.memory, place, self._kind, *self._size)
+        decode(self._kind, image.raw_data, into)
+        is_instances = self._kind == "instances"
+        moving = Moving(image.raw_data, into, self._shared.numbers) if is_instances else None
+        picture = Picture(image, place, moving)
+        with self._shared.changed:
+            again = self.waiting.pop(picture.frame, None)
+            if again is not None:
+                self._free.append(again.place)
+            self.waiting[picture.frame] = picture
+            self.has_sent = True
+            self._shared.changed.notify_all()
+
+    def _room(self) -> int | None:
+        """A space for one more picture: a free one, or that of the oldest that waits."""
+        with self._shared.changed:
+            if self._free:
+                return self._free.pop()
+            return self.waiting.pop(min(self.waiting)).place if self.waiting else None
 
 
 class Sensors:
     """All sensors of one ego."""
 
-    def __init__(self, world: Any, ego: Any) -> None:
+    def __init__(self, world: Any, ego: Any, shared: Shared) -> None:
         self._world = world
         self.ego = ego
         self.cameras = []  # type: list[Camera]
+        self._shared = shared
+        self._changed = shared.changed
         self._detectors = []  # type: list[Any]
-        self._collisions = SimpleQueue()  # type: SimpleQueue
-        self._invasions = SimpleQueue()  # type: SimpleQueue
+        self._collisions = deque(maxlen=_MOST_EVENTS)  # type: deque
+        self._invasions = deque(maxlen=_MOST_EVENTS)  # type: deque
 
     def add_cameras(self, views: dict[str, dict[str, Any]], kinds: list[str]) -> None:
-        """One camera for each view and kind."""
+        """One camera for each view and kind; the memory has room for the pictures of all."""
         library = self._world.get_blueprint_library()
+        start = 0
         for view, wanted in views.items():
+            size = wanted["width_px"], wanted["height_px"]
             for kind in kinds:
                 blueprint = library.find(BLUEPRINTS[kind])
-                blueprint.set_attribute("image_size_x", str(wanted["width_px"]))
-                blueprint.set_attribute("image_size_y", str(wanted["height_px"]))
+                blueprint.set_attribute("image_size_x", str(size[0]))
+                blueprint.set_attribute("image_size_y", str(size[1]))
                 blueprint.set_attribute("fov", repr(wanted["fov_deg"]))
                 mount = transform_of(wanted["mount"])
                 actor = self._world.spawn_actor(blueprint, mount, attach_to=self.ego)
-                self.cameras.append(Camera(f"{view}.{kind}", actor))
+                camera = Camera(f"{view}.{kind}", kind, size, self._shared, start)
+                self.cameras.append(camera)
+                camera.listen(actor)
+                start += camera_bytes(kind, *size)
 
     def add_detectors(self) -> None:
         """Collisions and crossed lane markings."""
@@ -84,7 +152,7 @@ class Sensors:
         for name, events in (("collision", self._collisions), ("lane_invasion", self._invasions)):
             blueprint = library.find("sensor.other." + name)
             actor = self._world.spawn_actor(blueprint, carla.Transform(), attach_to=self.ego)
-            actor.listen(events.put)
+            actor.listen(events.append)
             self._detectors.append(actor)
 
     @property
@@ -94,35 +162,44 @@ class Sensors:
 
     def awake(self, patience_s: float) -> bool:
         """Whether every camera has sent something."""
-        until_s = time.monotonic() + patience_s
-        return all(camera.peek(until_s) is not None for camera in self.cameras)
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: all(camera.has_sent for camera in self.cameras), patience_s
+            )
 
-    def join(self, frame: int, deadline_s: float) -> list[Any]:
-        """A picture of every camera, all of this frame."""
-        until_s = time.monotonic() + deadline_s
-        return [camera.take(frame, until_s) for camera in self.cameras]
+    def join(self, frame: int, deadline_s: float) -> None:
+        """Wait until every camera has its picture of this frame."""
+        cameras = self.cameras
+        with self._changed:
+            self._changed.wait_for(
+                lambda: all(
+                    frame in camera.waiting or _is_past(camera, frame) for camera in cameras
+                ),
+                deadline_s,
+            )
+            missing = [camera for camera in cameras if frame not in camera.waiting]
+        if missing:
+            raise ChildError("sensor", f"no data of {_named(missing)} for frame {frame}")
 
-    def join_next(self, after: int, deadline_s: float) -> list[Any]:
-        """Pictures of the first frame after this one that every camera has."""
-        until_s = time.monotonic() + deadline_s
-        frame = after + 1
-        while True:
-            oldest = []
-            for camera in self.cameras:
-                picture = camera.peek(until_s)
-                while picture is not None and picture.frame < frame:
-                    camera.take(picture.frame, until_s)
-                    picture = camera.peek(until_s)
-                if picture is None:
-                    raise ChildError(
-                        "sensor", f"no data of '{camera.name}' after frame {frame - 1}"
-                    )
-                oldest.append(picture.frame)
-            if min(oldest) == max(oldest):
-                return [
-                    camera.take(frame_, until_s) for camera, frame_ in zip(self.cameras, oldest)
-                ]
-            frame = max(oldest)
+    def join_next(self, after: int, deadline_s: float) -> int:
+        """Wait for a frame after this one that every camera has: the newest of those."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest_whole() > after, deadline_s)
+            frame = self._newest_whole()
+            late = [camera for camera in self.cameras if not _is_past(camera, after)]
+        if frame <= after:
+            raise ChildError(
+                "sensor", f"no data of {_named(late or self.cameras)} after frame {after}"
+            )
+        return frame
+
+    def show(self, frame: int) -> list[dict[str, Any]]:
+        """Where the pictures of a frame that was joined are."""
+        return [camera.show(frame) for camera in self.cameras]
+
+    def _newest_whole(self) -> int:
+        """The newest frame that every camera has, 0 where there is none."""
+        return max(set.intersection(*(set(camera.waiting) for camera in self.cameras)), default=0)
 
     def events(self) -> tuple[list[str], int]:
         """Since the last call: types of what the ego hit, and markings crossed."""
@@ -160,11 +237,18 @@ def numbers_of(transform: Any) -> list[float]:
     return [place.x, place.y, place.z, turn.pitch, turn.yaw, turn.roll]
 
 
-def _drained(events: Any) -> list[Any]:
-    found = []
-    while not events.empty():
-        found.append(events.get())
-    return found
+def _drained(events: deque) -> list[Any]:
+    return [events.popleft() for _ in range(len(events))]
+
+
+def _is_past(camera: Camera, frame: int) -> bool:
+    """Whether something newer than this frame has come."""
+    return any(number > frame for number in camera.waiting)
+
+
+def _named(cameras: list[Camera]) -> str:
+    names = ["'{}'{}".format(c.name, c.strange and f" (it sent {c.strange})") for c in cameras]
+    return " and ".join(names)
 
 
 def _attempt(act: Any) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from cast import Cast, Traffic, found_by_role, put, spawned_ego
 from failures import ChildError
 from roads import route_from, stop_points
-from sensors import Sensors, numbers_of
+from sensors import Sensors, Shared
 
 _LIVE_SNAPSHOTS = 256
 _POLL_S = 0.005
@@ -69,7 +69,7 @@ class Session:
         rng = np.random.RandomState(request["seed"])
         fresh = self._attend_ego(request, rng) if not self.plan["observe"] else self._find_ego()
         if self.sensors is None:
-            self.sensors = Sensors(self.world, self.ego)
+            self.sensors = Sensors(self.world, self.ego, Shared(self.scratch, self.cast.numbers))
             self.sensors.add_detectors()
             self.sensors.add_cameras(self.plan["cameras"], self.plan["kinds"])
         assert self.sensors is not None
@@ -82,7 +82,7 @@ class Session:
                 self._wake()
             self.world.reset_all_traffic_lights()
         self.sensors.forget()
-        self.cast.again()
+        self.cast.again(request["ids_in_pictures"])
         header, buffers = self._advance()
         location = self._state_of_ego().get_transform().location
         route = route_from(self.map, location, request["route_length_m"] + 100.0, rng)
@@ -139,16 +139,28 @@ class Session:
         started_s = time.perf_counter()
         deadline_s = self.plan["sensor_deadline_s"]
         if self.plan["observe"]:
-            pictures = self._observed(deadline_s)
+            self._observe(deadline_s)
         else:
             self.frame = self.world.tick(self.plan["timeout_s"])
-            ticked_s = time.perf_counter()
-            self._state_of_ego()
-            pictures = self.sensors.join(self.frame, deadline_s)
+        ticked_s = time.perf_counter()
+        header, table = self._told()
+        told_s = time.perf_counter()
+        if not self.plan["observe"]:
+            self.sensors.join(self.frame, deadline_s)
         joined_s = time.perf_counter()
+        header.update(
+            pictures=self.sensors.show(self.frame),
+            world_s=ticked_s - started_s,
+            join_s=joined_s - told_s,
+        )
+        return header, [table]
+
+    def _told(self) -> tuple[dict[str, Any], bytes]:
+        """All of this frame but its pictures, which may still be on their way."""
+        assert self.sensors is not None
         snapshot = self._snapshot()
         self._state_of_ego()
-        table, new = self.cast.look(snapshot)
+        table, new = self.cast.look(snapshot, self.ego.id)
         hits, crossed = self.sensors.events()
         header = {
             "frame": self.frame,
@@ -159,27 +171,8 @@ class Session:
             "limit_kmh": self.ego.get_speed_limit(),
             "hits": hits,
             "crossed": crossed,
-            "pictures": self._shown(pictures),
-            "world_s": (joined_s if self.plan["observe"] else ticked_s) - started_s,
-            "join_s": 0.0 if self.plan["observe"] else joined_s - ticked_s,
         }
-        return header, [table.tobytes()]
-
-    def _shown(self, pictures: list[Any]) -> list[dict[str, Any]]:
-        """Put pictures one after the other into the shared memory; where each of them is."""
-        told = []
-        start = 0
-        for picture in pictures:
-            assert self.scratch is not None
-            data = picture.raw_data
-            if start + len(data) > len(self.scratch):
-                raise ChildError("sensor", "pictures are larger than was asked for")
-            self.scratch[start : start + len(data)] = data
-            told.append(
-                {"start": start, "size": len(data), "transform": numbers_of(picture.transform)}
-            )
-            start += len(data)
-        return told
+        return header, table.tobytes()
 
     def _wake(self) -> None:
         """Tick until every camera has sent something: their streams connect meanwhile."""
@@ -189,27 +182,23 @@ class Session:
                 return
             self.frame = self.world.tick(self.plan["timeout_s"])
 
-    def _observed(self, deadline_s: float) -> list[Any]:
-        """Pictures of a frame that somebody else has ticked."""
+    def _observe(self, deadline_s: float) -> None:
+        """Go to a frame that somebody else has ticked: the newest one that is whole."""
         assert self.sensors is not None
         if self.sensors.cameras:
-            pictures = self.sensors.join_next(self.frame, deadline_s)
-            self.frame = pictures[0].frame
+            self.frame = self.sensors.join_next(self.frame, deadline_s)
         else:
-            pictures = []
-            snapshot = self.world.wait_for_tick(deadline_s)
-            self.frame = snapshot.frame
-            self.snapshots[snapshot.frame] = snapshot
+            self.frame = self.world.wait_for_tick(deadline_s).frame
         until_s = time.monotonic() + deadline_s
         while self.frame not in self.snapshots:
             if time.monotonic() > until_s:
                 raise ChildError("server", f"no snapshot of frame {self.frame}")
             time.sleep(_POLL_S)
-        return pictures
 
     def _noted(self, snapshot: Any) -> None:
         self.snapshots[snapshot.frame] = snapshot
-        self.snapshots.pop(snapshot.frame - _LIVE_SNAPSHOTS, None)
+        while len(self.snapshots) > _LIVE_SNAPSHOTS:
+            self.snapshots.pop(min(self.snapshots), None)
 
     def _snapshot(self) -> Any:
         return self.snapshots[self.frame] if self.plan["observe"] else self.world.get_snapshot()

@@ -228,6 +228,25 @@ def test_an_observer_sees_what_another_client_ticks(
     assert sorted(standin.actors()) == sorted(present)
 
 
+def test_a_slow_observer_skips_frames_and_stays_at_the_newest(
+    world: CarlaWorld, standin: StandInProcess
+) -> None:
+    """Many more pictures come than it asks for: none waits for long, none is kept for ever."""
+    with CarlaWorld(config(standin, attach="observe", sensor_deadline_s=4.0)) as observer:
+        ticked: list[SensorFrame] = []
+        with ticking(lambda: ticked.append(world.step(Control(throttle=0.2)))):
+            first, before = observer.reset(), len(ticked)
+            time.sleep(1.0)
+            for _ in range(3):
+                since = len(ticked) - before
+                frame = observer.step(Control())
+                frame.validate()
+                seen = round((frame.time_s - first.time_s) / observer.config.tick_s)
+                assert since > 8, "more than a camera keeps"
+                assert since - 2 <= seen <= len(ticked) - before + 2
+                time.sleep(0.3)
+
+
 def mount(world: CarlaWorld) -> np.ndarray:
     pose = np.eye(4)
     pose[:3, 3] = world.config.cameras["front"].position_m

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge.carla import decode
 from bridge.carla.associate import associated
-from bridge.carla.axes import camera_pose_of, pose_of, unreal_matrix, unreal_of
+from bridge.carla.axes import camera_pose_of, pose_of, poses_of, unreal_matrix, unreal_of
+from bridge.carla.child import pictures
+from bridge.carla.child.pictures import OTHERS_FROM
 from bridge.carla.child.pipe import read_message, write_message
 from bridge.carla.client import CHILD
 from bridge.carla.config import CarlaCameraConfig
-from bridge.carla.decode import OTHERS_FROM
+from bridge.carla.decode import tags_of
 from bridge.carla.frames import actor_tag, map_for
 from bridge.carla.route import lead_vehicle, make_route, next_light
 from bridge.frame import Actor, Camera, LightState, View
@@ -54,23 +55,65 @@ def test_a_mount_keeps_its_side() -> None:
     assert (pitch, yaw, roll) == pytest.approx((-5.0, -30.0, 0.0))
 
 
+def test_many_poses_are_what_one_is() -> None:
+    several = np.array([TURNED, (0.0,) * 6, (5.0, 6.0, 7.0, -30.0, 200.0, 45.0)])
+    assert np.allclose(poses_of(several), [pose_of(tuple(row)) for row in several], atol=1e-12)
+    assert poses_of(np.empty((0, 6))).shape == (0, 4, 4)
+
+
 def test_depth_is_exact_over_all_24_bits() -> None:
     steps = np.array([0, 1, 255, 256, 65536, 2**23 + 7, 2**24 - 2, 2**24 - 1], np.int64)
     bgra = np.stack([steps >> 16, steps >> 8 & 255, steps & 255, 0 * steps + 9], -1)
-    depth = decode.depth_of(bgra.astype(np.uint8).tobytes(), (len(steps), 1))
-    assert depth.dtype == np.float32
+    depth = np.empty((1, len(steps)), np.float32)
+    pictures.decode("depth_m", bgra.astype(np.uint8).tobytes(), depth)
     assert (depth[0] == (1000.0 * steps / (2**24 - 1)).astype(np.float32)).all()
     assert depth[0, -1] == 1000.0
 
 
 def test_instances_are_actors_only_where_the_tag_can_be_one() -> None:
-    ids = decode.id_table({70_000: 1, 300: 2})
-    numbers = np.array([70_000 & 0xFFFF, 300, 300, 999, 0])
-    tags = np.array([Tag.CAR, Tag.PEDESTRIAN, Tag.BUILDING, Tag.CAR, Tag.SKY])
-    bgra = np.stack([numbers >> 8, numbers & 255, tags, 0 * tags], -1).astype(np.uint8)
-    found = decode.instances_of(bgra.tobytes(), (5, 1), ids)
-    assert found[0].tolist() == [1, 2, 65536 + 300, 65536 + 999, 0]
-    assert found.dtype == np.uint32
+    numbers = pictures.Numbers()
+    assert [numbers.give(carla_id, True) for carla_id in (70_000, 300, 70_000)] == [1, 2, 1]
+    ids = np.array([70_000 & 0xFFFF, 300, 300, 999, 0, 4000])
+    tags = np.array([Tag.CAR, Tag.PEDESTRIAN, Tag.BUILDING, Tag.BICYCLE, Tag.SKY, Tag.CAR])
+    bgra = np.stack([ids >> 8, ids & 255, tags, 0 * tags], -1).astype(np.uint8).tobytes()
+    found = np.empty((1, 6), np.uint32)
+    pictures.decode("instances", bgra, found)
+    moving = pictures.Moving(bgra, found, numbers)
+    others = OTHERS_FROM
+    assert found[0].tolist() == [1, 2, others + 300, others + 999, 0, others + 4000]
+    assert numbers.give(4000, True) == 3
+    assert numbers.give(999, False) == 4, "known, but its pixels carry something else"
+    moving.renew()
+    assert found[0].tolist() == [1, 2, others + 300, others + 999, 0, 3]
+    numbers.clear()
+    assert numbers.give(300, True) == 1
+    moving.renew()
+    assert found[0, :2].tolist() == [others + 70_000 % others, 1], "another episode's"
+
+
+def test_pictures_lie_side_by_side_in_shared_memory() -> None:
+    """Of odd sizes too: each is aligned, none reaches into the next."""
+    memory, start = bytearray(4000), 0
+    made = []
+    for kind, shape in (("labels", ()), ("depth_m", ()), ("instances", ()), ("rgb", (3,))):
+        made.append(pictures.space(memory, start, kind, 7, 5))
+        assert made[-1].shape == (5, 7, *shape)
+        assert made[-1].flags.aligned
+        start += pictures.picture_bytes(kind, 7, 5)
+    for number, picture in enumerate(made):
+        picture[...] = number + 1
+    assert [set(picture.ravel().tolist()) for picture in made] == [{1}, {2}, {3}, {4}]
+    assert pictures.camera_bytes("rgb", 7, 5) == pictures.SPACES * 128
+
+
+def test_what_can_move_has_the_same_tags_on_both_sides() -> None:
+    assert pictures.ACTOR_TAGS == (Tag.PEDESTRIAN, Tag.BICYCLE)
+
+
+def test_colours_come_in_the_order_of_this_project() -> None:
+    rgb = np.empty((1, 2, 3), np.uint8)
+    pictures.decode("rgb", bytes([3, 2, 1, 255, 6, 5, 4, 255]), rgb)
+    assert rgb[0].tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +125,9 @@ def test_tags_by_version(version: str, name: str | None, pedestrian: int, vehicl
     primary = label_map(map_for(version)).primary
     assert primary[pedestrian] == Tag.PEDESTRIAN
     assert primary[vehicle] == Tag.CAR
-    data = np.array([[[0, 0, pedestrian, 255]]], np.uint8).tobytes()
-    assert decode.tags_of(data, (1, 1), primary).tolist() == [[int(Tag.PEDESTRIAN)]]
+    tags = np.empty((1, 2), np.uint8)
+    pictures.decode("labels", bytes([0, 0, pedestrian, 255, 9, 9, vehicle, 255]), tags)
+    assert tags_of(tags, primary).tolist() == [[int(Tag.PEDESTRIAN), int(Tag.CAR)]]
 
 
 def test_actors_of_old_servers_are_told_apart_by_what_else_is_known() -> None:
@@ -183,8 +227,8 @@ def test_old_interpreters_can_read_the_child(file: Path) -> None:
     """Wheels of 0.9.13 and 0.9.14 exist for Python 3.7 and 3.8 at most."""
     tree = ast.parse(file.read_text(), feature_version=(3, 7))
     own = {path.stem for path in CHILD.glob("*.py")}
-    known = {"__future__", "carla", "numpy", "collections", "json", "os", "queue", "signal"}
-    known |= {"mmap", "struct", "sys", "time", "typing"}
+    known = {"__future__", "carla", "numpy", "collections", "json", "mmap", "os", "signal"}
+    known |= {"struct", "sys", "threading", "time", "typing"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
