@@ -7,13 +7,14 @@ from functools import cache
 from bridge.labels import Tag
 from bridge.town.meshes import Layer, Mesh
 from bridge.town.models import ACTOR_MODELS
-from bridge.town.person_meshes import pedestrian_mesh, two_wheeler_mesh
+from bridge.town.person_meshes import far_pedestrian_mesh, pedestrian_mesh, two_wheeler_mesh
 from bridge.town.vehicle_meshes import far_vehicle_mesh, vehicle_mesh
 
 FINE_M = 27.0
 """Up to here actors are drawn in full."""
 
 _MEDIUM_M = 75.0
+_FAR_PERSON_M = 50.0
 
 SEEN_M = 220.0
 """Beyond this distance actors are not drawn."""
@@ -36,7 +37,10 @@ def actor_levels(name: str) -> tuple[tuple[Mesh, float], ...]:
     model = next(model for model in ACTOR_MODELS if model.name == name)
     if Tag(model.tag) in _BUILDERS:
         build = _BUILDERS[Tag(model.tag)]
-        return ((build(model, True), FINE_M), (build(model, False), SEEN_M))
+        near = ((build(model, True), FINE_M), (build(model, False), _FAR_PERSON_M))
+        if Tag(model.tag) is Tag.PEDESTRIAN:
+            return (*near, (far_pedestrian_mesh(model), SEEN_M))
+        return (near[0], (near[1][0], SEEN_M))
     return (
         (vehicle_mesh(model, True), FINE_M),
         (vehicle_mesh(model, False), _MEDIUM_M),

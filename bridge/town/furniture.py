@@ -68,12 +68,12 @@ def post_sign(rng: np.random.Generator) -> Mesh:
 
 def _plate(rng: np.random.Generator) -> Floats:
     """Outline (N, 2) of a sign around its middle: y to the left, z up."""
-    size = float(rng.uniform(0.27, 0.40))
+    size = float(rng.uniform(0.24, 0.36))
     kind = rng.choice(
         ["disc", "triangle", "board", "tall", "diamond"], p=[0.38, 0.2, 0.2, 0.17, 0.05]
     )
     if kind == "disc":
-        return disc_ring(size, 10)
+        return disc_ring(size, 14)
     if kind == "triangle":
         return disc_ring(size * 1.15, 3, math.pi / 2)
     if kind == "diamond":

@@ -8,6 +8,7 @@ the other. The tag is the one an `Actor` carries; single parts of a model may ha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bridge.errors import WorldError
 from bridge.labels import Tag
@@ -48,13 +49,20 @@ VEHICLE_MODELS: tuple[ActorModel, ...] = (
 """Cars, lorries, a bus, and two-wheelers with their riders."""
 
 PEDESTRIAN_MODELS: tuple[ActorModel, ...] = (
-    _sized("man_walking", Tag.PEDESTRIAN, 0.74, 0.56, 1.80),
-    _sized("man_striding", Tag.PEDESTRIAN, 0.86, 0.58, 1.76),
-    _sized("woman_walking", Tag.PEDESTRIAN, 0.66, 0.50, 1.67),
-    _sized("woman_coat", Tag.PEDESTRIAN, 0.60, 0.54, 1.70),
-    _sized("person_backpack", Tag.PEDESTRIAN, 0.80, 0.52, 1.74),
-    _sized("person_standing", Tag.PEDESTRIAN, 0.40, 0.54, 1.72),
-    _sized("child", Tag.PEDESTRIAN, 0.52, 0.40, 1.22),
+    _sized("man_walking", Tag.PEDESTRIAN, 0.78, 0.56, 1.80),
+    _sized("man_striding", Tag.PEDESTRIAN, 0.91, 0.62, 1.77),
+    _sized("man_tall", Tag.PEDESTRIAN, 0.86, 0.54, 1.91),
+    _sized("man_heavy", Tag.PEDESTRIAN, 0.68, 0.68, 1.74),
+    _sized("woman_walking", Tag.PEDESTRIAN, 0.70, 0.50, 1.67),
+    _sized("woman_dress", Tag.PEDESTRIAN, 0.60, 0.52, 1.63),
+    _sized("woman_coat", Tag.PEDESTRIAN, 0.66, 0.56, 1.70),
+    _sized("person_backpack", Tag.PEDESTRIAN, 0.84, 0.52, 1.72),
+    _sized("person_jogging", Tag.PEDESTRIAN, 0.99, 0.56, 1.73),
+    _sized("person_old", Tag.PEDESTRIAN, 0.46, 0.56, 1.58),
+    _sized("child", Tag.PEDESTRIAN, 0.54, 0.40, 1.22),
+    _sized("standing_man", Tag.PEDESTRIAN, 0.34, 0.56, 1.79),
+    _sized("standing_woman", Tag.PEDESTRIAN, 0.31, 0.50, 1.66),
+    _sized("standing_bag", Tag.PEDESTRIAN, 0.36, 0.62, 1.75),
 )
 """People on foot; bodies are rigid, so that one pose moves every pixel exactly."""
 
@@ -66,6 +74,11 @@ def model_for(tag: int, extent_m: tuple[float, float, float]) -> ActorModel:
 
     An `Actor` carries no model name on the wire, so its tag and size stand for it.
     """
+    return _nearest(tag, tuple(extent_m))
+
+
+@lru_cache(maxsize=4096)
+def _nearest(tag: int, extent_m: tuple[float, ...]) -> ActorModel:
     candidates = [model for model in ACTOR_MODELS if model.tag == tag]
     if not candidates:
         known = sorted({model.tag for model in ACTOR_MODELS})
@@ -73,5 +86,5 @@ def model_for(tag: int, extent_m: tuple[float, float, float]) -> ActorModel:
     return min(candidates, key=lambda model: _squared_distance(model.extent_m, extent_m))
 
 
-def _squared_distance(a: tuple[float, float, float], b: tuple[float, float, float]) -> float:
+def _squared_distance(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     return sum((p - q) ** 2 for p, q in zip(a, b, strict=True))

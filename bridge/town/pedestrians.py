@@ -9,17 +9,15 @@ import numpy as np
 
 from bridge.town.lane_map import Bools
 from bridge.town.lights import RED, LightPlan, light_states, time_to_green_s
-from bridge.town.models import PEDESTRIAN_MODELS
 from bridge.town.paths import Ints
 from bridge.town.polyline import Floats
 from bridge.town.walk_map import WalkMap
 
 _PATIENCE_TICKS = 50
-_STANDING_SHARE = 0.12
 _CROSS_SHARE = 0.22
 _PAST_M = 1.0
 _MARGIN_S = 1.5
-_PACE_MPS = (1.0, 1.6)
+_SLOWEST_MPS = 1.0
 
 
 @dataclass(slots=True)
@@ -58,28 +56,6 @@ class Box:
     speed_mps: float
 
 
-def spawn_pedestrians(rng: np.random.Generator, walks: WalkMap, count: int) -> WalkState:
-    """People spread over the sidewalks, a few of them standing."""
-    roads = np.nonzero(walks.on_road)[0]
-    length = walks.paths.length_m[roads]
-    way = rng.choice(roads, count, p=length / length.sum()).astype(np.int64)
-    standing = rng.random(count) < _STANDING_SHARE
-    names = [model.name for model in PEDESTRIAN_MODELS]
-    walkers = [i for i, name in enumerate(names) if name != "person_standing"]
-    model = np.where(standing, names.index("person_standing"), rng.choice(walkers, count))
-    speed = np.where(standing, 0.0, rng.uniform(*_PACE_MPS, count))
-    return WalkState(
-        model=model.astype(np.int64),
-        way=way,
-        s_m=rng.uniform(0.0, 1.0, count) * walks.paths.length_m[way],
-        onward=rng.random(count) < 0.5,
-        side=rng.uniform(-1.0, 1.0, count),
-        speed_mps=speed,
-        waits=np.full(count, -1, np.int64),
-        rng=rng,
-    )
-
-
 def poses(state: WalkState, walks: WalkMap) -> tuple[Floats, Floats, Floats]:
     """x, y and heading (K,) of everybody."""
     x, y, along = walks.paths.poses(state.way, state.s_m)
@@ -116,7 +92,7 @@ def walk_signs(walks: WalkMap, plan: LightPlan, time_s: float) -> Bools:
     """bool (W,): no light, or the traffic's is red for long enough to get across."""
     if not len(plan.cycle_s):
         return np.ones(len(walks.light), bool)
-    need = (walks.kerb_m[:, 1] - walks.kerb_m[:, 0]) / _PACE_MPS[0] + _MARGIN_S
+    need = (walks.kerb_m[:, 1] - walks.kerb_m[:, 0]) / _SLOWEST_MPS + _MARGIN_S
     red = light_states(plan, time_s) == RED
     safe = red[walks.light] & (time_to_green_s(plan, time_s)[walks.light] > need)
     return np.asarray((walks.light < 0) | safe)

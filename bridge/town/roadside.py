@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,11 +24,12 @@ from bridge.town.furniture import (
 from bridge.town.ground import KERB_M, sidewalk_lines
 from bridge.town.layout import Junction, Layout, Light, Points, Road
 from bridge.town.meshes import Item, Layer, Mesh, placed
-from bridge.town.person_meshes import parked_bicycle
+from bridge.town.person_meshes import parked_bicycles
 from bridge.town.polyline import arc_lengths, at_lengths, headings, unit
 
 _POLE_SEEN_M = 170.0
 _SMALL_SEEN_M = 110.0
+_FINE_BICYCLE_M = 25.0
 _KERB_GAP_M = 0.45
 
 
@@ -100,27 +102,33 @@ def _posts(kerb: _Kerb, rng: np.random.Generator) -> Iterator[Item]:
     s = float(rng.uniform(2.0, 10.0))
     while s < kerb.length_m - 1.0:
         pick = rng.random()
-        if pick < 0.64:
+        if pick < 0.56:
             yield kerb.put(post_sign(rng), s, float(rng.uniform(0.35, 0.7)), _POLE_SEEN_M)
-        elif pick < 0.69:
+        elif pick < 0.60:
             yield kerb.put(board_sign(rng), s, kerb.wide_m - 0.5, _POLE_SEEN_M)
-        elif pick < 0.72:
+        elif pick < 0.63:
             yield kerb.put(totem(rng), s, kerb.wide_m - 0.5, _POLE_SEEN_M)
-        elif pick < 0.83:
+        elif pick < 0.73:
             for k in range(int(rng.integers(2, 6))):
                 if s + 1.5 * k < kerb.length_m:
                     yield kerb.put(bollard(rng), s + 1.5 * k, 0.4, _SMALL_SEEN_M)
-        elif pick < 0.89:
+        elif pick < 0.87:
             for k in range(int(rng.integers(2, 6))):
                 lean = float(rng.normal(math.pi / 2, 0.3))
                 if s + 0.7 * k < kerb.length_m:
-                    yield kerb.put(
-                        parked_bicycle(), s + 0.7 * k, kerb.wide_m - 1.0, _SMALL_SEEN_M, lean
-                    )
+                    yield from _bicycle(kerb, s + 0.7 * k, lean)
         else:
             turn = float(rng.choice([0.0, math.pi / 2]))
             yield kerb.put(bin_or_cabinet(rng), s, kerb.wide_m - 0.5, _SMALL_SEEN_M, turn)
         s += float(rng.uniform(6.0, 21.0))
+
+
+def _bicycle(kerb: _Kerb, s_m: float, turn_rad: float) -> Iterator[Item]:
+    fine, coarse = parked_bicycles()
+    back = kerb.wide_m - 1.0
+    yield kerb.put(fine, s_m, back, _FINE_BICYCLE_M, turn_rad)
+    far = kerb.put(coarse, s_m, back, _SMALL_SEEN_M, turn_rad)
+    yield replace(far, near_m=_FINE_BICYCLE_M)
 
 
 def _trees(kerb: _Kerb, rng: np.random.Generator) -> Iterator[Item]:

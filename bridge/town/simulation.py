@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from bridge.frame import Control, Weather
-from bridge.town import pedestrians, right_of_way, traffic
+from bridge.town import crowd, pedestrians, right_of_way, traffic
 from bridge.town.collisions import Boxes, corners, touching
 from bridge.town.ego import EgoConfig, EgoMotion, advance
 from bridge.town.ego_lanes import blocked_lanes, ego_box, ego_claim
@@ -36,6 +37,9 @@ from bridge.town.weather import draw_weather
 
 _DECIDE_S = 0.2
 """Lights, grants and crossings are looked at this often."""
+
+_CROWD_S = 1.0
+"""Those on foot far from the ego are looked at this often."""
 
 _EGO_CLEAR_M = 22.0
 PEDESTRIAN_EXTENT_M = np.array([model.extent_m for model in PEDESTRIAN_MODELS])
@@ -97,12 +101,11 @@ class Simulation:
         self.state = state
         self.ego_config = ego_config
         self.tick_s = tick_s
-        self.route = Route(town.layout, state.route, self._pick)
+        self.route = Route(town.layout, state.route, _picker(state.route_rng))
         self.point: RoutePoint
         self.claim: Claim
         self._decide_every = max(1, round(_DECIDE_S / tick_s))
-        if state.tick == 0:
-            self.route.grow()
+        self._crowd_every = max(1, round(_CROWD_S / tick_s))
         self.boxes = self._all_boxes()
         self._look()
 
@@ -118,6 +121,10 @@ class Simulation:
         blocked = blocked_lanes(box, town)
         if state.tick % self._decide_every == 0:
             self._decide(blocked)
+        if state.tick % self._crowd_every == 0:
+            here = np.array([state.ego.x_m, state.ego.y_m])
+            ahead = self.route.points_m[state.route.segment :]
+            crowd.follow_ego(state.walkers, town.walks, here, ahead)
         yields = yield_m(state.traffic, state.ego_grant, self.claim, town.lanes)
         traffic.move(state.traffic, town.lanes, blocked, yields, self.tick_s)
         if state.plan.lead_m is not None:
@@ -128,9 +135,6 @@ class Simulation:
         self._place(moved, box)
         state.tick += 1
         self._look()
-
-    def _pick(self, ways: tuple[int, ...]) -> int:
-        return int(ways[self.state.route_rng.integers(len(ways))])
 
     def _decide(self, blocked: tuple[traffic.Obstacle, ...]) -> None:
         state, town, count = self.state, self.town, self.town.crossing_count
@@ -207,15 +211,19 @@ def begin(plan: EpisodePlan, town: TownMap, ego_config: EgoConfig, tick_s: float
     vehicles = spawn_traffic(cars, town.layout, town.lanes, plan.vehicles, clear)
     if start.lead_m is not None:
         vehicles = with_lead(vehicles, start, plan.speed_mps, place)
+    first = RouteState(lanes, 0.0, s, s + plan.route_length_m, int(s))
+    route = Route(town.layout, first, _picker(ahead))
+    route.grow()
+    walkers = crowd.spawn_pedestrians(people, town.walks, plan.pedestrians, route.points_m)
     state = TownState(
         plan=plan,
         tick=0,
         clock_s=clock_s,
         ego=EgoMotion(x, y, heading, plan.speed_mps),
-        route=RouteState(lanes, 0.0, s, s + plan.route_length_m, int(s)),
+        route=route.state,
         ego_grant=EgoGrant(),
         traffic=vehicles,
-        walkers=pedestrians.spawn_pedestrians(people, town.walks, plan.pedestrians),
+        walkers=walkers,
         may_cross=np.zeros(town.crossing_count + 1, bool),
         weather=draw_weather(sky, plan.weather),
         collision=False,
@@ -232,3 +240,8 @@ def _start(
     if plan.lead_m is not None:
         return behind_lead(rng, town, plan.spawn, plan.lead_m, ego_config.front_m)
     return somewhere(rng, town, plan.spawn)
+
+
+def _picker(rng: np.random.Generator) -> Callable[[tuple[int, ...]], int]:
+    """Chooses where a route goes on."""
+    return lambda ways: int(ways[rng.integers(len(ways))])

@@ -14,7 +14,7 @@ from bridge.town.layout import Layout
 from bridge.town.meshes import Item, Layer, mesh, placed
 from bridge.town.vegetation import plants
 
-_BACKYARD_TREES_PER_HA = 13.0
+_BACKYARD_TREES_PER_HA = 11.0
 _RINGS_M = (62.0, 120.0)
 
 

@@ -149,7 +149,7 @@ def test_people_stay_on_sidewalks_and_crossings():
         ways |= set(world.simulation.state.walkers.way.tolist())
         for x, y in zip(boxes.x_m[people], boxes.y_m[people], strict=True):
             assert space.contains(x, y)
-            assert np.hypot(*(roads - (x, y)).T).min() > 1.9  # never on a lane between junctions
+            assert np.hypot(*(roads - (x, y)).T).min() > 1.7  # off the lanes between junctions
     assert (town.walks.crossing[list(ways)] >= 0).any()  # some have crossed
 
 
