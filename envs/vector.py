@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,8 +62,8 @@ class DrivingVectorEnv(VectorEnv[Batch, Any, npt.NDArray[Any]]):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         limits_s = deadlines or VectorDeadlines()
         self._recover_s = limits_s.recover_s
-        self._renderer = renderer
         self._crew = Crew(make_env, num_envs, renderer, limits_s, at_once)
+        self._end = weakref.finalize(self, _end, self._crew, renderer)  # at exit at the latest
         self._seats = [Seat(worker) for worker in self._crew.workers]
         self._seconds = dict.fromkeys(STAGES, 0.0)
         try:
@@ -167,15 +168,7 @@ class DrivingVectorEnv(VectorEnv[Batch, Any, npt.NDArray[Any]]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """End all processes and close the renderer; returns within a deadline."""
-        try:
-            self._crew.close()
-        finally:
-            self._renderer.close()
-
-    def __del__(self) -> None:
-        """Processes do not outlive a vector that nobody holds any more."""
-        if hasattr(self, "_crew"):
-            self.close()
+        self._end()
 
     def _adopt_spaces(self, workers: Sequence[Worker]) -> None:
         first = workers[0].ready
@@ -282,6 +275,13 @@ class DrivingVectorEnv(VectorEnv[Batch, Any, npt.NDArray[Any]]):
             seat.write_to(batch, i)
         self._seconds["transfer"] += time.perf_counter() - start_s
         return batch
+
+
+def _end(crew: Crew, renderer: Renderer) -> None:
+    try:
+        crew.close()
+    finally:
+        renderer.close()
 
 
 class _Turn:

@@ -156,9 +156,12 @@ def serve_env(connection: Connection, index: int, make_env: MakeEnv) -> None:
     link = Link(connection)
     try:
         env = make_env(index, SharedRenderer(link))
-    except Exception as error:  # whatever it is, the vector is to know, then this ends
+    except _MISTAKES as error:
         lost = isinstance(error, LOST)
         connection.send(Failed(portable(error), traceback.format_exc(), lost, fatal=True))
+        return
+    except Exception as error:  # whatever it is, the vector is to know, then this ends
+        connection.send(Failed(portable(error), traceback.format_exc(), fatal=True))
         raise
     try:
         spaces = env.observation_space, env.action_space

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from configs import ConfigError
+from envs.driving import LOST_OUTCOME, outcome_info
 from envs.vector_memory import Place
 from envs.vector_messages import Done, Failed, Reset
 from envs.vector_worker import Phase, Worker
@@ -35,7 +36,7 @@ class Seat:
         self.standing = Standing.UNBEGUN
         self.reason = ""
         self.patient = False
-        self._tick = 0
+        self._info: dict[str, Any] = {}
         self._places: dict[str, Place] = {}
         self._held: dict[str, np.ndarray] | None = None
         self._seed: int | None = None
@@ -78,11 +79,11 @@ class Seat:
     def begin(self, info: dict[str, Any]) -> None:
         """An episode has begun."""
         self.standing, self.reason, self.patient = Standing.RUNNING, "", False
-        self._tick = int(info.get("tick", 0))
+        self._info = info
 
     def go_on(self, over: bool, info: dict[str, Any]) -> None:
         """A step was made."""
-        self._tick = int(info.get("tick", self._tick + 1))
+        self._info = info
         self.standing = Standing.OVER if over else Standing.RUNNING
         if over and "error" in info:
             self.lose(str(info["error"]))
@@ -117,11 +118,9 @@ class Seat:
             (batch[key] if key else batch)[index] = array
 
     def lost_info(self) -> dict[str, Any]:
-        """The info of a step that a lost world could not make; as a single env's."""
-        return {
-            "tick": self._tick, "flags": [], "rewards": {}, "ending": "lost",
-            "error": self.reason,
-        }  # fmt: skip
+        """The info of a step that a lost world could not make: as a single env's."""
+        last = {key: value for key, value in self._info.items() if key != "seed"}
+        return {**last, **outcome_info(LOST_OUTCOME), "error": self.reason}
 
     def _windows(self) -> dict[str, np.ndarray]:
         if self._held is not None:
