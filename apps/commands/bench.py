@@ -9,6 +9,7 @@ import typer
 from rich import box
 from rich.table import Table
 
+from apps.commands.bench_env import env
 from apps.commands.options import DeviceOption, chosen_device
 from apps.commands.style import network_size
 from apps.compose import needs_extra
@@ -19,10 +20,7 @@ bench = typer.Typer(name="bench", help="How fast things are on this machine.", n
 
 PRECISIONS = ("float32", "bfloat16")
 
-
-@bench.callback()
-def _group() -> None:
-    """Keeps `renderer` a command of its own while it is the only one."""
+bench.command("env")(env)
 
 
 @bench.command("renderer")
