@@ -18,7 +18,10 @@ def carla_standin(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     town: Annotated[int, typer.Option("--town", min=0, help="Which town to show.")] = 3,
     version: Annotated[
-        str, typer.Option("--carla-version", help="Of the clients it serves: 0.9.16 or 0.9.15.")
+        str,
+        typer.Option(
+            "--carla-version", help="Of the clients it serves: 0.9.16, 0.9.15, 0.9.14 or 0.9.13."
+        ),
     ] = "0.9.16",
 ) -> None:
     """Serve the embedded town over CARLA's own protocol, to CARLA's own clients.

@@ -86,6 +86,10 @@ class CarlaWorld(World):
         numbers = self._running().numbers
         return {number: carla_id for carla_id, number in numbers.items()}
 
+    @property
+    def option_names(self) -> frozenset[str]:
+        return frozenset(CarlaOptions.model_fields)
+
     def open(self, sensors: bool = True) -> None:
         self.close()
         self._sensors = sensors

@@ -10,6 +10,7 @@ import numpy as np
 from bridge.carla.axes import UnrealTransform, camera_pose_of
 from bridge.carla.standin import payloads
 from bridge.carla.standin.actors import Body
+from bridge.carla.standin.dialect import Dialect, Kind
 from bridge.frame import Actor, ByteArray, Camera, IdArray
 from bridge.town.scene import Scene
 from bridge.town.visibility import Buffers
@@ -20,30 +21,29 @@ _SCENERY_FROM = 32_768
 _OWN_IDS_FROM = 7
 """Small, so that numbers stand for other actors than they seem to."""
 
-Encoder = Callable[[Buffers], ByteArray]
+Encoder = Callable[[Buffers, ByteArray], ByteArray]
 
-ENCODERS: Mapping[str, tuple[int, Encoder]] = {
+ENCODERS: Mapping[str, tuple[Kind, Encoder]] = {
     "sensor.camera.semantic_segmentation": (
-        payloads.SEMANTIC,
-        lambda seen: payloads.semantic_bgra(seen.labels),
+        "semantic",
+        lambda seen, tags: payloads.semantic_bgra(tags[seen.labels]),
     ),
-    "sensor.camera.depth": (payloads.DEPTH, lambda seen: payloads.depth_bgra(seen.depth_m)),
+    "sensor.camera.depth": ("depth", lambda seen, _: payloads.depth_bgra(seen.depth_m)),
     "sensor.camera.instance_segmentation": (
-        payloads.INSTANCE,
-        lambda seen: payloads.instance_bgra(seen.labels, _sixteen_bits(seen.instances)),
+        "instance",
+        lambda seen, tags: payloads.instance_bgra(tags[seen.labels], _sixteen_bits(seen.instances)),
     ),
-    "sensor.camera.rgb": (payloads.RGB, lambda seen: payloads.palette_bgra(seen.labels)),
+    "sensor.camera.rgb": ("rgb", lambda seen, _: payloads.palette_bgra(seen.labels)),
 }
-"""Camera blueprint -> its kind of data and how its picture is encoded."""
+"""Camera blueprint -> its kind of data and how its picture is encoded, in a version's tags."""
 
 
 class Darkroom:
     """Renders what cameras see; those at one place share one rendering a tick."""
 
-    def __init__(self, scene: Scene, own_ids: bool = False) -> None:
-        """`own_ids`: instances carry numbers that are no actors' ids, as up to 0.9.15."""
+    def __init__(self, scene: Scene, spoken: Dialect) -> None:
         self._scene = scene
-        self._own_ids = own_ids
+        self._spoken = spoken
         self._seen: dict[tuple, Buffers] = {}
         self._actors: Sequence[Actor] = ()
 
@@ -62,12 +62,12 @@ class Darkroom:
         if key not in self._seen:
             camera = Camera.from_fov(*size, fov)
             seen = self._scene.render(camera, camera_pose_of(at), self._actors)
-            if self._own_ids:
+            if not self._spoken.actor_ids:
                 moved = np.where(seen.instances > 0, seen.instances + _OWN_IDS_FROM, 0)
                 seen = replace(seen, instances=moved.astype(np.uint32))
             self._seen[key] = seen
-        head = payloads.header(kind, frame, time_s, at)
-        return payloads.image(head, fov, encode(self._seen[key]))
+        head = payloads.header(self._spoken.kinds[kind], frame, time_s, at)
+        return payloads.image(head, fov, encode(self._seen[key], self._spoken.tags))
 
     def close(self) -> None:
         """Release the scene."""

@@ -72,13 +72,12 @@ class Catalogue:
         self.by_name[type_id] = Blueprint(len(self.by_name) + 1, type_id, attributes, model)
 
 
-def make_catalogue(version: str = "0.9.16") -> Catalogue:
-    """Vehicles, walkers and sensors of the stand-in; types are numbered as in this version."""
+def make_catalogue(first_type: int) -> Catalogue:
+    """Vehicles, walkers and sensors of the stand-in; types of attributes count from this."""
     catalogue = _all_blueprints()
-    if version != "0.9.16":  # they counted from 0 before
-        for name, blueprint in catalogue.by_name.items():
-            older = tuple(replace(a, kind=a.kind - 1) for a in blueprint.attributes)
-            catalogue.by_name[name] = replace(blueprint, attributes=older)
+    for name, blueprint in catalogue.by_name.items():
+        typed = tuple(replace(a, kind=a.kind - BOOL + first_type) for a in blueprint.attributes)
+        catalogue.by_name[name] = replace(blueprint, attributes=typed)
     return catalogue
 
 

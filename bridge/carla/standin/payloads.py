@@ -1,7 +1,7 @@
 """What travels on CARLA's data streams, byte by byte (0.9.16; packed, little endian).
 
-Sources: the layouts in the debug information of the 0.9.16 client library, and its
-`SensorRegistry`.
+Source: the layouts in the debug information of the 0.9.16 client library. What other
+versions number differently is in `dialect`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,6 @@ import numpy.typing as npt
 from bridge.carla.axes import UnrealTransform
 from bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray, IdArray
 from bridge.labels import PALETTE
-
-COLLISION, DEPTH, RGB, SEMANTIC, INSTANCE, WORLD = 0, 1, 13, 14, 15, 17
-"""Index of each kind of data in the sensor registry of 0.9.16."""
-
-WORLD_KINDS = {"0.9.16": WORLD, "0.9.15": 16}
-"""Version of the client -> index of world snapshots; all other kinds above are the same."""
 
 DEPTH_STEPS = 2**24 - 1
 HEADER_BYTES = 48
@@ -80,8 +74,8 @@ def header(kind: int, frame: int, time_s: float, transform: UnrealTransform) -> 
     return _HEADER.pack(kind, frame, time_s, *transform)
 
 
-def snapshot(moment: Moment, actors: Iterable[ActorRecord], kind: int = WORLD) -> bytes:
-    """The state of all actors at one frame; `kind` as the client's version has it."""
+def snapshot(kind: int, moment: Moment, actors: Iterable[ActorRecord]) -> bytes:
+    """The state of all actors at one frame; `kind`: of snapshots, see `Dialect`."""
     at_origin = (0.0,) * 6
     parts = [
         _HEADER.pack(kind, moment.frame, moment.time_s, *at_origin),

@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ from bridge.carla.standin import payloads
 from bridge.carla.standin.actors import Body
 from bridge.carla.standin.batch import COMMANDS
 from bridge.carla.standin.cameras import ENCODERS, Darkroom
+from bridge.carla.standin.dialect import Version, dialect
 from bridge.carla.standin.faults import Faults
 from bridge.carla.standin.rpc import Call
 from bridge.carla.standin.stage import Contact, Stage, blueprints
@@ -45,7 +46,7 @@ class StandInConfig(StrictModel):
     host: str = "127.0.0.1"
     port: int = Field(2000, ge=0, le=65534)
     town: int = Field(3, ge=0)
-    version: Literal["0.9.16", "0.9.15"] = "0.9.16"
+    version: Version = "0.9.16"
     layout: LayoutConfig = LayoutConfig()
 
 
@@ -54,6 +55,7 @@ class StandIn:
 
     def __init__(self, config: StandInConfig, stream_port: int) -> None:
         self.config = config
+        self.spoken = dialect(config.version)
         self.stream_port = stream_port
         self.streams = Streams()
         self.faults = Faults()
@@ -61,7 +63,7 @@ class StandIn:
         self.episode = 1
         self.settings: list[Any] = list(_SETTINGS)
         self.weather: list[float] = list(_WEATHER)
-        self.blueprints = blueprints(config.version)
+        self.blueprints = blueprints(self.spoken.first_type)
         self.stage = Stage(config.town, config.layout)
         self._by_uid = {b.uid: b for b in self.blueprints.values()}
         self._darkroom = self._new_darkroom()
@@ -127,14 +129,13 @@ class StandIn:
             self.settings = list(_SETTINGS)
 
     def _new_darkroom(self) -> Darkroom:
-        return Darkroom(Scene(self.stage.town.layout), own_ids=self.config.version != "0.9.16")
+        return Darkroom(Scene(self.stage.town.layout), self.spoken)
 
     def _snapshot(self) -> bytes:
         moment = payloads.Moment(
             self.frame, self.stage.time_s, self.delta_s, self.episode, time.monotonic()
         )
-        kind = payloads.WORLD_KINDS[self.config.version]
-        return payloads.snapshot(moment, self.stage.records(), kind)
+        return payloads.snapshot(self.spoken.kinds["world"], moment, self.stage.records())
 
     async def _send(self, stream_id: int, payload: bytes) -> None:
         await self.streams.send(stream_id, payload, wait=self.synchronous)
@@ -161,9 +162,7 @@ class StandIn:
             is_its = sensor.parent_id == contact.body.actor_id
             if sensor.type_id != "sensor.other.collision" or not is_its:
                 continue
-            head = payloads.header(
-                payloads.COLLISION, self.frame, self.stage.time_s, sensor.transform
-            )
+            head = self._collision_head(sensor)
             other = self.stage.bodies.get(contact.other_id)
             shown = self._wire(other) if other else [0, 0, [0, "static.building", []], *_NOWHERE]
             impulse = (0.0, 0.0, 0.0)
@@ -173,10 +172,12 @@ class StandIn:
     async def _garble(self) -> None:
         for sensor in list(self.stage.bodies.values()):
             if sensor.type_id == "sensor.other.collision":
-                head = payloads.header(
-                    payloads.COLLISION, self.frame, self.stage.time_s, sensor.transform
-                )
+                head = self._collision_head(sensor)
                 await self._send(sensor.stream_id, head + b"\xc1\xc1\xc1")
+
+    def _collision_head(self, sensor: Body) -> bytes:
+        kind = self.spoken.kinds["collision"]
+        return payloads.header(kind, self.frame, self.stage.time_s, sensor.transform)
 
     def _wire(self, body: Body) -> list:
         """An actor as the calls describe it."""
@@ -184,7 +185,14 @@ class StandIn:
         location, extent = body.box
         box = [list(location), list(extent), [0.0, 0.0, 0.0], body.actor_id]
         description = [body.uid, body.type_id, body.attributes]
-        return [body.actor_id, body.parent_id, description, box, bytes([body.tag]), stream]
+        return [
+            body.actor_id,
+            body.parent_id,
+            description,
+            box,
+            bytes([self.spoken.tags[body.tag]]),
+            stream,
+        ]
 
     def _calls(self) -> dict[str, Call]:
         value: dict[str, Any] = {
@@ -285,7 +293,10 @@ class StandIn:
 
     def _batch(self, commands: list, do_tick: bool) -> list:
         del do_tick  # the Python client always asks for the tick by itself
-        return [self._command(index, fields) for index, fields in (c[0] for c in commands)]
+        return [
+            self._command(self.spoken.command(index), fields)
+            for index, fields in (c[0] for c in commands)
+        ]
 
     def _command(self, index: int, fields: list) -> list:
         try:

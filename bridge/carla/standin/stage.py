@@ -207,9 +207,9 @@ class Stage:
         return lane.speed_limit_mps, (self.light_state(light), _FIRST_LIGHT_ID + light.light_id)
 
 
-def blueprints(version: str = "0.9.16") -> dict[str, Blueprint]:
-    """What can be spawned, by name."""
-    return make_catalogue(version).by_name
+def blueprints(first_type: int) -> dict[str, Blueprint]:
+    """What can be spawned, by name; types of attributes count from this."""
+    return make_catalogue(first_type).by_name
 
 
 def _light_body(light: Light) -> Body:

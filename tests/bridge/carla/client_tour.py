@@ -39,6 +39,7 @@ def main(port: int) -> dict:
     )
     hits: queue.Queue = queue.Queue()
     bump.listen(lambda event: hits.put((event.frame, event.other_actor.type_id)))
+    wake(world, sensors)
     told["drive"] = drive(world, hero, sensors)
     told["picture"] = decoded(sensors, world.tick(), hero)
     told["weather"] = weather(world)
@@ -83,6 +84,18 @@ def camera(world, hero, kind: str):
     images: queue.Queue = queue.Queue()
     sensor.listen(images.put)
     return sensor, images
+
+
+def wake(world, sensors) -> None:
+    """Tick until every camera has sent something: streams connect in their own time."""
+    for _ in range(100):
+        world.tick()
+        time.sleep(0.05)
+        if not any(images.empty() for _, images in sensors):
+            break
+    for _, images in sensors:
+        while not images.empty():
+            images.get()
 
 
 def drive(world, hero, sensors) -> list:

@@ -15,6 +15,7 @@ pytest.importorskip("carla")
 pytest.importorskip("panda3d")
 
 from bridge.carla.standin import payloads
+from bridge.carla.standin.dialect import dialect
 from bridge.carla.standin.process import StandInProcess
 from bridge.frame import SKY_DEPTH_M
 from bridge.labels import Tag
@@ -97,7 +98,9 @@ def test_nothing_is_left_behind(tour) -> None:
 
 def test_golden_bytes() -> None:
     """Layouts of 0.9.16, written out once; what the real client read above."""
-    head = payloads.header(payloads.SEMANTIC, 7, 1.5, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+    head = payloads.header(
+        dialect("0.9.16").kinds["semantic"], 7, 1.5, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    )
     assert head.hex() == (
         "0e00000000000000" "0700000000000000" "000000000000f83f"
         "0000803f" "00000040" "00004040" "00008040" "0000a040" "0000c040"
@@ -117,7 +120,7 @@ def test_golden_snapshot() -> None:
         velocity=(4.0, 0.0, 0.0),
         union=payloads.vehicle_union(given, 30.0, (0, 9)),
     )
-    data = payloads.snapshot(payloads.Moment(3, 0.25, 0.05, 1, 2.0), [car, car])
+    data = payloads.snapshot(17, payloads.Moment(3, 0.25, 0.05, 1, 2.0), [car, car])
     assert len(data) == payloads.HEADER_BYTES + 36 + 2 * payloads.ACTOR_BYTES
     assert data[48:84].hex() == (
         "0100000000000000" "0000000000000040" "cdcc4c3d" + "00" * 12 + "00000000"

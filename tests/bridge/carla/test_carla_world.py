@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,10 +13,8 @@ pytest.importorskip("carla")
 pytest.importorskip("panda3d")
 
 from bridge.carla.config import CarlaCameraConfig, CarlaConfig
-from bridge.carla.standin.fixture import SMALL_TOWN
 from bridge.carla.standin.process import StandInProcess, call
 from bridge.carla.world import LANE_INVASION, CarlaWorld
-from bridge.check import check_world
 from bridge.frame import Control, SensorFrame
 
 TINY = CarlaCameraConfig(width_px=48, height_px=24)
@@ -127,21 +124,6 @@ def test_a_vehicle_that_plays_the_ego_is_taken_and_kept(standin: StandInProcess)
         with CarlaWorld(config(standin, attach="observe", sensor_deadline_s=0.5)) as guest:
             assert guest.map_name == owner.map_name
         assert ids(standin) == hero
-
-
-OLDER = os.environ.get("SIM2STREET_CARLA_0_9_15", "")
-
-
-@pytest.mark.skipif(not OLDER, reason="needs SIM2STREET_CARLA_0_9_15=PYTHON with that client")
-def test_an_older_client_in_an_interpreter_of_its_own() -> None:
-    """Its instance pictures carry other ids: actors are known by their place."""
-    with StandInProcess({**SMALL_TOWN, "version": "0.9.15"}) as older:
-        settings = {"client_python": OLDER, "vehicles": 12, "autopilot": False}
-        camera = CarlaCameraConfig(width_px=160, height_px=80)
-        with CarlaWorld(config(older, cameras={"front": camera}, **settings)) as world:
-            assert check_world(world, seed=0, ticks=12) == []
-            assert world.spec.version == "0.9.15"
-        assert older.actors() == []
 
 
 def ids(standin: StandInProcess) -> list[int]:

@@ -1,0 +1,97 @@
+"""Other clients in interpreters of their own: each with a stand-in of its version.
+
+`SIM2STREET_CARLA_PYTHONS` names interpreters that have `carla` and `numpy`, separated as in
+PATH; none of them needs anything of this project.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("panda3d")
+pytest.importorskip("msgpack")
+
+from bridge.carla.config import CarlaCameraConfig, CarlaConfig
+from bridge.carla.standin.fixture import SMALL_TOWN
+from bridge.carla.standin.process import StandInProcess
+from bridge.carla.world import CarlaWorld
+from bridge.check import check_world
+from bridge.frame import Control
+
+TOUR = Path(__file__).with_name("client_tour.py")
+PYTHONS = [
+    path for path in os.environ.get("SIM2STREET_CARLA_PYTHONS", "").split(os.pathsep) if path
+]
+VERSION = "import carla; print(carla.Client('127.0.0.1', 1).get_client_version())"
+
+pytestmark = pytest.mark.skipif(
+    not PYTHONS, reason="needs SIM2STREET_CARLA_PYTHONS=PYTHON[:PYTHON...] with CARLA's clients"
+)
+
+
+@pytest.fixture(scope="module", params=PYTHONS or [""])
+def python(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def version(python: str) -> str:
+    asked = subprocess.run([python, "-c", VERSION], capture_output=True, text=True, timeout=60)
+    return asked.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def standin(version: str) -> Iterator[StandInProcess]:
+    with StandInProcess({**SMALL_TOWN, "version": version}) as process:
+        yield process
+        assert process.actors() == []
+
+
+def config(standin: StandInProcess, python: str, **changes: Any) -> CarlaConfig:
+    cameras = {"front": CarlaCameraConfig(width_px=160, height_px=80)}
+    return CarlaConfig(
+        **{"port": standin.port, "client_python": python, "cameras": cameras, **changes}
+    )
+
+
+def test_the_client_makes_its_tour(standin: StandInProcess, python: str, version: str) -> None:
+    """What `test_carla_standin` looks at more closely."""
+    command = [python, str(TOUR), str(standin.port)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert told["versions"] == [version] * 2
+    assert all(steps == 60 for _, _, steps, _ in told["roads"])
+    assert all(set(frames) == {frame} for frame, frames, _, _ in told["drive"])
+    assert told["batch"][1] < 0.1
+    assert told["hits"]
+    assert all(told["destroyed"])
+    assert told["left"] == []
+
+
+def test_frames_keep_the_contract(standin: StandInProcess, python: str, version: str) -> None:
+    """Before 0.9.16 instance pictures carry other ids: actors are known by their place."""
+    settings = {"vehicles": 12, "autopilot": False, "weather": "rain"}
+    with CarlaWorld(config(standin, python, **settings)) as world:
+        assert check_world(world, seed=0, ticks=12) == []
+        assert world.spec.version == version
+
+
+def test_the_traffic_manager_drives(standin: StandInProcess, python: str) -> None:
+    with CarlaWorld(config(standin, python, vehicles=6, actor_range_m=2000.0)) as world:
+        first = world.reset(1)
+        last = [world.step(Control(throttle=0.5)) for _ in range(30)][-1]
+        start = {actor.actor_id: actor.pose[:2, 3] for actor in first.actors}
+        moved = [abs(actor.pose[:2, 3] - start[actor.actor_id]).max() for actor in last.actors]
+        assert sum(metres > 1.0 for metres in moved) >= 3
+        assert last.ego.speed_mps > 0.5
+        client = world._client
+    assert client is not None
+    assert client.exit_code == 0
