@@ -102,17 +102,17 @@ def _posts(kerb: _Kerb, rng: np.random.Generator) -> Iterator[Item]:
     s = float(rng.uniform(2.0, 10.0))
     while s < kerb.length_m - 1.0:
         pick = rng.random()
-        if pick < 0.56:
+        if pick < 0.60:
             yield kerb.put(post_sign(rng), s, float(rng.uniform(0.35, 0.7)), _POLE_SEEN_M)
-        elif pick < 0.60:
+        elif pick < 0.64:
             yield kerb.put(board_sign(rng), s, kerb.wide_m - 0.5, _POLE_SEEN_M)
-        elif pick < 0.63:
+        elif pick < 0.67:
             yield kerb.put(totem(rng), s, kerb.wide_m - 0.5, _POLE_SEEN_M)
-        elif pick < 0.73:
+        elif pick < 0.76:
             for k in range(int(rng.integers(2, 6))):
                 if s + 1.5 * k < kerb.length_m:
                     yield kerb.put(bollard(rng), s + 1.5 * k, 0.4, _SMALL_SEEN_M)
-        elif pick < 0.87:
+        elif pick < 0.89:
             for k in range(int(rng.integers(2, 6))):
                 lean = float(rng.normal(math.pi / 2, 0.3))
                 if s + 0.7 * k < kerb.length_m:

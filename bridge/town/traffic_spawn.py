@@ -13,7 +13,7 @@ from bridge.town.traffic import PLAN, TrafficState, choose_way
 
 _SLOT_M = 16.0
 _CLEAR_M = 9.0
-_SHARE = {Tag.CAR: 1.0, Tag.TRUCK: 0.25, Tag.BUS: 0.5, Tag.MOTORCYCLE: 0.3, Tag.BICYCLE: 1.0}
+_SHARE = {Tag.CAR: 1.0, Tag.TRUCK: 0.25, Tag.BUS: 0.5, Tag.MOTORCYCLE: 0.3, Tag.BICYCLE: 1.3}
 _BICYCLE_KEENNESS = 0.6
 
 CAR_MODELS = np.arange(8)

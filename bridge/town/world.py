@@ -68,7 +68,7 @@ class TownConfig(StrictModel):
     town: int | None = Field(None, ge=0)
     towns: tuple[NonNegativeInt, NonNegativeInt] = (TRAIN_TOWNS.start, TRAIN_TOWNS.stop)
     cameras: dict[str, CameraConfig] = Field(default_factory=lambda: {"front": CameraConfig()})
-    vehicles: int = Field(45, ge=0, le=400)
+    vehicles: int = Field(52, ge=0, le=400)
     pedestrians: int = Field(120, ge=0, le=400)
     actor_range_m: float = Field(150.0, gt=0.0)
     route_length_m: float = Field(1000.0, gt=0.0)
