@@ -52,6 +52,8 @@ def _nothing(_: Body, *__: Any) -> None:
     """Accepted, and without effect in the stand-in."""
 
 
+_IMPULSES = ("impulse", "force", "angular_impulse", "torque")
+
 COMMANDS: tuple[tuple[str, int, Callable[..., None]], ...] = (
     ("apply_control_to_vehicle", 2, _control),
     ("apply_control_to_walker", 4, _walk),
@@ -60,9 +62,11 @@ COMMANDS: tuple[tuple[str, int, Callable[..., None]], ...] = (
     ("set_walker_state", 7, _walker_state),
     ("set_actor_target_velocity", 8, _velocity),
     ("set_actor_target_angular_velocity", 9, _nothing),
+    *((f"add_actor_{name}", 10 + index, _nothing) for index, name in enumerate(_IMPULSES)),
     ("set_actor_simulate_physics", 14, _physics),
     ("set_actor_enable_gravity", 15, _nothing),
     ("set_actor_autopilot", 16, _nothing),
+    ("show_vehicle_debug_telemetry", 17, _nothing),
     ("set_vehicle_light_state", 18, _nothing),
     ("set_actor_location", 19, _location),
 )

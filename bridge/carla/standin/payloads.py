@@ -102,9 +102,11 @@ def vehicle_union(
     )
 
 
-def light_union(sign_id: str, times_s: tuple[float, float, float, float], state: int) -> bytes:
+def light_union(
+    sign_id: str, times_s: tuple[float, float, float, float], state: int, frozen: bool
+) -> bytes:
     """Of a traffic light: its OpenDRIVE id, (green, yellow, red, elapsed), its state."""
-    return _LIGHT.pack(sign_id.encode(), *times_s, 0, 0, state)
+    return _LIGHT.pack(sign_id.encode(), *times_s, 0, frozen, state)
 
 
 def image(head: bytes, fov_deg: float, bgra: ByteArray) -> bytes:

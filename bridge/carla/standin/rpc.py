@@ -42,7 +42,8 @@ class Call:
 
     def error(self, message: str) -> Any:
         """A failure as the client expects it."""
-        return [[0, [message]]] if self.wrap == "value" else [[True, [message]]]
+        failed = [[0, [message]]]
+        return {"value": failed, "void": [[True, [message]]], "bare": [failed]}[self.wrap]
 
 
 async def serve_rpc(
@@ -80,5 +81,9 @@ async def _answer(calls: Mapping[str, Call], message: Any) -> list | None:
         result = call.result(value)
     except WorldError as error:
         result = call.error(str(error))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # Arguments that no client library of these versions sends: say so, and live on.
+        logger.warning("'%s' came with arguments that make no sense here: %s", name, error)
+        result = call.error(f"the stand-in cannot make sense of '{name}': {error}")
     is_async = bool(metadata and metadata[0])
     return None if is_async else [_ANSWER, number, None, result]

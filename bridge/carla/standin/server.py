@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 WORLD_STREAM = 1
 _FREE_RUN_S = 0.05
+_LIGHT_COMMAND = 21
 _SETTINGS = [False, False, [False], True, 0.01, 10, 0.0, False, 3000.0, 2000.0, True]
 _WEATHER = [10.0, 0.0, 0.0, 10.0, 0.0, 45.0, 2.0, 0.75, 0.1, 0.0, 1.0, 0.03, 0.0331, 0.0]
 
@@ -226,7 +227,11 @@ class StandIn:
         void: dict[str, Any] = {
             "load_new_episode": lambda name, reset, *_: self.load(name, reset),
             "set_weather_parameters": self._set_weather,
-            "reset_all_traffic_lights": self._reset_lights,
+            "reset_all_traffic_lights": lambda: self.stage.reset_lights(),
+            "freeze_all_traffic_lights": lambda on: self.stage.freeze_lights(on),
+            "freeze_traffic_light": lambda _, on: self.stage.freeze_lights(on),
+            "set_traffic_light_state": self._set_light,
+            "draw_debug_shape": lambda *_: None,
             "set_actor_dead": lambda *_: None,
             "enable_sensor_for_ros": lambda *_: None,
             "disable_sensor_for_ros": lambda *_: None,
@@ -253,8 +258,8 @@ class StandIn:
     def _set_weather(self, weather: list[float]) -> None:
         self.weather = weather
 
-    def _reset_lights(self) -> None:
-        self.stage.lights_since_s = self.stage.time_s
+    def _set_light(self, actor_id: int, state: int) -> None:
+        self.stage.lights.said[self._body(actor_id).actor_id] = state
 
     def _map_info(self) -> list:
         points = [[list(p[:3]), list(p[3:])] for p in self.stage.spawn_points()]
@@ -301,10 +306,15 @@ class StandIn:
     def _command(self, index: int, fields: list) -> list:
         try:
             if index == 0:
-                description, transform, parent, *_ = fields
-                return [[1, self._spawn(description, transform, *_parent_of(parent))[0]]]
+                description, transform, parent, *_, after = fields
+                made = self._spawn(description, transform, *_parent_of(parent))[0]
+                for then, (_, *rest) in (c[0] for c in after):
+                    self._command(self.spoken.command(then), [made, *rest])
+                return [[1, made]]
             if index == 1:
                 self._destroy(fields[0])
+            elif index == _LIGHT_COMMAND:
+                self._set_light(*fields)
             else:
                 act = next((a for _, number, a in COMMANDS if number == index), None)
                 if act is None:

@@ -46,6 +46,20 @@ class Contact:
 
 
 @dataclass(slots=True)
+class Lights:
+    """What clients have done to the traffic lights.
+
+    Attributes:
+        since_s: when their plans began. stopped_s: when all of them froze, None: they run.
+        said: actor id to the state that somebody has set: until all are reset.
+    """
+
+    since_s: float = 0.0
+    stopped_s: float | None = None
+    said: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Stage:
     """A town with actors. Clients call the methods; `step` is one tick."""
 
@@ -54,7 +68,7 @@ class Stage:
     map_name: str = ""
     bodies: dict[int, Body] = field(default_factory=dict)
     time_s: float = 0.0
-    lights_since_s: float = 0.0
+    lights: Lights = field(default_factory=Lights)
     next_id: int = _FIRST_SPAWNED_ID
     town: TownMap = field(init=False)
 
@@ -139,8 +153,25 @@ class Stage:
 
     def light_state(self, light: Light) -> int:
         """CARLA's number: 0 red, 1 yellow, 2 green."""
-        states = light_states(self.town.lights, self.time_s - self.lights_since_s)
+        said = self.lights.said.get(_FIRST_LIGHT_ID + light.light_id)
+        if said is not None:
+            return said
+        now_s = self.time_s if self.lights.stopped_s is None else self.lights.stopped_s
+        states = light_states(self.town.lights, now_s - self.lights.since_s)
         return RED - int(states[light.light_id])
+
+    def freeze_lights(self, on: bool) -> None:
+        """All of them stay as they are, or go on from there."""
+        lights = self.lights
+        if on and lights.stopped_s is None:
+            lights.stopped_s = self.time_s
+        elif not on and lights.stopped_s is not None:
+            lights.since_s += self.time_s - lights.stopped_s
+            lights.stopped_s = None
+
+    def reset_lights(self) -> None:
+        """All plans begin now."""
+        self.lights = Lights(self.time_s)
 
     def records(self) -> list[ActorRecord]:
         """All actors, as a snapshot lists them."""
@@ -188,7 +219,8 @@ class Stage:
             green = float(plan.green_s[light_.light_id])
             red = float(plan.cycle_s[light_.light_id]) - green - YELLOW_S
             times = (green, YELLOW_S, red, 0.0)
-            union = light_union(sign_id(light_), times, self.light_state(light_))
+            frozen = self.lights.stopped_s is not None
+            union = light_union(sign_id(light_), times, self.light_state(light_), frozen)
         return ActorRecord(
             body.actor_id, body.transform, body.velocity, (0.0, 0.0, turning), union=union
         )

@@ -28,6 +28,7 @@ def main(port: int) -> dict:
     points = town.get_spawn_points()
     told["map"] = [town.name, len(points), len(town.get_topology()), len(library)]
     told["roads"] = drive_roads(town, points)
+    told["light"] = one_light(world, settings)
     model = library.find("vehicle.tesla.model3")
     model.set_attribute("role_name", "hero")
     hero = world.spawn_actor(model, points[0])
@@ -45,6 +46,7 @@ def main(port: int) -> dict:
     told["weather"] = weather(world)
     told["lights"] = lights(world, town)
     told["batch"] = batch(client, world, model, points)
+    told["followed"] = followed(client, world, model, points[9])
     told["hits"] = crash(world, hero, hits)
     for sensor in (bump, *(s for s, _ in sensors)):
         sensor.stop()
@@ -143,6 +145,51 @@ def lights(world, town) -> list:
         away = [stop.transform.location.distance(light.get_location()) for stop in stops]
         rows.append([str(light.get_state()), away])
     return rows
+
+
+def one_light(world, settings) -> list:
+    """Set, frozen, and on its way again, with half a second a tick."""
+    settings.fixed_delta_seconds = 0.5
+    world.apply_settings(settings)
+    light = next(iter(world.get_actors().filter("traffic.traffic_light*")))
+    told = []
+    for state in (carla.TrafficLightState.Yellow, carla.TrafficLightState.Green):
+        light.set_state(state)
+        world.tick()
+        told.append(str(light.get_state()))
+    world.reset_all_traffic_lights()
+    world.freeze_all_traffic_lights(True)
+    told.append(lights_for(world, 90))
+    told.append(light.is_frozen())
+    world.freeze_all_traffic_lights(False)
+    told.append(lights_for(world, 90))
+    settings.fixed_delta_seconds = 0.05
+    world.apply_settings(settings)
+    return told
+
+
+def lights_for(world, ticks: int) -> int:
+    """How many different pictures of all lights together these ticks show."""
+    lights = world.get_actors().filter("traffic.traffic_light*")
+    seen = set()
+    for _ in range(ticks):
+        world.tick()
+        seen.add(tuple(str(light.get_state()) for light in lights))
+    return len(seen)
+
+
+def followed(client, world, model, point) -> list:
+    """A command for the actor that the one before it makes."""
+    drive = carla.command.ApplyVehicleControl(
+        carla.command.FutureActor, carla.VehicleControl(throttle=1.0)
+    )
+    answers = client.apply_batch_sync([carla.command.SpawnActor(model, point).then(drive)], False)
+    for _ in range(20):
+        world.tick()
+    vehicle = world.get_actor(answers[0].actor_id)
+    told = [vehicle.get_velocity().length(), vehicle.get_control().throttle]
+    client.apply_batch_sync([carla.command.DestroyActor(vehicle)], False)
+    return told
 
 
 def batch(client, world, model, points) -> list:

@@ -79,10 +79,16 @@ def test_weather_lights_and_batches(tour) -> None:
         assert state in ("Red", "Yellow", "Green")
         assert away_m
         assert max(away_m) < 25.0
+    assert tour["light"][:3] == ["Yellow", "Green", 1], "set, set, frozen"
+    assert tour["light"][3] is True
+    assert tour["light"][4] > 2, "and on their way again"
     error, apart_m, gone = tour["batch"]
     assert "collision" in error
     assert apart_m < 0.1
     assert gone == ""
+    speed_mps, throttle = tour["followed"]
+    assert speed_mps > 1.0
+    assert throttle == 1.0
 
 
 def test_a_crash_is_told(tour) -> None:
