@@ -114,6 +114,14 @@ class Renderer(ABC):
     def close_session(self, session: int) -> None:
         """Forget a session. Unknown ones are ignored."""
 
+    def save_session(self, session: int) -> Any | None:
+        """All that a session remembers, for `load_session`; None where it cannot be had."""
+        return None
+
+    def load_session(self, session: int, saved: Any) -> None:
+        """Make a session remember what one of the same config did. Never written to."""
+        raise RendererError(f"{type(self).__name__} cannot take up a session's memory")
+
     @abstractmethod
     def close(self) -> None:
         """Release everything. Allowed more than once."""
@@ -180,6 +188,14 @@ class PaletteRenderer(Renderer):
         self._sessions.pop(session, None)
         self._cache.pop(session, None)
 
+    def save_session(self, session: int) -> tuple[tuple[int, int], ByteArray] | tuple[()]:
+        return self._cache.get(session, ())
+
+    def load_session(self, session: int, saved: Any) -> None:
+        self._cache.pop(session, None)
+        if saved:
+            self._cache[session] = saved
+
     def close(self) -> None:
         self._sessions.clear()
         self._cache.clear()
@@ -208,12 +224,28 @@ def paint_labels(view: View) -> ByteArray:
     """Palette colours of `view.labels`, darker with distance: uint8 (H, W, 3)."""
     if view.labels is None:
         raise RendererError("this view has no labels: ask the world for a semantic camera")
-    rgb = PALETTE[view.labels]
     if view.depth_m is None:
-        return rgb
+        return PALETTE[view.labels]
     shade = 0.55 + 0.45 / (1.0 + view.depth_m / 40.0)
     shade[view.depth_m >= 999.0] = 1.0
-    return (rgb * shade[..., None]).astype(np.uint8)
+    rgb = np.empty((*view.labels.shape, 3), np.uint8)
+    for channel, values in enumerate(
+        PALETTE.T.astype(np.float32)
+    ):  # numpy is slow on last axes of 3
+        rgb[..., channel] = values[view.labels] * shade
+    return rgb
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedState:
+    """A snapshot of a RenderedWorld: its world's, and what each view's session remembers.
+
+    `sessions`: per view, the config, and the memory or None where the renderer keeps it to
+    itself (one on another machine does).
+    """
+
+    world: Any
+    sessions: Mapping[str, tuple[SessionConfig, Any | None]]
 
 
 class RenderedWorld(World):
@@ -222,6 +254,9 @@ class RenderedWorld(World):
     `reset(options={"style": name | blend | "random"})` chooses the look of the episode;
     "random" draws one of the renderer's styles from the seed. The world and the renderer
     are closed together with this object.
+
+    `set_state` takes the renderer's temporal state up as well; where the renderer cannot
+    save it, it restarts there instead, the same way each time.
     """
 
     def __init__(
@@ -241,12 +276,19 @@ class RenderedWorld(World):
         self._scale = scale
         self._render_every = render_every
         self._sessions: dict[str, int] = {}
+        self._configs: dict[str, SessionConfig] = {}
+        self._restart = False
         self._sensors = True
 
     @property
     def spec(self) -> WorldSpec:
         spec = self.world.spec
         return dataclasses.replace(spec, fields=spec.fields | {"rgb"})
+
+    @property
+    def option_names(self) -> frozenset[str] | None:
+        names = self.world.option_names
+        return None if names is None else names | {"style"}
 
     def open(self, sensors: bool = True) -> None:
         self._sensors = sensors
@@ -260,20 +302,41 @@ class RenderedWorld(World):
         frame = self.world.reset(seed, rest)
         if not self._sensors:
             return frame
-        cameras = {name: view.camera for name, view in frame.views.items()}
-        self._open_sessions(cameras, style, seed or 0)
+        self._open_sessions(
+            {
+                name: SessionConfig(style, view.camera, self._size_px(view.camera), seed or 0)
+                for name, view in frame.views.items()
+            }
+        )
         return self._render(frame)
 
     def step(self, control: Control) -> SensorFrame:
-        frame = self.world.step(control)
-        if not self._sensors or frame.tick % self._render_every:
-            return frame
-        return self._render(frame)
+        return self._render_if_due(self.world.step(control))
 
     def restyle(self, style: StyleChoice) -> None:
         """Switch the style between two frames."""
-        for session in self._sessions.values():
+        for name, session in self._sessions.items():
             self.renderer.restyle(session, style)
+            self._configs[name] = dataclasses.replace(self._configs[name], style=style)
+
+    def get_state(self) -> RenderedState:
+        sessions = {
+            name: (self._configs[name], self.renderer.save_session(session))
+            for name, session in self._sessions.items()
+        }
+        return RenderedState(self.world.get_state(), sessions)
+
+    def set_state(self, state: RenderedState) -> SensorFrame:
+        frame = self.world.set_state(state.world)
+        if {name: config for name, (config, _) in state.sessions.items()} != self._configs:
+            self._open_sessions({name: config for name, (config, _) in state.sessions.items()})
+        self._restart = False
+        for name, (_, memory) in state.sessions.items():
+            if memory is None:
+                self._restart = True
+            else:
+                self.renderer.load_session(self._sessions[name], memory)
+        return self._render_if_due(frame)
 
     def close(self) -> None:
         try:
@@ -294,19 +357,27 @@ class RenderedWorld(World):
                 raise ConfigError(f"unknown style '{name}'{did_you_mean(name, list(known))}")
         return style
 
-    def _open_sessions(self, cameras: Mapping[str, Camera], style: StyleChoice, seed: int) -> None:
+    def _size_px(self, camera: Camera) -> tuple[int, int]:
+        return camera.width_px * self._scale, camera.height_px * self._scale
+
+    def _open_sessions(self, configs: Mapping[str, SessionConfig]) -> None:
         for session in self._sessions.values():
             self.renderer.close_session(session)
-        self._sessions = {}
-        for name, camera in cameras.items():
-            size = (camera.width_px * self._scale, camera.height_px * self._scale)
-            config = SessionConfig(style, camera, size, seed)
+        self._sessions, self._configs, self._restart = {}, {}, False
+        for name, config in configs.items():
             self._sessions[name] = self.renderer.open_session(config)
+            self._configs[name] = config
+
+    def _render_if_due(self, frame: SensorFrame) -> SensorFrame:
+        due = self._restart or frame.tick % self._render_every == 0
+        return self._render(frame) if self._sensors and frame.views and due else frame
 
     def _render(self, frame: SensorFrame) -> SensorFrame:
         start_s = time.perf_counter()
         names = list(frame.views)
-        alone = POSE_UNKNOWN in frame.flags  # nothing can be carried from the last frame
+        # with poses unknown nothing can be carried from the last frame
+        alone = POSE_UNKNOWN in frame.flags or self._restart
+        self._restart = False
         requests = [
             RenderRequest(
                 self._sessions[name],
