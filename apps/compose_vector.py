@@ -52,10 +52,12 @@ def make_vector_env(
     if worlds is not None and len(names) != num_envs:
         raise ConfigError(f"worlds: expected one for each of {num_envs} envs, got {len(names)}")
     data = env_config(config, settings)
-    make_env = partial(make_vectored_env, data, config, render_mode, names)
-    renderer: Renderer = PaletteRenderer()  # nobody asks it where the config names none
+    renderer: Renderer = PaletteRenderer()
     if data.renderer is not None:
         renderer = build_renderer(data.renderer, data.renderer_settings)
+    # Painting gains nothing from batches: each process paints its own, all at a time.
+    shared = not isinstance(renderer, PaletteRenderer)
+    make_env = partial(make_vectored_env, data, config, render_mode, names, shared)
     return DrivingVectorEnv(make_env, num_envs, renderer, autoreset_mode, limits_s, at_once)
 
 
@@ -64,10 +66,16 @@ def make_vectored_env(
     source: str,
     render_mode: str | None,
     worlds: Sequence[str],
+    shared: bool,
     index: int,
     renderer: Renderer,
 ) -> DrivingEnv:
-    """The env at `index` of a vector, around the vector's renderer, in its own process."""
+    """The env at `index` of a vector, in its own process.
+
+    Args:
+        worlds: a world for each index; the config's where there are none.
+        shared: whether the env uses the vector's renderer, or builds one of its own.
+    """
     if worlds:
         data = data.model_copy(update={"world": worlds[index]})
-    return assemble_env(data, source, render_mode, renderer)
+    return assemble_env(data, source, render_mode, renderer if shared else None)

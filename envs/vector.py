@@ -81,7 +81,7 @@ class DrivingVectorEnv(VectorEnv[Batch, Any, npt.NDArray[Any]]):
     @property
     def stage_seconds(self) -> Mapping[str, float]:
         """Seconds spent per stage so far, by all processes together (stages overlap)."""
-        return {**self._seconds, "render": self._crew.render_s}
+        return {**self._seconds, "render": self._seconds["render"] + self._crew.render_s}
 
     def reset(
         self,

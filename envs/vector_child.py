@@ -213,11 +213,13 @@ def _carry_out(
     places = slots.write(observation)
     frame: SensorFrame | None = getattr(env.unwrapped, "last_frame", None)
     stamps = frame.stamps if frame is not None else {}
-    simulate_s = sum(seconds for name, seconds in stamps.items() if name != "render")
+    render_s = stamps.get("render", 0.0)
+    simulate_s = sum(stamps.values()) - render_s
     seconds = {
         "simulate": simulate_s,
         "transfer": link.seconds["transfer"] + time.perf_counter() - end_s,
-        "observe": max(0.0, end_s - start_s - simulate_s - link.seconds["render"]),
+        "render": max(0.0, render_s - link.seconds["render"]),  # the vector times its own
+        "observe": max(0.0, end_s - start_s - simulate_s - render_s),
     }
     return Done(value, places, seconds)
 

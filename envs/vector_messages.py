@@ -131,7 +131,7 @@ class Done:
         value: reset: info; step: (reward, terminated, truncated, info); else the result.
         places: where in the block "observation" the observation lies, by key; "" where
             the space is no Dict.
-        seconds: spent per stage ("simulate", "transfer", "observe").
+        seconds: spent per stage ("simulate", "transfer", "render", "observe").
     """
 
     value: Any
