@@ -1,0 +1,60 @@
+"""Who drives in the comparison: chance, rules, the town's autopilot, trained agents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+
+from apps.autopilot import drive, driver_for
+from bridge.frame import Control, SensorFrame
+from envs import DrivingEnv
+from examples.train_ppo_cleanrl import load_agent
+
+Action = npt.NDArray[np.float32]
+
+Driver = Callable[[Any, DrivingEnv], Action]
+"""What to do after an observation of this env; all but the first two arguments is its own."""
+
+
+def random_driver(seed: int) -> Driver:
+    """Uniform over the action space, a new draw on every step."""
+    rng = np.random.default_rng(seed)
+    return lambda observation, env: rng.uniform(-1.0, 1.0, 2).astype(np.float32)
+
+
+def rule_driver() -> Driver:
+    """Pure pursuit and speed rules on what the state tells: what the agent sees, no more."""
+    return lambda observation, env: action_of(drive(_frame(env).ego))
+
+
+def autopilot_driver() -> Driver:
+    """The town's own driver: it also knows right of way and who walks on the road ahead."""
+    return lambda observation, env: action_of(driver_for(env.world)(_frame(env)))
+
+
+def agent_driver(path: Path) -> Driver:
+    """An agent of `examples/train_ppo_cleanrl.py`, without its noise."""
+    agent = load_agent(path)
+
+    @torch.no_grad()
+    def act(observation: Any, env: DrivingEnv) -> Action:
+        flat = np.asarray(spaces.flatten(env.observation_space, observation), np.float32)
+        return agent.actions(torch.from_numpy(flat)[None]).mean[0].clamp(-1.0, 1.0).numpy()
+
+    return act
+
+
+def action_of(control: Control) -> Action:
+    """The continuous action (steer, accel) that stands for a Control."""
+    return np.array([control.steer, control.throttle - control.brake], np.float32)
+
+
+def _frame(env: DrivingEnv) -> SensorFrame:
+    assert env.last_frame is not None
+    return env.last_frame

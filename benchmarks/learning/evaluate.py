@@ -1,0 +1,111 @@
+"""Drives many episodes with every driver, in training and in test towns, into one JSON.
+
+    python -m benchmarks.learning.evaluate --agents RUN1/agent.pt RUN2/agent.pt RUN3/agent.pt
+
+The towns and seeds are the same for every driver. Run from the repository's root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import torch
+
+import envs
+from benchmarks.learning.drivers import (
+    Driver,
+    agent_driver,
+    autopilot_driver,
+    random_driver,
+    rule_driver,
+)
+from benchmarks.learning.measure import Episode, drive_episode, summary
+
+SPLITS = {"train": 0, "test": 900}
+"""Split -> its first town; episode i drives in town first + i % towns."""
+
+FIRST_SEED = 50_000_000
+"""Of the episodes; training uses smaller ones."""
+
+
+def evaluate(
+    env_id: str, settings: dict[str, Any], drivers: dict[str, list[Driver]], towns: int, count: int
+) -> dict[str, dict[str, list[Episode]]]:
+    """Split -> driver -> its episodes; several drivers of one name are runs of one agent."""
+    results: dict[str, dict[str, list[Episode]]] = {split: {} for split in SPLITS}
+    env = gymnasium.make(env_id, **settings).unwrapped
+    assert isinstance(env, envs.DrivingEnv)
+    try:
+        for split, first in SPLITS.items():
+            for name, runs in drivers.items():
+                results[split][name] = [
+                    drive_episode(env, driver, run, first + i % towns, FIRST_SEED + i, {})
+                    for i in range(count)  # town by town: each driver finds it remembered
+                    for run, driver in enumerate(runs)
+                ]
+                print(split, name, json.dumps(summary(results[split][name], 50)), flush=True)
+    finally:
+        env.close()
+    return results
+
+
+def as_json(
+    results: dict[str, dict[str, list[Episode]]], described: dict[str, Any]
+) -> dict[str, Any]:
+    """All episodes with their summaries and what was measured where."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        **described,
+        "commit": commit or "unknown",
+        "date": date.today().isoformat(),
+        "splits": {
+            split: {
+                name: {"summary": summary(rows), "episodes": [asdict(row) for row in rows]}
+                for name, rows in by_driver.items()
+            }
+            for split, by_driver in results.items()
+        },
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, drive, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env-id", default="sim2street/TownRouteState-v0")
+    parser.add_argument("--env-settings", type=json.loads, default={})
+    parser.add_argument("--agents", type=Path, nargs="*", default=[])
+    parser.add_argument("--episodes", type=int, default=40)
+    parser.add_argument("--towns", type=int, default=8)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/learning/town_route.json"))
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    drivers = {
+        "random": [random_driver(0)],
+        "rules": [rule_driver()],
+        "autopilot": [autopilot_driver()],
+    }
+    if chosen.agents:
+        drivers["PPO"] = [agent_driver(path) for path in chosen.agents]
+    results = evaluate(chosen.env_id, chosen.env_settings, drivers, chosen.towns, chosen.episodes)
+    described = {
+        "env_id": chosen.env_id,
+        "env_settings": chosen.env_settings,
+        "agents": len(chosen.agents),
+        "towns": {split: [first, first + chosen.towns] for split, first in SPLITS.items()},
+        "first_seed": FIRST_SEED,
+    }
+    chosen.out.write_text(json.dumps(as_json(results, described), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

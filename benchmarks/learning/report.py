@@ -1,0 +1,143 @@
+"""Learning curves as a picture, and the table of drivers as Markdown, from what was saved.
+
+    python -m benchmarks.learning.report curves RUN1 RUN2 RUN3   # docs/images/learning_curves.png
+    python -m benchmarks.learning.report table                   # to the terminal
+
+Each RUN is a folder of `examples/train_ppo_cleanrl.py`. Run from the repository's root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+BINS = 40
+"""Points of a curve: each is the mean over its share of the steps."""
+
+COLUMNS: Mapping[str, tuple[str, str]] = {
+    "return": ("return", "{:.1f}"),
+    "success": ("success", "{:.0%}"),
+    "collisions_per_km": ("collisions / km", "{:.2f}"),
+    "off_lane_per_km": ("left lane / km", "{:.2f}"),
+    "red_lights_run_share": ("red lights run", "{:.0%}"),
+    "offset_m": ("off centre, m", "{:.2f}"),
+}
+"""Figure -> its heading and how it is written."""
+
+FAILURES = {
+    "off_lane": "left its lane",
+    "collision": "collided",
+    "ran_red_light": "ran a red light",
+}
+
+
+def read_run(folder: Path) -> list[dict[str, Any]]:
+    """The episodes of a training run, in order."""
+    lines = (folder / "episodes.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def thinned(runs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Curves of all runs over common bins: steps (BINS,), each figure (runs, BINS)."""
+    last = max(row["step"] for run in runs for row in run)
+    edges = np.linspace(0, last, BINS + 1)
+    curves: dict[str, Any] = {"steps": (0.5 * (edges[1:] + edges[:-1])).round().tolist()}
+    values = {"return": lambda row: row["return"], "success": lambda row: row["ending"] == "goal"}
+    for name in FAILURES:
+        values[name] = lambda row, name=name: row["ending"] == name
+    for name, value in values.items():
+        curves[name] = [_binned(run, edges, value) for run in runs]
+    return curves
+
+
+def _binned(run: Sequence[Mapping[str, Any]], edges: Floats, value: Any) -> list[float | None]:
+    places = np.digitize([row["step"] for row in run], edges[1:-1])
+    numbers = np.array([float(value(row)) for row in run])
+    means = [numbers[places == i].mean() if (places == i).any() else None for i in range(BINS)]
+    return [None if mean is None else round(float(mean), 4) for mean in means]
+
+
+def draw(curves: Mapping[str, Any], path: Path) -> None:
+    """Two panels: return of each seed and their mean; how episodes end, mean over seeds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    steps = np.array(curves["steps"]) / 1000.0
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
+    returns = np.array(curves["return"], float)
+    for i, run in enumerate(returns):
+        left.plot(steps, run, lw=1, alpha=0.6, label=f"seed {i + 1}")
+    left.plot(steps, _mean_of_runs(returns), "k", lw=2, label="mean")
+    left.set(ylabel="return of training episodes", xlabel="thousand steps")
+    left.legend(frameon=False)
+    right.plot(steps, _share(curves, "success"), "tab:green", lw=2, label="reached the goal")
+    for name, label in FAILURES.items():
+        right.plot(steps, _share(curves, name), lw=1.2, label=label)
+    right.set(ylabel="% of training episodes", xlabel="thousand steps", ylim=(0, 100))
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _share(curves: Mapping[str, Any], name: str) -> Floats:
+    return 100.0 * _mean_of_runs(np.array(curves[name], float))
+
+
+def _mean_of_runs(values: Floats) -> Floats:
+    counts = np.isfinite(values).sum(axis=0)
+    return np.where(counts, np.nansum(values, axis=0) / np.maximum(counts, 1), np.nan)
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Markdown: a row per split and driver, each figure with its 95 % interval."""
+    heads = [heading for heading, _ in COLUMNS.values()]
+    lines = ["| towns | driver | " + " | ".join(heads) + " |"]
+    lines.append("|" + "---|" * (2 + len(heads)))
+    for split, by_driver in results["splits"].items():
+        for name, entry in by_driver.items():
+            cells = [_cell(entry["summary"][key], form) for key, (_, form) in COLUMNS.items()]
+            lines.append(f"| {split} | {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(figure: Mapping[str, float | None], form: str) -> str:
+    if figure["value"] is None:
+        return "–"
+    low, high = form.format(figure["low"]), form.format(figure["high"])
+    return f"{form.format(figure['value'])} ({low} to {high})"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, write the picture or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    what = parser.add_subparsers(dest="what", required=True)
+    curves = what.add_parser("curves")
+    curves.add_argument("runs", type=Path, nargs="+")
+    curves.add_argument("--json", type=Path, default=Path("benchmarks/learning/curves.json"))
+    curves.add_argument("--png", type=Path, default=Path("docs/images/learning_curves.png"))
+    shown = what.add_parser("table")
+    shown.add_argument("json", type=Path, nargs="?", default="benchmarks/learning/town_route.json")
+    chosen = parser.parse_args(arguments)
+    if chosen.what == "table":
+        print(table(json.loads(Path(chosen.json).read_text())))
+        return
+    values = thinned([read_run(folder) for folder in chosen.runs])
+    chosen.json.write_text(json.dumps(values) + "\n")
+    draw(values, chosen.png)
+
+
+if __name__ == "__main__":
+    main()

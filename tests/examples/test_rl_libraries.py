@@ -1,0 +1,85 @@
+"""Other people's learning libraries accept the envs: checkers, wrappers, and a few steps."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+
+import envs
+
+SMALL = {
+    "cameras": {"front": {"width_px": 64, "height_px": 48}},
+    "town": 0,
+    "vehicles": 4,
+    "pedestrians": 4,
+}
+TOWN_IDS = [name for name in envs.ENV_CONFIGS if name.startswith("sim2street/Town")]
+STATE_IDS = [name for name in TOWN_IDS if name.endswith("State-v0")]
+PALETTE_IDS = [name for name in TOWN_IDS if not name.endswith(("State-v0", "Neural-v0"))]
+ONE_WITH_PICTURES = "sim2street/TownRoute-v0"
+
+
+def check(env_id: str) -> None:
+    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    env = gymnasium.make(env_id, world_settings=SMALL)
+    try:
+        checker.check_env(env, warn=True)
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize("env_id", STATE_IDS)
+def test_stable_baselines_checker_has_nothing_to_say(env_id: str) -> None:
+    check(env_id)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", sorted(set(PALETTE_IDS) - {ONE_WITH_PICTURES}))
+def test_nor_has_it_about_pictures(env_id: str) -> None:
+    check(env_id)
+
+
+def test_stable_baselines_learns_from_pictures_and_state_together() -> None:
+    stable_baselines3 = pytest.importorskip("stable_baselines3")
+    from stable_baselines3.common.env_checker import check_env
+
+    env = gymnasium.make(ONE_WITH_PICTURES, world_settings=SMALL)
+    try:
+        check_env(env, warn=True)
+        model = stable_baselines3.PPO(
+            "MultiInputPolicy", env, n_steps=16, batch_size=16, n_epochs=1, device="cpu", seed=0
+        )
+        model.learn(16)
+        action, _ = model.predict(env.reset(seed=1)[0], deterministic=True)
+        assert env.action_space.contains(action)
+    finally:
+        env.close()
+
+
+def test_torchrl_wraps_an_env_and_steps_it_alike() -> None:
+    pytest.importorskip("torchrl", reason="torchrl is not installed")
+    import torch
+    from torchrl.envs import GymWrapper
+    from torchrl.envs.utils import check_env_specs
+
+    def make() -> gymnasium.Env:
+        return gymnasium.make("sim2street/TownRouteState-v0", world_settings=SMALL)
+
+    plain, wrapped = make(), GymWrapper(make(), device="cpu")
+    try:
+        check_env_specs(wrapped)
+        wrapped.set_seed(3)  # resets with the seed; the reset after it is the next episode
+        plain.reset(seed=3)
+        seen, (observation, _) = wrapped.reset(), plain.reset()
+        for _ in range(5):
+            action = np.array([0.1, 0.5], np.float32)
+            observation, reward, *_ = plain.step(action)
+            # torchrl calls the key "state" what it calls every plain state: "observation"
+            seen = wrapped.step(seen.set("action", torch.from_numpy(action)))["next"]
+            assert np.array_equal(seen["observation"].numpy(), observation["state"])
+            assert np.array_equal(seen["route"].numpy(), observation["route"])
+            assert seen["reward"].item() == pytest.approx(reward, abs=1e-6)
+    finally:
+        plain.close()
+        wrapped.close()

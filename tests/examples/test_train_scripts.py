@@ -1,0 +1,75 @@
+"""The training scripts run, save, and go on. Whether an agent gets better is not asked here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from examples import train_ppo_cleanrl as ppo  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+WORLD = {"town": 0, "vehicles": 4, "pedestrians": 0, "tick_s": 0.2}
+SETTINGS = {"world_settings": WORLD, "task": {"time_limit_s": 6.0}}
+SHORT = {"env_settings": SETTINGS, "envs": 2, "rollout": 32, "epochs": 2, "minibatches": 2}
+
+
+def test_the_cleanrl_script_trains_saves_and_goes_on(tmp_path: Path) -> None:
+    agent = ppo.train(ppo.PpoConfig(**SHORT, steps=128), tmp_path)
+    saved = torch.load(tmp_path / "agent.pt", weights_only=True)
+    assert saved["steps"] == 128
+    assert all(torch.equal(saved["agent"][k], v) for k, v in agent.state_dict().items())
+    ppo.train(ppo.PpoConfig(**SHORT, steps=192), tmp_path)
+    saved_again = torch.load(tmp_path / "agent.pt", weights_only=True)
+    assert saved_again["steps"] == 192
+    assert float(saved_again["agent"]["count"]) > float(saved["agent"]["count"])
+    rows = [json.loads(line) for line in (tmp_path / "episodes.jsonl").read_text().splitlines()]
+    assert rows
+    assert all(row["length"] <= 30 and row["ending"] != "None" for row in rows)
+    loaded = ppo.load_agent(tmp_path / "agent.pt")
+    states = torch.rand(3, len(loaded.mean))
+    assert loaded.actions(states).mean.shape == (3, 2)
+
+
+def test_advantages_are_those_of_the_definition() -> None:
+    """One env, three steps, the second ends its episode: nothing flows over that end."""
+    column = torch.tensor
+    rollout = ppo.Rollout(
+        states=torch.zeros(3, 1, 1),
+        actions=torch.zeros(3, 1, 1),
+        log_probs=torch.zeros(3, 1),
+        rewards=column([[1.0], [2.0], [3.0]]),
+        dones=column([[0.0], [1.0], [0.0]]),
+        values=column([[0.5], [0.25], [1.0]]),
+        last_value=column([4.0]),
+    )
+    gains = ppo.advantages(rollout, discount=0.5, gae_lambda=0.5).flatten().tolist()
+    second = 2.0 - 0.25
+    first = 1.0 + 0.5 * 0.25 - 0.5
+    assert gains == pytest.approx([first + 0.25 * second, second, 3.0 + 0.5 * 4.0 - 1.0])
+
+
+def test_observing_batches_gives_their_mean_and_variance() -> None:
+    agent = ppo.Agent(2, (0.0, 0.0), (1.0, 1.0))
+    states = torch.randn(300, 2) * torch.tensor([3.0, 0.1]) + torch.tensor([5.0, -2.0])
+    for batch in states.split(70):
+        agent.observe(batch)
+    assert torch.allclose(agent.mean, states.mean(0), atol=1e-3)
+    assert torch.allclose(agent.var, states.var(0, correction=0), rtol=1e-3)
+    assert agent.normalised(states).std().item() == pytest.approx(1.0, abs=0.01)
+
+
+def test_the_stable_baselines_script_runs_as_a_command(tmp_path: Path) -> None:
+    pytest.importorskip("stable_baselines3")
+    command = [sys.executable, "-W", "error", "examples/train_ppo_sb3.py", "--steps", "64"]
+    command += ["--envs", "2", "--rollout", "32", "--env-settings", json.dumps(SETTINGS)]
+    command += ["--out", str(tmp_path / "agent")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "return without noise" in done.stdout
+    assert (tmp_path / "agent.zip").exists()
