@@ -143,7 +143,8 @@ def highway_env(size_px: tuple[int, int], stack: ExitStack) -> HighwayEnv:
     Raises:
         ModuleNotFoundError: it is not installed.
     """
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    if not os.environ.get("DISPLAY"):  # with "dummy" HighwayEnv would draw nothing at all
+        os.environ.setdefault("SDL_VIDEODRIVER", "offscreen")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     import gymnasium
     import highway_env as package  # type: ignore[import-untyped, unused-ignore]

@@ -1,0 +1,99 @@
+"""`sim2street bench env`: fair turns, honest stages, a table that says what is missing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from apps.cli import run
+from apps.env_timing import STAGES, lane_keeping, shares, take_turns
+from envs.observations import STATE_FIELDS
+
+SMALL_TOWN = """
+world: town_short
+observation: {keys: [image, state]}
+world_settings:
+  vehicles: 2
+  pedestrians: 2
+  layout: {graph: {columns: [3, 3], rows: [3, 3], turn_deg: 10.0, shift_m: 3.0}}
+"""
+
+
+class Sleeper:
+    """Takes a known time per step."""
+
+    def __init__(self, name: str, step_s: float, order: list[str]) -> None:
+        self._name, self._step_s, self._order = name, step_s, order
+        self._slept_s = 0.0
+
+    def take(self, steps: int) -> tuple[int, float]:
+        self._order.append(self._name)
+        start_s = time.perf_counter()
+        time.sleep(steps * self._step_s)
+        self._slept_s += steps * self._step_s
+        return 2 * steps, time.perf_counter() - start_s
+
+    def stage_seconds(self) -> Mapping[str, float]:
+        return {"simulate": self._slept_s, "render": 3 * self._slept_s}
+
+
+def test_contestants_take_turns_and_the_first_one_does_not_count() -> None:
+    order: list[str] = []
+    contestants = {"a": Sleeper("a", 0.002, order), "b": Sleeper("b", 0.001, order)}
+    measured = take_turns(contestants, turns=2, steps=5)
+    assert order == ["a", "b"] * 3
+    assert len(measured["a"].rates) == 2
+    assert 400.0 < measured["a"].median <= measured["a"].best <= 1000.0
+    assert measured["a"].stages == pytest.approx({"simulate": 0.001, "render": 0.003})
+    assert shares(measured["a"].stages)[1] == ("render", pytest.approx(0.003), pytest.approx(0.75))
+
+
+def test_the_driver_steers_back_to_its_lane() -> None:
+    names = list(STATE_FIELDS)
+    state = np.zeros((2, len(names)), np.float32)
+    state[0, names.index("lane offset / 2 m")] = 0.5  # left of its lane
+    state[1, names.index("speed / 20 m/s")] = 0.5  # too fast
+    steer, accel = lane_keeping(state).T
+    assert steer[0] > 0.0 == steer[1]
+    assert accel[0] > 0.0 > accel[1]
+
+
+def test_the_tables_name_all_contestants_stages_and_conditions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "small.yaml"
+    config.write_text(SMALL_TOWN)
+    monkeypatch.setitem(sys.modules, "highway_env", None)  # as if it were not installed
+    arguments = ["-n", "2", "--renderers", "palette", "--size", "64x32"]
+    short = ["--turns", "1", "--steps", "2"]
+    assert run(["bench", "env", "--config", str(config), *arguments, *short]) == 0
+    shown = capsys.readouterr().out
+    for text in ("single, palette", "vector of 2, palette", "over single, palette", *STAGES):
+        assert text in shown
+    assert "highway_env is not installed" in shown
+    assert "64x32" in shown
+    assert run(["bench", "env", "--size", "big"]) == 2
+    assert "expected WIDTHxHEIGHT" in capsys.readouterr().err
+
+
+def test_highway_env_is_timed_where_it_is_installed() -> None:
+    pytest.importorskip("highway_env", reason="the extra 'highway' is not installed")
+    import subprocess
+
+    code = (
+        "from contextlib import ExitStack\n"
+        "from apps.env_timing import highway_env\n"
+        "with ExitStack() as stack:\n"
+        "    env = highway_env((96, 48), stack)\n"
+        "    picture = env._env.step(1)[0]\n"
+        "    assert picture.shape == (48, 96, 3), picture.shape\n"
+        "    assert picture.std() > 1.0\n"
+        "    assert env.take(2)[0] == 2\n"
+    )  # in a process of its own: pygame warns, and keeps a display
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
