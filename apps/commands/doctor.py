@@ -57,13 +57,21 @@ def doctor(
         str | None,
         typer.Option("--carla", metavar="HOST[:PORT]", help="Ask what a CARLA server is like."),
     ] = None,
+    client_python: Annotated[
+        str | None,
+        typer.Option(
+            "--client-python",
+            metavar="PYTHON",
+            help="With --carla: the interpreter that has CARLA's client, if not this one.",
+        ),
+    ] = None,
 ) -> None:
     """Show what is installed, whether there is a GPU, and try what should run.
 
     With --carla, only that server is looked at; nothing about it is changed.
     """
     if carla is not None:
-        _examine_carla(carla)
+        _examine_carla(carla, client_python)
         return
     out.print(f"sim2street {version('sim2street')}, Python {platform.python_version()}")
     out.print(f"{platform.platform()}, {_cpu_count()} CPU cores, {_gpu()}", soft_wrap=True)
@@ -85,10 +93,11 @@ def doctor(
     out.print(trials)
 
 
-def _examine_carla(where: str) -> None:
+def _examine_carla(where: str, client_python: str | None) -> None:
     host, port = parse_host(where)
     table = Table("asked", "answer", box=None)
-    answers = list(diagnose(parse(CarlaConfig, {"host": host, "port": port}, "--carla")))
+    given = {"host": host, "port": port, "client_python": client_python}
+    answers = list(diagnose(parse(CarlaConfig, given, "--carla")))
     for answer in answers:
         mark = "[green]✓[/]" if answer.well else "[red]✗[/]"
         table.add_row(f"{mark} {answer.question}", escape(answer.remark))

@@ -51,16 +51,27 @@ _HINTS: Mapping[str, str] = {
 
 
 class CarlaClient:
-    """A child process with a CARLA client. Not to be used after an error: make another."""
+    """A child process with a CARLA client. Not to be used after an error: make another.
+
+    Raises:
+        ConfigError: there is no such interpreter.
+    """
 
     def __init__(self, python: str | None = None) -> None:
         self._last_words = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the child)
-        self._process = subprocess.Popen(
-            [python or sys.executable, "-u", str(CHILD)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._last_words,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [python or sys.executable, "-u", str(CHILD)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._last_words,
+            )
+        except OSError as error:
+            self._last_words.close()
+            raise ConfigError(
+                f"client_python: cannot start '{python}': {error.strerror}; it has to be a "
+                "Python interpreter with CARLA's client and numpy"
+            ) from error
         self._heard = ""
         assert self._process.stdout is not None
         _widen(self._process.stdout.fileno())

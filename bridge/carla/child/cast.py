@@ -12,6 +12,8 @@ from pictures import Numbers
 COLUMNS = 13
 """Of the table: id, x, y, z, pitch, yaw, roll, velocity (3), angular velocity (3; the ego's)."""
 
+_ROOM_M = 6.0
+
 
 class Cast:
     """Who is there: described once each, placed by every snapshot."""
@@ -144,20 +146,31 @@ class Traffic:
 
     def close(self) -> None:
         """Destroy all of them, after `release` and a tick."""
-        self._keep(0)
+        destroy(self._client, self.vehicles)
+        self.vehicles = []
 
     def _keep(self, count: int) -> None:
-        alive = [vehicle for vehicle in self.vehicles if vehicle.is_alive]
-        commands = [carla.command.DestroyActor(vehicle) for vehicle in alive[count:]]
-        if commands:
-            self._client.apply_batch_sync(commands, False)
-        self.vehicles = alive[:count]
+        there = [vehicle for vehicle in self.vehicles if is_there(self._world, vehicle)]
+        destroy(self._client, there[count:])
+        self.vehicles = there[:count]
 
     def _manage(self, seed: int) -> None:
         if self._manager is None:
             self._manager = self._client.get_trafficmanager(self._port)
             self._manager.set_synchronous_mode(True)
         self._manager.set_random_device_seed(seed)
+
+
+def destroy(client: Any, actors: list[Any]) -> None:
+    """Also those that no tick has shown yet: `Actor.destroy` takes them for dead already."""
+    commands = [carla.command.DestroyActor(actor.id) for actor in actors]
+    if commands:
+        client.apply_batch_sync(commands, False)
+
+
+def is_there(world: Any, actor: Any) -> bool:
+    """Whether the last tick had it: `is_alive` knows only what this client has destroyed."""
+    return actor is not None and bool(world.get_snapshot().has_actor(actor.id))
 
 
 def put(vehicle: Any, transform: Any) -> None:
@@ -167,17 +180,32 @@ def put(vehicle: Any, transform: Any) -> None:
     vehicle.set_transform(transform)
 
 
-def spawned_ego(world: Any, name: str, role: str, points: list[Any]) -> Any:
-    """A vehicle at the first free point, or ChildError."""
+def free_places(world: Any, points: list[Any], ours: list[Any]) -> list[Any]:
+    """Those of the points that are not beside a vehicle of somebody else's."""
+    own = {vehicle.id for vehicle in ours if vehicle is not None}
+    taken = [
+        vehicle.get_location()
+        for vehicle in world.get_actors().filter("vehicle.*")
+        if vehicle.id not in own
+    ]
+    return [
+        point
+        for point in points
+        if all(point.location.distance(place) > _ROOM_M for place in taken)
+    ]
+
+
+def spawned_ego(world: Any, name: str, role: str, points: list[Any]) -> tuple[Any, list[Any]]:
+    """A vehicle at the first point where there is room, and the points from there on."""
     try:
         model = world.get_blueprint_library().find(name)
     except IndexError:
         raise ChildError("config", f"this server has no vehicle '{name}'") from None
     model.set_attribute("role_name", role)
-    for point in points:
+    for index, point in enumerate(points):
         vehicle = world.try_spawn_actor(model, point)
         if vehicle is not None:
-            return vehicle
+            return vehicle, points[index:]
     raise ChildError("spawn", f"none of {len(points)} spawn points is free")
 
 

@@ -156,9 +156,9 @@ class Sensors:
             self._detectors.append(actor)
 
     @property
-    def ids(self) -> list[int]:
-        """Of all sensor actors."""
-        return [actor.id for actor in self._actors()]
+    def actors(self) -> list[Any]:
+        """All of them, as CARLA's client knows them."""
+        return [camera.actor for camera in self.cameras] + self._detectors
 
     def awake(self, patience_s: float) -> bool:
         """Whether every camera has sent something."""
@@ -213,16 +213,13 @@ class Sensors:
             camera.forget()
         self.events()
 
-    def close(self) -> None:
-        """Stop all, then destroy all: the other way round, the client may abort."""
-        for actor in self._actors():
-            _attempt(actor.stop)
-        for actor in self._actors():
-            _attempt(actor.destroy)
-        self.cameras, self._detectors = [], []
-
-    def _actors(self) -> list[Any]:
-        return [camera.actor for camera in self.cameras] + self._detectors
+    def stop(self) -> None:
+        """Listen no more: the client may abort over a sensor that is destroyed before."""
+        for actor in self.actors:
+            try:
+                actor.stop()
+            except RuntimeError as error:
+                sys.stderr.write(f"while a sensor was stopped: {error}\n")
 
 
 def transform_of(numbers: list[float]) -> Any:
@@ -249,11 +246,3 @@ def _is_past(camera: Camera, frame: int) -> bool:
 def _named(cameras: list[Camera]) -> str:
     names = ["'{}'{}".format(c.name, c.strange and f" (it sent {c.strange})") for c in cameras]
     return " and ".join(names)
-
-
-def _attempt(act: Any) -> None:
-    """Taking things down goes on whatever one of them says."""
-    try:
-        act()
-    except RuntimeError as error:
-        sys.stderr.write(f"while taking sensors down: {error}\n")

@@ -9,7 +9,7 @@ from typing import Any
 
 import carla
 import numpy as np
-from cast import Cast, Traffic, found_by_role, put, spawned_ego
+from cast import Cast, Traffic, destroy, found_by_role, free_places, is_there, put, spawned_ego
 from failures import ChildError
 from roads import route_from, stop_points
 from sensors import Sensors, Shared
@@ -233,28 +233,35 @@ class Session:
 
     def _attend_ego(self, request: dict[str, Any], rng: Any) -> bool:
         """Find, spawn or move the ego, and the traffic around it; True where it is new."""
-        points = self.map.get_spawn_points()
-        order = [points[i] for i in rng.permutation(len(points))]
-        if request["spawn"] is not None:
-            if request["spawn"] >= len(points):
-                raise ChildError("config", f"spawn: this map has {len(points)} points")
-            chosen = points[request["spawn"]]
-            order = [chosen] + [point for point in order if point is not chosen]
-        is_new = self.ego is None or not self.ego.is_alive
+        is_new = not is_there(self.world, self.ego)
         if is_new:
             self._close_sensors()
             self.ego = found_by_role(self.world, self.plan["role_name"])
             self.owns_ego = self.ego is None
+        order = self._places(request["spawn"], rng)
         if self.ego is None:
             names = self.plan["ego"], self.plan["role_name"]
-            self.ego = spawned_ego(self.world, names[0], names[1], order)
-        if self.owns_ego or request["spawn"] is not None:
+            self.ego, order = spawned_ego(self.world, names[0], names[1], order)
+        elif self.owns_ego or request["spawn"] is not None:
             put(self.ego, order[0])
         self.ego.apply_control(carla.VehicleControl(hand_brake=True))
         if request["vehicles"] < len(self.traffic.vehicles):
             self._release()
         self.traffic.place(order[1:], request["vehicles"], request["autopilot"], request["seed"])
         return is_new
+
+    def _places(self, wanted: int | None, rng: Any) -> list[Any]:
+        """Spawn points where nobody stands who is not ours, the wanted one first if it is one."""
+        points = self.map.get_spawn_points()
+        order = [points[i] for i in rng.permutation(len(points))]
+        if wanted is not None:
+            if wanted >= len(points):
+                raise ChildError("config", f"spawn: this map has {len(points)} points")
+            order = [points[wanted]] + [point for point in order if point is not points[wanted]]
+        free = free_places(self.world, order, [self.ego, *self.traffic.vehicles])
+        if not free:
+            raise ChildError("spawn", f"none of {len(points)} spawn points is free")
+        return free
 
     def _synchronise(self, tick_s: float) -> None:
         settings = self.world.get_settings()
@@ -279,7 +286,7 @@ class Session:
 
     def _ours(self) -> dict[str, Any]:
         """What somebody has to clear up if this process dies now."""
-        actors = list(self.sensors.ids) if self.sensors is not None else []
+        actors = [actor.id for actor in self.sensors.actors] if self.sensors is not None else []
         actors += [vehicle.id for vehicle in self.traffic.vehicles]
         if self.owns_ego:
             actors.append(self.ego.id)
@@ -293,7 +300,8 @@ class Session:
 
     def _close_sensors(self) -> None:
         if self.sensors is not None:
-            self.sensors.close()
+            self.sensors.stop()
+            destroy(self.client, self.sensors.actors)
             self.sensors = None
 
     def _release(self) -> None:
@@ -305,8 +313,8 @@ class Session:
         if self.listener is not None:
             self.world.remove_on_tick(self.listener)
         self.traffic.close()
-        if self.owns_ego and self.ego is not None and self.ego.is_alive:
-            self.ego.destroy()
+        if self.owns_ego and self.ego is not None:
+            destroy(self.client, [self.ego])
         self.ego = None
         if self.traffic.managed:
             # Back in asynchronous mode it runs by itself, and ends the process where the

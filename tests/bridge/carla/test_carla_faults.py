@@ -186,6 +186,13 @@ def test_an_interpreter_without_the_client(standin: StandInProcess, tmp_path: Pa
     world.close()
 
 
+def test_an_interpreter_that_is_none(standin: StandInProcess, tmp_path: Path) -> None:
+    world = CarlaWorld(config(standin, client_python=str(tmp_path / "python")))
+    with pytest.raises(ConfigError, match=r"client_python.*No such file"):
+        world.open()
+    world.close()
+
+
 def test_no_server() -> None:
     world = CarlaWorld(CarlaConfig(port=1, timeout_s=1.0))
     with within(3.0 + HURRY_S), pytest.raises(WorldLost):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,32 @@ def test_golden_bytes() -> None:
     token = payloads.token(5, 2001)
     assert token.hex() == "05000000d1070100" + "00" * 16
     assert payloads.stream_id_of(token) == 5
+
+
+def test_golden_calls(carla_standin: StandInProcess) -> None:
+    """Requests as the real client of 0.9.16 sends them, and what goes back, byte by byte."""
+    asked_and_answered = [
+        ("940000a7" + b"version".hex() + "9191c2", "940100c0919201a6" + b"0.9.16".hex()),
+        ("940001b0" + b"get_sensor_token".hex() + "9291c205", None),
+        ("940002ad" + b"destroy_actor".hex() + "9291c2cd03e7", "940102c0919201c2"),
+        (
+            "940003b6" + b"set_weather_parameters".hex() + "9291c29e" + "ca00000000" * 14,
+            "940103c09191c2",
+        ),
+        ("940004a7" + b"no_call".hex() + "9191c2", "940104bd" + _UNKNOWN.hex() + "c0"),
+    ]
+    with socket.create_connection((carla_standin.host, carla_standin.port), 5.0) as peer:
+        peer.settimeout(5.0)
+        for asked, answer in asked_and_answered:
+            peer.sendall(bytes.fromhex(asked))
+            got = peer.recv(1 << 12).hex()
+            if answer is None:
+                port = (carla_standin.port + 1).to_bytes(2, "little").hex()
+                answer = "940101c091920191c41805000000" + port + "0100" + "00" * 16
+            assert got == answer
+
+
+_UNKNOWN = b"the stand-in has no 'no_call'"
 
 
 def test_golden_snapshot() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,7 +16,8 @@ pytest.importorskip("panda3d")
 from bridge.carla.config import CarlaCameraConfig, CarlaConfig
 from bridge.carla.standin.process import StandInProcess, call
 from bridge.carla.world import LANE_INVASION, CarlaWorld
-from bridge.frame import Control, SensorFrame
+from bridge.errors import WorldError
+from bridge.frame import Control, LightState, SensorFrame
 
 TINY = CarlaCameraConfig(width_px=48, height_px=24)
 
@@ -118,12 +120,110 @@ def test_resets_use_the_same_actors_again(standin: StandInProcess) -> None:
 
 
 def test_a_vehicle_that_plays_the_ego_is_taken_and_kept(standin: StandInProcess) -> None:
-    with CarlaWorld(config(standin)) as owner:
-        owner.reset(0)
-        hero = ids(standin)
-        with CarlaWorld(config(standin, attach="observe", sensor_deadline_s=0.5)) as guest:
-            assert guest.map_name == owner.map_name
-        assert ids(standin) == hero
+    hero = spawned(standin, spawn_points(standin)[4], role="hero")
+    try:
+        with CarlaWorld(config(standin, vehicles=2, autopilot=False)) as world:
+            start = world.reset(0).ego.pose[:2, 3]
+            assert start == pytest.approx(our_place(spawn_points(standin)[4], world), abs=0.1)
+            driven(world, Control(throttle=1.0), 10)
+            assert world.reset(1).ego.speed_mps > 0.1, "somebody else's is not put anywhere"
+            moved = world.reset(1, {"spawn": 7}).ego.pose[:2, 3]
+            assert moved == pytest.approx(our_place(spawn_points(standin)[7], world), abs=0.1)
+        assert standin.actors() == ["vehicle.tesla.model3"]
+    finally:
+        call(standin.port, "destroy_actor", hero)
+
+
+def test_where_somebody_stands_nobody_is_put(standin: StandInProcess) -> None:
+    """The next free place is taken, by an ego that is new and by one that is there already."""
+    with CarlaWorld(config(standin)) as world:
+        fifth = our_place(spawn_points(standin)[5], world)
+        guest = spawned(standin, spawn_points(standin)[5])
+        try:
+            for seed in range(2):
+                ego = world.reset(seed, {"spawn": 5}).ego
+                assert math.dist(ego.pose[:2, 3], fifth) > 4.0
+                assert not driven(world, Control(), 2)[-1].ego.collision
+        finally:
+            call(standin.port, "destroy_actor", guest)
+        world.step(Control())  # the client sees then that nobody stands there any more
+        assert math.dist(world.reset(0, {"spawn": 5}).ego.pose[:2, 3], fifth) < 0.1
+
+
+@pytest.mark.parametrize("autopilot", [True, False])
+def test_more_vehicles_than_the_map_has_room_for(standin: StandInProcess, autopilot: bool) -> None:
+    with CarlaWorld(config(standin, autopilot=autopilot)) as world:
+        with pytest.raises(WorldError, match=r"room for \d+ of 400 vehicles"):
+            world.reset(0, {"vehicles": 400})
+        assert standin.actors() == [], "none of those that had been made is left"
+        assert len(world.reset(0, {"vehicles": 2}).actors) <= 2
+
+
+def test_traffic_that_somebody_destroys_comes_again(standin: StandInProcess) -> None:
+    with CarlaWorld(config(standin, vehicles=3, autopilot=False, actor_range_m=2000.0)) as world:
+        assert len(world.reset(0).actors) == 3
+        call(standin.port, "destroy_actor", world.carla_ids[2])
+        assert [a.actor_id for a in driven(world, Control(), 2)[-1].actors] == [1, 3]
+        assert len(world.reset(1).actors) == 3
+
+
+def test_the_same_seed_brings_the_same_traffic(standin: StandInProcess) -> None:
+    """Under the Traffic Manager, in two clients one after the other."""
+    tracks = []
+    for _ in range(2):
+        with CarlaWorld(config(standin, vehicles=4, actor_range_m=2000.0)) as world:
+            world.reset(5)
+            frames = driven(world, Control(brake=1.0), 40)
+            tracks.append([[a.pose[:2, 3].tolist() for a in frame.actors] for frame in frames])
+    assert np.allclose(tracks[0], tracks[1], atol=0.05)
+    assert not np.allclose(tracks[0][0], tracks[0][-1], atol=1.0), "they drive"
+
+
+def test_the_next_light_is_the_servers(standin: StandInProcess) -> None:
+    """Every state of it, at a distance that shrinks by what is driven."""
+    with CarlaWorld(config(standin)) as world:
+        seed = next(s for s in range(20) if near_light(world.reset(s)))
+        before = world.reset(seed)
+        light = before.ego.next_light
+        assert light is not None
+        for number, state in enumerate((LightState.RED, LightState.YELLOW, LightState.GREEN)):
+            for actor in traffic_lights(standin):
+                call(standin.port, "set_traffic_light_state", actor, number)
+            after = world.step(Control(throttle=0.5))
+            assert after.ego.next_light is not None
+            assert after.ego.next_light.state == state
+        driven_m = math.dist(before.ego.pose[:2, 3], after.ego.pose[:2, 3])
+        assert after.ego.next_light.distance_m == pytest.approx(
+            light.distance_m - driven_m, abs=0.05
+        )
+
+
+def near_light(frame: SensorFrame) -> bool:
+    return frame.ego.next_light is not None and frame.ego.next_light.distance_m > 10.0
+
+
+def traffic_lights(standin: StandInProcess) -> list[int]:
+    found = call(standin.port, "get_actors_by_id", list(range(2, 200)))[0][1]
+    return [actor[0] for actor in found if actor[2][1] == "traffic.traffic_light"]
+
+
+def spawn_points(standin: StandInProcess) -> list:
+    return call(standin.port, "get_map_info")[0][1][1]
+
+
+def our_place(point: list, world: CarlaWorld) -> tuple[float, float]:
+    """Where the middle of the rear axle is of an ego that is put there: (x, y)."""
+    (x, y, _), (_, yaw, _) = point
+    back = world.config.rear_axle_m
+    return x + back * math.cos(math.radians(yaw)), -y - back * math.sin(math.radians(yaw))
+
+
+def spawned(standin: StandInProcess, point: list, role: str = "guest") -> int:
+    """A vehicle of somebody else's; its id."""
+    known = call(standin.port, "get_actor_definitions")[0][1]
+    uid = next(number for number, name, *_ in known if name == "vehicle.tesla.model3")
+    description = [uid, "vehicle.tesla.model3", [["role_name", 4, role]]]
+    return call(standin.port, "spawn_actor", description, point)[0][1][0]
 
 
 def ids(standin: StandInProcess) -> list[int]:
