@@ -27,6 +27,8 @@ BUILDING_SEEN_M = 420.0
 SMALL_SEEN_M = 110.0
 _FINE_TREE_M = 21.0
 _MEDIUM_TREE_M = 62.0
+_COARSE_TREE_M = 130.0
+_FINE_HEDGE_M = 35.0
 _STREET_TREE_SEEN_M = 330.0
 _YARD_TREE_SEEN_M = 170.0
 
@@ -103,7 +105,11 @@ def tree_items(
     plant = choice[int(rng.integers(len(choice)))]
     yaw, scale = float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(0.75, 1.08))
     seen_m = _STREET_TREE_SEEN_M if near else _YARD_TREE_SEEN_M
-    levels = [(plant.medium, 0.0, _MEDIUM_TREE_M), (plant.coarse, _MEDIUM_TREE_M, seen_m)]
+    levels = [
+        (plant.medium, 0.0, _MEDIUM_TREE_M),
+        (plant.coarse, _MEDIUM_TREE_M, _COARSE_TREE_M),
+        (plant.far, _COARSE_TREE_M, seen_m),
+    ]
     if near:
         levels[0] = (plant.medium, _FINE_TREE_M, _MEDIUM_TREE_M)
         levels.append((plant.fine, 0.0, _FINE_TREE_M))
@@ -251,18 +257,23 @@ def _border(builder: Builder, frame: Frame, border: str, x0: float, x1: float) -
     rng, length = builder.rng, x1 - x0
     if border == "none" or length < 1.0:
         return
+    coarse: Mesh | None = None
     if border == "wall":
         shape = garden_wall(length, float(rng.uniform(0.6, 1.2)))
     elif border == "hedge":
-        shape = hedge(rng, length, float(rng.uniform(0.6, 1.0)), float(rng.uniform(0.9, 2.0)))
+        deep, high = float(rng.uniform(0.6, 1.0)), float(rng.uniform(0.9, 2.0))
+        shape, coarse = hedge(rng, length, deep, high)
     elif border == "panels":
         shape = panel_fence(rng, length, float(rng.uniform(1.5, 1.9)))
     else:
         shape = railing(length, float(rng.uniform(0.9, 1.4)), bool(rng.random() < 0.5))
     line = [_anchor(frame, float(x), 0.7) for x in np.linspace(x0, x1, 5)]
-    if all(builder.ground.is_off_street(*at, 0.2) for at in line):
-        here = line[2]
-        yield Item(_place(frame, shape, x0, 0.2), Layer.SHEET, here, 0.0, SMALL_SEEN_M)
+    if not all(builder.ground.is_off_street(*at, 0.2) for at in line):
+        return
+    fine_m = SMALL_SEEN_M if coarse is None else _FINE_HEDGE_M
+    yield Item(_place(frame, shape, x0, 0.2), Layer.SHEET, line[2], 0.0, fine_m)
+    if coarse is not None:
+        yield Item(_place(frame, coarse, x0, 0.2), Layer.SHEET, line[2], fine_m, SMALL_SEEN_M)
 
 
 def _side_gap(builder: Builder, frame: Frame, border: str, setback: float) -> Iterator[Item]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +22,39 @@ _SOLID_CELL_M = 2.0
 _FULL = 18
 """Of the 25 or so sample points in a cell that lies wholly under a building."""
 
+_ACTOR_M = 3.3
+"""No actor is higher than this."""
+
 _CELLS_SHIFT = 2
 _CELL_M = _SOLID_CELL_M * 2**_CELLS_SHIFT
 _NEAR_M = 14.0
 _RAY_RAD = math.radians(0.75)
 _MARGIN_RAD = math.radians(5.0)
 _STEPS_M = np.concatenate(
-    [np.arange(3.0, 120.0, 3.0), np.arange(120.0, 400.0, 6.0), np.arange(400.0, 1000.0, 8.0)]
+    [np.arange(3.0, 120.0, 3.0), np.arange(120.0, 400.0, 6.0), np.arange(400.0, 1000.0, 12.0)]
 ).astype(np.float32)
 _NOTHING = -1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What can be seen from one place.
+
+    Attributes:
+        parts: bool (parts,), False where a part is certainly hidden.
+        cells: bool (I, J), False where no actor in a cell of the map could be seen.
+        origin_m: (2,), corner of the map.
+    """
+
+    parts: npt.NDArray[np.bool_]
+    cells: npt.NDArray[np.bool_]
+    origin_m: Floats
+
+    def shows(self, x_m: float, y_m: float) -> bool:
+        """Whether an actor at this place may be seen. Beyond the map everything may."""
+        i, j = (int((v - o) // _CELL_M) for v, o in zip((x_m, y_m), self.origin_m, strict=True))
+        inside = 0 <= i < self.cells.shape[0] and 0 <= j < self.cells.shape[1]
+        return not inside or bool(self.cells[i, j])
 
 
 class Viewshed:
@@ -48,8 +73,8 @@ class Viewshed:
         self._cells, self._owners = self._occupy(low, high)
         self._solid = self._raise(occluders, shape * 2**_CELLS_SHIFT)
 
-    def visible(self, camera: Camera, pose: FloatArray) -> npt.NDArray[np.bool_]:
-        """bool (parts,): False where a part is certainly hidden behind buildings."""
+    def look(self, camera: Camera, pose: FloatArray) -> Sight:
+        """What is not certainly hidden behind buildings."""
         eye = np.asarray(pose, np.float64)[:3, 3]
         angles = _azimuths(camera, np.asarray(pose, np.float64))
         rays = np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
@@ -67,16 +92,30 @@ class Viewshed:
         passed[1:-1] = np.minimum(np.minimum(passed[:-2], passed[1:-1]), passed[2:])
         i >>= _CELLS_SHIFT
         j >>= _CELLS_SHIFT
-        above = self._top[i, j] - np.float32(eye[2])
+        parts, actors = (
+            self._seen(i, j, passed, top - np.float32(eye[2]), eye)
+            for top in (self._top[i, j], np.float32(_ACTOR_M))
+        )
+        result = np.zeros(self._count, np.bool_)
+        result[self._owners[parts.ravel()[self._cells]]] = True
+        return Sight(result, _widened(actors), self._origin)
+
+    def _seen(
+        self,
+        i: npt.NDArray[np.int32],
+        j: npt.NDArray[np.int32],
+        passed: npt.NDArray[np.float32],
+        above: npt.NDArray[np.float32] | np.float32,
+        eye: Floats,
+    ) -> npt.NDArray[np.bool_]:
+        """Cells where what reaches `above` eye level rises over the roofs passed so far."""
         # A cell is some metres deep: its far edge decides below eye level, its near above.
         reach = np.where(above > 0, np.maximum(_STEPS_M - _CELL_M, 1.0), _STEPS_M + _CELL_M)
         seen = above >= passed * reach
         mask = np.zeros(self._top.shape, np.bool_)
         mask[i[seen], j[seen]] = True
         self._mark_near(mask, eye)
-        result = np.zeros(self._count, np.bool_)
-        result[self._owners[mask.ravel()[self._cells]]] = True
-        return result
+        return mask
 
     def _mark_near(self, mask: npt.NDArray[np.bool_], eye: Floats) -> None:
         low = ((eye[:2] - _NEAR_M - self._origin) / _CELL_M).astype(int)
@@ -115,6 +154,17 @@ class Viewshed:
         height[filled < _FULL] = _NOTHING
         height[[0, -1]] = height[:, [0, -1]] = _NOTHING
         return height.astype(np.float32)
+
+
+def _widened(cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The cells and those that touch them: actors are longer than a cell's half."""
+    wide = cells.copy()
+    wide[1:] |= cells[:-1]
+    wide[:-1] |= cells[1:]
+    across = wide.copy()
+    wide[:, 1:] |= across[:, :-1]
+    wide[:, :-1] |= across[:, 1:]
+    return wide
 
 
 def _bounds(part: Triangles) -> tuple[Triangles, Triangles]:

@@ -29,7 +29,7 @@ from bridge.town.polyline import arc_lengths, at_lengths, headings, unit
 
 _POLE_SEEN_M = 170.0
 _SMALL_SEEN_M = 110.0
-_FINE_BICYCLE_M = 25.0
+_FINE_BICYCLE_M = 18.0
 _KERB_GAP_M = 0.45
 
 

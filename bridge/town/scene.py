@@ -14,7 +14,7 @@ from bridge.town.actor_meshes import actor_layer, actor_levels
 from bridge.town.layout import Layout
 from bridge.town.meshes import Item, Layer, joined
 from bridge.town.models import model_for
-from bridge.town.occlusion import Viewshed
+from bridge.town.occlusion import Sight, Viewshed
 from bridge.town.rasteriser import Part, Rasteriser
 from bridge.town.scenery import scenery_items
 from bridge.town.visibility import Buffers, TriangleTable
@@ -64,6 +64,7 @@ class Scene:
         self._rasteriser = Rasteriser()
         self._table = TriangleTable()
         self._closed = False
+        self._cull = cull
         scenery = scenery_items(layout) if items is None else items
         self._chunks = self._add_chunks(scenery, cull)
         self._static_ids = {car.actor_id for car in layout.parked}
@@ -83,8 +84,9 @@ class Scene:
         if self._closed:
             raise WorldError("this scene is closed: make a new one")
         eye = np.asarray(pose, np.float64)[:3, 3]
-        self._choose_levels(eye, self._viewshed.visible(camera, pose))
-        to_world = self._place_actors(actors, eye)
+        sight = self._viewshed.look(camera, pose)
+        self._choose_levels(eye, sight.parts)
+        to_world = self._place_actors(actors, eye, sight)
         to_camera = np.linalg.inv(np.asarray(pose, np.float64)) @ to_world
         ids = self._rasteriser.draw(camera, pose)
         return self._table.derive(ids, camera, to_camera)
@@ -122,9 +124,14 @@ class Scene:
             self._rasteriser.show(self._chunks[index].part, bool(wanted[index]))
         self._shown = wanted
 
-    def _place_actors(self, actors: Sequence[Actor], eye: np.ndarray) -> np.ndarray:
+    def _place_actors(self, actors: Sequence[Actor], eye: np.ndarray, sight: Sight) -> np.ndarray:
         """Show and place the actors' meshes; float64 (G, 4, 4) poses of all groups."""
-        moving = [actor for actor in actors if actor.actor_id not in self._static_ids]
+        moving = [
+            actor
+            for actor in actors
+            if actor.actor_id not in self._static_ids
+            and (not self._cull or sight.shows(*actor.pose[:2, 3].tolist()))
+        ]
         present = {actor.actor_id for actor in moving}
         for actor_id in [key for key in self._bodies.used if key not in present]:
             name, body = self._bodies.used.pop(actor_id)

@@ -76,6 +76,6 @@ def _ring(layout: Layout, builder: Builder, ring_m: float) -> Iterator[Item]:
             plant = plants(str(rng.choice(["broad", "tall", "conifer"])))[int(rng.integers(4))]
             scale = float(rng.uniform(0.8, 1.2 + ring_m / 200))
             here = (float(x), float(y))
-            yield from foliage_items(plant.coarse, here, angle, scale, 0.0, math.inf)
+            yield from foliage_items(plant.far, here, angle, scale, 0.0, math.inf)
             step = 5.5 * scale
         angle += step / reach

@@ -36,6 +36,7 @@ class Plant:
     fine: Foliage
     medium: Foliage
     coarse: Foliage
+    far: Foliage
 
 
 @cache
@@ -105,7 +106,7 @@ def _bare(rng: np.random.Generator, kind: str) -> Plant:
     fine = _foliage([trunk, *limbs], [*twigs, leaves])
     medium = _foliage([trunk, *limbs], twigs[::2])
     coarse = _foliage([trunk, *limbs[::2]], twigs[::5])
-    return Plant(fine, medium, coarse)
+    return Plant(fine, medium, coarse, _foliage([trunk, *limbs[::3]], []))
 
 
 def _branches(
@@ -155,10 +156,11 @@ def _tree(
     heaps = [[blob] for blob in blobs] if open_crown else [blobs]
     core = [ball(rng, at, size * 0.86) for at, size in blobs[:: 2 if open_crown else 1]]
     limbs = [_limb(at, clear_m, trunk_m) for at, _ in blobs] if open_crown else []
-    fine, medium, coarse = (
+    fine, medium, coarse, far = (
         [cards(rng, heap, *(one if open_crown else whole)) for heap in some]
         for some, one, whole in (
-            (heaps, (2, 20), (4, 60)), (heaps, (2, 13), (3, 38)), ([blobs], (2, 22), (2, 22))
+            (heaps, (2, 20), (4, 60)), (heaps, (2, 12), (3, 36)), ([blobs], (2, 22), (2, 22)),
+            ([blobs], (2, 11), (2, 11)),
         )
     )  # fmt: skip
     fine.append(sprigs(rng, blobs, _SPRIGS.get(kind, 90), (0.12, 0.36)))
@@ -166,6 +168,7 @@ def _tree(
         _foliage([trunks[0], *core, *limbs], fine),
         _foliage([trunks[1], *limbs[::2]], medium),
         _foliage([trunks[2]], coarse),
+        _foliage([], far),
     )
 
 
@@ -184,22 +187,23 @@ def _leafy(triangles: Floats) -> Mesh:
     return mesh(triangles, Tag.VEGETATION)
 
 
-def hedge(rng: np.random.Generator, width_m: float, deep_m: float, height_m: float) -> Mesh:
-    """A hedge along x from 0 to `width_m`, y from 0 to `deep_m`: bulging, ragged on top."""
-    count = max(4, int(width_m / 0.45) + 1)
+def hedge(
+    rng: np.random.Generator, width_m: float, deep_m: float, height_m: float
+) -> tuple[Mesh, Mesh]:
+    """A hedge along x from 0 to `width_m`, y from 0 to `deep_m`: fine and coarse.
+
+    It bulges, and it is ragged on top.
+    """
+    count = 3 * max(2, int(width_m / 1.35)) + 1
     spots = np.linspace(0.0, width_m, count)
     swell = 0.5 + 0.5 * np.sin(spots * rng.uniform(1.1, 2.4) + rng.uniform(0, 6))
     tops = height_m * (0.86 + 0.12 * swell + rng.uniform(-0.06, 0.06, count))
     tops[[0, -1]] *= rng.uniform(0.55, 0.85, 2)
-    rings = []
-    for x, high in zip(spots, tops, strict=True):
-        front, back, ridge = rng.normal(0, 0.05, 3)
-        rings.append(
-            np.array([(x, front + 0.06, 0.0), (x, front - 0.06, high * 0.5),
-                      (x, front + 0.04, high * 0.85), (x, deep_m / 2 + ridge, high),
-                      (x, deep_m + back, high * 0.8), (x, deep_m + back, 0.0)])
-        )  # fmt: skip
+    front, back, ridge = rng.normal(0, 0.05, (3, count))
+    y = [front + 0.06, front - 0.06, front + 0.04, deep_m / 2 + ridge, deep_m + back, deep_m + back]
+    z = [0.0 * tops, 0.5 * tops, 0.85 * tops, tops, 0.8 * tops, 0.0 * tops]
+    rings = np.stack([np.tile(spots, (6, 1)), y, z], axis=2).transpose(1, 0, 2)
     blobs = [(np.array([x, deep_m / 2, high - deep_m * 0.35]), deep_m * 0.36)
              for x, high in zip(spots, tops, strict=True)]  # fmt: skip
     leaves = sprigs(rng, blobs, 3 * count, (0.12, 0.34))
-    return joined([_leafy(loft(rings)), _leafy(leaves)])
+    return joined([_leafy(loft(list(rings))), _leafy(leaves)]), _leafy(loft(list(rings[::3])))

@@ -167,3 +167,20 @@ def test_scenery_is_made_of_finite_triangles_with_tags():
         assert item.near_m < item.far_m
         count += len(item.mesh)
     assert 100_000 < count < 1_000_000
+
+
+def test_culling_hides_no_actor_that_is_seen(scene):
+    layout, rng = make_layout(TOWN), np.random.default_rng(9)
+    spots = list(lane_spots(layout, rng, 6))
+    crowds = [crowd(layout, rng, x, y, 25, 25) for x, y, _ in spots]
+    everything = Scene(layout, cull=False)
+    shown = 0
+    for (x, y, yaw), actors in zip(spots, crowds, strict=True):
+        ids = {actor.actor_id for actor in actors}
+        pose = camera_pose(x, y, yaw)
+        culled, whole = (np.unique(s.render(CAMERA, pose, actors).instances)
+                         for s in (scene, everything))  # fmt: skip
+        assert ids & set(culled.tolist()) == ids & set(whole.tolist())
+        shown += len(ids & set(whole.tolist()))
+    everything.close()
+    assert shown > 12
