@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -147,6 +147,14 @@ class NeuralRenderer(Renderer):
 
     def restyle(self, session: int, style: StyleChoice) -> None:
         self._session(session).style = self._resolve(style)
+
+    def save_session(self, session: int) -> tuple[RenderState | None, ByteArray | None]:
+        known = self._session(session)
+        return known.state, known.picture
+
+    def load_session(self, session: int, saved: Any) -> None:
+        known = self._session(session)
+        known.state, known.picture = saved
 
     def close_session(self, session: int) -> None:
         self._sessions.pop(session, None)
