@@ -32,14 +32,23 @@ Settings = Mapping[str, Any]
 Builder = Callable[[dict[str, Any], str], Built]
 
 OUR_PACKAGES = ("apps", "bridge", "configs", "envs", "neural_renderer")
+MOST_RENDER_EVERY = 10
+"""Renderers start afresh when more ticks than this have passed."""
+
 ENDPOINT_SCHEMES = ("tcp://", "ipc://", "inproc://")
 
 
 class ReplayConfig(StrictModel):
-    """Which recording to play. `recover`: read as far as a broken file goes."""
+    """Which recording to play.
+
+    Attributes:
+        recover: read as far as a broken file goes.
+        any_seed: a seed that was never recorded chooses an episode too.
+    """
 
     path: Path
     recover: bool = False
+    any_seed: bool = False
 
 
 WEIGHTS_FOLDER = Path(str(resources.files("neural_renderer"))) / "weights"
@@ -112,11 +121,11 @@ def build_renderer(name: str, settings: Settings | None = None) -> Renderer:
     return _build("renderer", RENDERERS, data, name, settings)
 
 
-def build_recording(path: Path, recover: bool = False) -> ReplayWorld:
-    """A recording as a World. `recover`: read as far as a broken file goes."""
+def build_recording(path: Path, recover: bool = False, any_seed: bool = False) -> ReplayWorld:
+    """A recording as a World; see `ReplayConfig`."""
     with needs_extra("recording"):
         from bridge.recording import ReplayWorld
-    return ReplayWorld(path, recover=recover)
+    return ReplayWorld(path, recover=recover, any_seed=any_seed)
 
 
 @contextmanager
@@ -152,7 +161,10 @@ class EnvConfig(StrictModel):
         world_settings, renderer_settings: replace keys of those configs.
         style: of the renderer; `reset(options={"style": ...})` chooses per episode.
         image_scale: size of the image over the size of the labels.
-        actions, observation, task: see `envs.actions`, `envs.observations`, `envs.tasks`.
+        render_every: rgb every n-th tick, the last picture in between; as often as the
+            agent acts where it is left out.
+        host, port: of a world that has them (CARLA). recording: of one that plays a file.
+        actions, observation, task, episodes: see the modules of `envs`.
     """
 
     world: str = "town"
@@ -161,9 +173,20 @@ class EnvConfig(StrictModel):
     renderer_settings: dict[str, Any] = Field(default_factory=dict)
     style: str = "default"
     image_scale: int = Field(default=1, ge=1)
+    render_every: int | None = Field(default=None, ge=1, le=MOST_RENDER_EVERY)
+    host: str | None = None
+    port: int | None = None
+    recording: Path | None = None
     actions: dict[str, Any] = Field(default_factory=dict)
     observation: dict[str, Any] = Field(default_factory=dict)
     task: dict[str, Any] = Field(default_factory=dict)
+    episodes: dict[str, Any] = Field(default_factory=dict)
+
+    def all_world_settings(self) -> dict[str, Any]:
+        """`world_settings` with the host, the port and the recording among them."""
+        named = {"host": self.host, "port": self.port, "path": self.recording}
+        told = {key: value for key, value in named.items() if value is not None}
+        return {**self.world_settings, **told}
 
 
 def make_env(
@@ -199,16 +222,28 @@ def assemble_env(
     with needs_extra("env"):
         from envs.actions import ActionConfig, make_actions
         from envs.driving import DrivingEnv
+        from envs.episodes import EpisodeConfig
         from envs.observations import ObservationConfig
         from envs.tasks import Task, TaskConfig
     task = Task(parse(TaskConfig, data.task, f"{source}: task"))
-    actions = make_actions(parse(ActionConfig, data.actions, f"{source}: actions"))
+    action = parse(ActionConfig, data.actions, f"{source}: actions")
+    episodes = parse(EpisodeConfig, data.episodes, f"{source}: episodes")
     observation = parse(ObservationConfig, data.observation, f"{source}: observation")
-    world = build_world(data.world, data.world_settings)
+    world = build_world(data.world, data.all_world_settings())
     if data.renderer is not None:
         renderer = renderer or build_renderer(data.renderer, data.renderer_settings)
-        world = RenderedWorld(world, renderer, data.style, data.image_scale)
-    return DrivingEnv(world, task, actions, observation, data.image_scale, render_mode)
+        every = data.render_every or min(action.repeat, MOST_RENDER_EVERY)
+        world = RenderedWorld(world, renderer, data.style, data.image_scale, every)
+    return DrivingEnv(
+        world,
+        task,
+        make_actions(action),
+        observation,
+        data.image_scale,
+        render_mode,
+        action.repeat,
+        episodes,
+    )
 
 
 @contextmanager
@@ -252,7 +287,7 @@ def _carla_standin(data: dict[str, Any], source: str) -> World:
 
 def _replay(data: dict[str, Any], source: str) -> World:
     config = parse(ReplayConfig, data, source)
-    return build_recording(config.path, config.recover)
+    return build_recording(config.path, config.recover, config.any_seed)
 
 
 def _palette(data: dict[str, Any], source: str) -> Renderer:

@@ -68,6 +68,10 @@ class Recorder(World):
     def spec(self) -> WorldSpec:
         return self.world.spec
 
+    @property
+    def option_names(self) -> frozenset[str] | None:
+        return self.world.option_names
+
     def open(self, sensors: bool = True) -> None:
         if self._path.exists():
             raise RecordingError(f"{self._path} exists already: remove it or take another name")
@@ -158,10 +162,14 @@ class ReplayWorld(World):
     the first recorded number, so that no two resets share one.
     """
 
-    def __init__(self, path: Path, recover: bool = False) -> None:
-        """`recover`: read as far as an unfinished or truncated file goes."""
+    def __init__(self, path: Path, recover: bool = False, any_seed: bool = False) -> None:
+        """`recover`: read as far as an unfinished or truncated file goes.
+
+        `any_seed`: a seed that was never recorded chooses an episode too.
+        """
         self._path = path
         self._recover = recover
+        self._any_seed = any_seed
         self._stack = contextlib.ExitStack()
         self._reader: SeekingReader | None = None
         self._spec: WorldSpec | None = None
@@ -177,6 +185,10 @@ class ReplayWorld(World):
         if self._spec is None:
             raise WorldError("open this ReplayWorld first: its spec is in the file")
         return self._spec
+
+    @property
+    def option_names(self) -> frozenset[str]:
+        return frozenset({"episode"})
 
     def open(self, sensors: bool = True) -> None:
         """Read the index.
@@ -258,6 +270,8 @@ class ReplayWorld(World):
 
     def _of_seed(self, seed: int) -> int:
         seeds = [info.seed for info in self.episodes]
+        if seed not in seeds and self._any_seed:
+            return seed % len(seeds)
         if seed not in seeds:
             raise ConfigError(
                 f"{self._path} holds no episode of seed {seed}, its seeds are {seeds}; "

@@ -46,6 +46,11 @@ class RemappedWorld(World):
     def spec(self) -> WorldSpec:
         return self.world.spec
 
+    @property
+    def option_names(self) -> frozenset[str] | None:
+        names = self.world.option_names
+        return None if names is None else names | {"remap"}
+
     def open(self, sensors: bool = True) -> None:
         self.world.open(sensors)
 
@@ -59,6 +64,14 @@ class RemappedWorld(World):
 
     def step(self, control: Control) -> SensorFrame:
         return self._remapped(self.world.step(control))
+
+    def get_state(self) -> Any:
+        return self.world.get_state(), self._table.copy()
+
+    def set_state(self, state: Any) -> SensorFrame:
+        inner, table = state
+        self._table = table.copy()
+        return self._remapped(self.world.set_state(inner))
 
     def remap(self, changes: Changes) -> None:
         """From the next frame on; an empty mapping shows the world as it is."""

@@ -302,11 +302,9 @@ class RenderedWorld(World):
         frame = self.world.reset(seed, rest)
         if not self._sensors:
             return frame
+        sizes = {name: self._size_px(view.camera) for name, view in frame.views.items()}
         self._open_sessions(
-            {
-                name: SessionConfig(style, view.camera, self._size_px(view.camera), seed or 0)
-                for name, view in frame.views.items()
-            }
+            {n: SessionConfig(style, frame.views[n].camera, sizes[n], seed or 0) for n in sizes}
         )
         return self._render(frame)
 
@@ -328,13 +326,12 @@ class RenderedWorld(World):
 
     def set_state(self, state: RenderedState) -> SensorFrame:
         frame = self.world.set_state(state.world)
-        if {name: config for name, (config, _) in state.sessions.items()} != self._configs:
-            self._open_sessions({name: config for name, (config, _) in state.sessions.items()})
-        self._restart = False
+        configs = {name: config for name, (config, _) in state.sessions.items()}
+        if configs != self._configs:
+            self._open_sessions(configs)
+        self._restart = any(memory is None for _, memory in state.sessions.values())
         for name, (_, memory) in state.sessions.items():
-            if memory is None:
-                self._restart = True
-            else:
+            if memory is not None:
                 self.renderer.load_session(self._sessions[name], memory)
         return self._render_if_due(frame)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from bridge.errors import WorldError
 from bridge.frame import Control, SensorFrame, WorldSpec
 
 
@@ -48,6 +49,27 @@ class World(ABC):
         Raises:
             WorldError: the episode is over for good; call `reset`.
         """
+
+    @property
+    def option_names(self) -> frozenset[str] | None:
+        """What `reset(options=...)` knows; None where only the world itself can tell."""
+        return None
+
+    def get_state(self) -> Any:
+        """A snapshot of the episode, from which `set_state` goes on exactly.
+
+        Raises:
+            WorldError: this world cannot save its state.
+        """
+        raise WorldError(f"{type(self).__name__} cannot save its state")
+
+    def set_state(self, state: Any) -> SensorFrame:
+        """Go on from a snapshot of this world, and return its frame.
+
+        Raises:
+            WorldError: this world cannot take one up.
+        """
+        raise WorldError(f"{type(self).__name__} cannot take up a state")
 
     @abstractmethod
     def close(self) -> None:

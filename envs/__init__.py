@@ -33,6 +33,11 @@ ENV_CONFIGS = {
         for task, name in TASKS.items()
         for variant, suffix in VARIANTS.items()
     },
+    **{
+        f"sim2street/CarlaRoute{variant}-v0": f"carla_route{suffix}"
+        for variant, suffix in VARIANTS.items()
+    },
+    "sim2street/Replay-v0": "replay",
 }
 """Registered id -> the shipped file configs/env/<name>.yaml behind it."""
 

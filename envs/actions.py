@@ -24,12 +24,14 @@ class ActionConfig(StrictModel):
         steer_levels: number of steering values of the grid, odd, so that 0 is among them.
         accel_levels: number of acceleration values of the grid, odd.
         max_steer: the steering that ±1 stands for.
+        repeat: for how many ticks an action holds.
     """
 
     kind: Literal["continuous", "discrete"] = "continuous"
     steer_levels: int = Field(default=5, ge=3)
     accel_levels: int = Field(default=3, ge=3)
     max_steer: float = Field(default=1.0, gt=0.0, le=1.0)
+    repeat: int = Field(default=1, ge=1, le=100)
 
 
 class ActionMapping(ABC, Generic[ActionT]):

@@ -2,44 +2,68 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from bridge.errors import PeerTimeout, RendererLost, WorldError
+from bridge.errors import EpisodeEnd, PeerTimeout, RendererLost, WorldError
 from bridge.frame import Control, SensorFrame
-from bridge.renderer import paint_labels
 from bridge.world import World
 from configs import ConfigError, did_you_mean
 from envs.actions import ActionMapping, ContinuousActions
-from envs.observations import Observation, ObservationConfig, Observer
+from envs.episodes import SPLIT_OPTION, EpisodeConfig, draw_options
+from envs.observations import Observation, ObservationConfig, Observer, ObserverMemory
+from envs.rendering import RENDER_MODES, Window, picture_of, side_by_side
 from envs.tasks import Outcome, Task, Transition
 
 LOST = (WorldError, RendererLost, PeerTimeout)
 """Errors after which the episode cannot go on, but the next reset may work."""
 
-
 LOST_OUTCOME = Outcome({}, None, truncated=True, cutoff="lost")
-"""Of a step on which the world was lost."""
+"""Of a tick on which the world was lost."""
+
+END_OUTCOME = Outcome({}, None, truncated=True, cutoff="recording_end")
+"""Of a tick that a recording does not have any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvState:
+    """A snapshot of an env in the middle of an episode; see `DrivingEnv.get_state`."""
+
+    world: Any
+    frame: SensorFrame
+    last_control: Control
+    distance_m: float
+    over: bool
+    memory: ObserverMemory
+    rng: Mapping[str, Any]
 
 
 class DrivingEnv(gymnasium.Env[Observation, Any]):
     """Drive one vehicle in one World; the Task says what is good and when it ends.
 
-    Observation: a flat Dict of new arrays, see `ObservationConfig`. Action: see
-    `ActionMapping`. Info of a step: `rewards` (per term, weighted), `endings` (which are
-    met), `ending` (the one that ended the episode, or None), `is_success`, `tick`,
+    Observation: a flat Dict of new arrays or a plain one, see `ObservationConfig`. Action:
+    see `ActionMapping`. Info of a step: `rewards` (per term, weighted), `endings` (which
+    are met), `ending` (the one that ended the episode, or None), `is_success`, `tick`,
     `speed_mps`, `distance_m` (driven since the reset), `flags`, and `error` where the
-    world was lost: then the step is truncated with the last observation and reward 0, and
-    the next `reset` works as soon as the world answers again.
+    world was lost: then the step is truncated with the last observation and nothing more
+    to earn, and the next `reset` works as soon as the world answers again. Info of a
+    reset: `tick`, `flags`, `speed_mps`, `distance_m`, the episode's `seed` and the
+    `options` that the world got.
 
     `world` is opened here and closed by `close`. `last_frame` is the frame behind the
     last observation, for logging (its `stamps` tell the seconds per hop).
+
+    With `render_mode` "rgb_array" `render` gives the picture, with "side_by_side" labels,
+    depth and picture in one; "human" shows it in a window at every step and reset.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012
 
     def __init__(
         self,
@@ -49,19 +73,25 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
         observation: ObservationConfig | None = None,
         image_scale: int = 1,
         render_mode: str | None = None,
+        action_repeat: int = 1,
+        episodes: EpisodeConfig | None = None,
     ) -> None:
-        """`image_scale`: size of the world's rgb over the size of its labels."""
-        modes = self.metadata["render_modes"]
-        if render_mode is not None and render_mode not in modes:
-            raise ConfigError(
-                f"unknown render_mode '{render_mode}'{did_you_mean(render_mode, modes)}"
-            )
+        """`image_scale`: size of the world's rgb over the size of its labels.
+
+        `action_repeat`: ticks per step; terms add up over them, an ending stops early.
+        """
+        _check_mode(render_mode)
+        if action_repeat < 1:
+            raise ConfigError(f"action_repeat must be at least 1, got {action_repeat}")
         config = observation or ObservationConfig()
         self.render_mode = render_mode
         self.last_frame: SensorFrame | None = None
         self.world = world
         self._task = task or Task()
         self._actions = actions or ContinuousActions()
+        self._episodes = episodes or EpisodeConfig()
+        self._repeat = action_repeat
+        self._window = Window("sim2street")
         self._last_control = Control()
         self._distance_m = 0.0
         self._over = True
@@ -73,58 +103,120 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
             on_error.pop_all()
         self.observation_space = self._observer.space
         self.action_space = self._actions.space
-        self.metadata = {**self.metadata, "render_fps": max(1, round(1.0 / spec.tick_s))}
+        fps = max(1, round(1.0 / (spec.tick_s * action_repeat)))
+        self.metadata = {**self.metadata, "render_fps": fps}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode. `options` go to the world (`style` to its renderer).
 
-        Without a seed, the episode's own seed is drawn from the env's generator: one
-        seeded reset makes the whole sequence of episodes reproducible.
+        `split` ("train" or "test") chooses which towns and styles are drawn from. Without
+        a seed, the episode's own seed is drawn from the env's generator: one seeded reset
+        makes the whole sequence of episodes reproducible.
         """
         super().reset(seed=seed)
         world_seed = seed if seed is not None else int(self.np_random.integers(2**31))
-        merged = {**self._task.config.reset_options, **(options or {})}
+        merged = self._options(world_seed, dict(options or {}))
         self._over = True
         frame = self.world.reset(world_seed, merged)
         self.last_frame = frame
         self._last_control = Control()
         self._distance_m = 0.0
         self._over = False
-        return self._observer.observe(frame), {**self._info(frame), "seed": world_seed}
+        observation = self._observer.observe(frame)
+        self._show()
+        return observation, {**self._info(frame), "seed": world_seed, "options": merged}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Drive one tick."""
-        before = self.last_frame
-        if self._over or before is None:
+        """Drive one tick, or as many as the action is repeated."""
+        if self._over or self.last_frame is None:
             raise gymnasium.error.ResetNeeded("the episode is over: call reset() before step()")
         control = self._actions.control(action)
-        try:
-            after = self.world.step(control)
-        except LOST as error:
-            return self._lost(before, error)
-        outcome = self._task.judge(Transition(before, control, after, self._last_control))
-        self.last_frame, self._last_control = after, control
-        terminated = outcome.ending is not None
+        rewards: defaultdict[str, float] = defaultdict(float)
+        for _ in range(self._repeat):
+            outcome, error = self._tick(control)
+            for name, value in outcome.rewards.items():
+                rewards[name] += value
+            if outcome.over:
+                break
+        outcome = replace(outcome, rewards=dict(rewards))
         self._over = outcome.over
-        self._distance_m += abs(after.ego.speed_mps) * (after.time_s - before.time_s)
-        info = {**self._info(after), **outcome_info(outcome)}
-        return self._observer.observe(after), outcome.reward, terminated, outcome.truncated, info
+        info = {**self._info(self.last_frame), **outcome_info(outcome)}
+        if error is not None:
+            info["error"] = error
+        observation = self._observer.observe(self.last_frame)
+        self._show()
+        terminated = outcome.ending is not None
+        return observation, outcome.reward, terminated, outcome.truncated, info
 
     def render(self) -> np.ndarray | None:
-        """uint8 (H, W, 3) of the last frame: its rgb, or its labels in colour."""
-        if self.render_mode is None or self.last_frame is None:
+        """What the render mode says, as uint8 (H, W, 3); None where a window shows it."""
+        if self.render_mode is None or self.last_frame is None or self.render_mode == "human":
             return None
-        view = self._observer.view(self.last_frame)
-        if view is None:
-            raise ConfigError("nothing to render: this world has no camera")
-        return view.rgb.copy() if view.rgb is not None else paint_labels(view)
+        return self._picture()
+
+    def get_state(self) -> EnvState:
+        """A snapshot, from which `set_state` goes on exactly (planning, world models).
+
+        Raises:
+            WorldError: this env's world cannot save its state.
+        """
+        if self.last_frame is None:
+            raise gymnasium.error.ResetNeeded("there is no episode: call reset() first")
+        return EnvState(
+            self.world.get_state(),
+            self.last_frame,
+            self._last_control,
+            self._distance_m,
+            self._over,
+            self._observer.memory,
+            self.np_random.bit_generator.state,
+        )
+
+    def set_state(self, state: EnvState) -> tuple[Observation, dict[str, Any]]:
+        """Go on from a snapshot of this env: its observation again, and its info."""
+        self.world.set_state(state.world)
+        self.last_frame = state.frame
+        self._last_control = state.last_control
+        self._distance_m = state.distance_m
+        self._over = state.over
+        self._observer.remember(state.memory)
+        self.np_random.bit_generator.state = state.rng
+        return self._observer.observe(state.frame), self._info(state.frame)
 
     def close(self) -> None:
-        """Close the world. Allowed more than once."""
+        """Close the world and the window. Allowed more than once."""
         self._over = True
+        self._window.close()
         self.world.close()
+
+    def _options(self, seed: int, asked: dict[str, Any]) -> dict[str, Any]:
+        """What the world gets: drawn, then from the task, then as asked for."""
+        known = self.world.option_names
+        if known is not None:
+            for name in asked:
+                if name not in known and name != SPLIT_OPTION:
+                    hint = did_you_mean(name, [*sorted(known), SPLIT_OPTION])
+                    raise ConfigError(f"reset options: unknown option '{name}'{hint}")
+        drawn = draw_options(self._episodes, seed, asked.pop(SPLIT_OPTION, None))
+        return {**drawn, **self._task.config.reset_options, **asked}
+
+    def _tick(self, control: Control) -> tuple[Outcome, str | None]:
+        """One tick of the world: what it was worth, and why the world was lost if it was."""
+        before = self.last_frame
+        assert before is not None
+        try:
+            after = self.world.step(control)
+        except EpisodeEnd:
+            return END_OUTCOME, None
+        except LOST as error:
+            return LOST_OUTCOME, str(error)
+        outcome = self._task.judge(Transition(before, control, after, self._last_control))
+        self._observer.see(after)
+        self._distance_m += abs(after.ego.speed_mps) * (after.time_s - before.time_s)
+        self.last_frame, self._last_control = after, control
+        return outcome, None
 
     def _info(self, frame: SensorFrame) -> dict[str, Any]:
         return {
@@ -134,19 +226,28 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
             "distance_m": self._distance_m,
         }
 
-    def _lost(
-        self, before: SensorFrame, error: Exception
-    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        self._over = True
-        info = {**self._info(before), **outcome_info(LOST_OUTCOME), "error": str(error)}
-        return self._observer.observe(before), 0.0, False, True, info
+    def _picture(self) -> np.ndarray:
+        view = self._observer.last_view
+        if view is None:
+            raise ConfigError("nothing to render: this world has no camera")
+        return side_by_side(view) if self.render_mode == "side_by_side" else picture_of(view)
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self._window.show(self._picture(), self.metadata["render_fps"])
 
 
 def outcome_info(outcome: Outcome) -> dict[str, Any]:
-    """What `info` tells of a step's worth."""
+    """What `info` tells of a step's worth; new objects."""
     return {
-        "rewards": outcome.rewards,
-        "endings": outcome.endings,
+        "rewards": dict(outcome.rewards),
+        "endings": dict(outcome.endings),
         "ending": outcome.ending or outcome.cutoff,
         "is_success": outcome.success,
     }
+
+
+def _check_mode(render_mode: str | None) -> None:
+    if render_mode is not None and render_mode not in RENDER_MODES:
+        hint = did_you_mean(render_mode, list(RENDER_MODES))
+        raise ConfigError(f"unknown render_mode '{render_mode}'{hint}")

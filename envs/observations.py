@@ -1,67 +1,37 @@
-"""What an agent sees: one flat Dict of arrays, cut out of a SensorFrame."""
+"""What an agent sees: one flat Dict of arrays, or a plain one, out of SensorFrames."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
+from pydantic import Field, model_validator
 
 from bridge.errors import FrameError
-from bridge.frame import (
-    MAX_TAG,
-    ROUTE_POINTS,
-    ROUTE_SPACING_M,
-    SKY_DEPTH_M,
-    Camera,
-    EgoState,
-    FloatArray,
-    LightState,
-    SensorFrame,
-    View,
-    WorldSpec,
-)
+from bridge.frame import SensorFrame, View, WorldSpec
 from configs import ConfigError, StrictModel, did_you_mean
+from envs.pictures import PICTURES, PictureConfig, PictureMaker
+from envs.vectors import ROUTE_FIELDS, STATE_FIELDS, VECTORS, route_vector, state_vector, vector
 
-Observation = dict[str, np.ndarray]
+__all__ = [
+    "PICTURES",
+    "ROUTE_FIELDS",
+    "STATE_FIELDS",
+    "Observation",
+    "ObservationConfig",
+    "Observer",
+    "ObserverMemory",
+    "route_vector",
+    "state_vector",
+]
 
-FAR_M = 100.0
-"""Distance at which a light, a vehicle ahead or a goal counts as far away."""
-
-STATE_FIELDS: Mapping[str, Callable[[EgoState], float]] = {
-    "speed / 20 m/s": lambda ego: ego.speed_mps / 20.0,
-    "speed limit / 20 m/s": lambda ego: ego.speed_limit_mps / 20.0,
-    "yaw rate / 1 rad/s": lambda ego: ego.yaw_rate_rps,
-    "lane offset / 2 m": lambda ego: ego.lane_offset_m / 2.0,
-    "heading error / 1 rad": lambda ego: ego.heading_error_rad,
-    "curvature / 0.1 1/m": lambda ego: ego.curvature_1pm / 0.1,
-    "light ahead asks to stop (0 or 1)": lambda ego: float(_must_stop(ego)),
-    "distance to the light / 100 m": lambda ego: (
-        ego.next_light.distance_m / FAR_M if ego.next_light else 1.0
-    ),
-    "distance to the vehicle ahead / 100 m": lambda ego: (
-        ego.lead.distance_m / FAR_M if ego.lead else 1.0
-    ),
-    "speed of the vehicle ahead / 20 m/s": lambda ego: (
-        ego.lead.speed_mps / 20.0 if ego.lead else 1.0
-    ),
-    "route left / 100 m": lambda ego: (
-        ego.route_distance_m / FAR_M if ego.route_distance_m is not None else 1.0
-    ),
-}
-"""The elements of the `state` observation, in order; each is clipped to [-1, 1]."""
-
-ROUTE_FIELDS = tuple(
-    f"{axis} of the route {ROUTE_SPACING_M * step:.0f} m ahead / {ROUTE_SPACING_M * step:.0f} m"
-    for step in range(1, ROUTE_POINTS + 1)
-    for axis in ("x (forward)", "y (left)")
-)
-"""The elements of the `route` observation, in order; straight on where it is unknown."""
-
-
-VECTORS: Mapping[str, tuple[str, ...]] = {"state": tuple(STATE_FIELDS), "route": ROUTE_FIELDS}
-"""Keys that need no camera, and what their elements mean."""
+Observation = dict[str, np.ndarray] | np.ndarray
+"""Arrays by key, or one plain array where the config is `flat`."""
 
 
 class ObservationConfig(StrictModel):
@@ -72,19 +42,56 @@ class ObservationConfig(StrictModel):
             (float32 (H, W) planar metres, sky = 1000), `state` (float32 (n,), see
             `STATE_FIELDS`), `route` (float32 (m,), the way ahead, see `ROUTE_FIELDS`).
         view: name of the camera; may be left out where there is only one.
+        flat: no Dict but a plain array: the picture, or all the vectors in one.
+        stack: this observation and the ones before it, oldest first, in one array along
+            its last axis (labels and depth get one). An episode begins with its first
+            observation so many times.
+        latency_ticks: pictures are those of so many ticks ago (the first one until then),
+            as from a camera with a delay; `state` and `route` are of now.
+        pictures: how pictures are made smaller and labels grouped.
     """
 
     keys: tuple[Literal["image", "labels", "depth_m", "state", "route"], ...] = ("image", "state")
     view: str | None = None
+    flat: bool = False
+    stack: int = Field(default=1, ge=1, le=32)
+    latency_ticks: int = Field(default=0, ge=0, le=200)
+    pictures: PictureConfig = PictureConfig()
+
+    @model_validator(mode="after")
+    def _fits_one_array(self) -> ObservationConfig:
+        if self.flat and self.needs_sensors and len(self.keys) > 1:
+            raise ValueError(
+                f"flat: one picture, or vectors only, make a plain array; keys are {self.keys}"
+            )
+        return self
 
     @property
     def needs_sensors(self) -> bool:
         """Whether any key is made from a camera."""
-        return any(key not in VECTORS for key in self.keys)
+        return any(key in PICTURES for key in self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class ObserverMemory:
+    """What an observer remembers of an episode: the last views and observations.
+
+    Attributes:
+        at: (episode, tick) of the last frame seen. observed: of the last one observed.
+    """
+
+    at: tuple[int, int] | None = None
+    observed: tuple[int, int] | None = None
+    views: tuple[View, ...] = ()
+    stacked: tuple[Mapping[str, np.ndarray], ...] = ()
 
 
 class Observer:
-    """Builds the observation space of a world, and observations out of its frames."""
+    """Builds the observation space of a world, and observations out of its frames.
+
+    It has a memory: every tick of an episode is shown to it (`see`), those on which the
+    agent acts are observed. A new episode starts it afresh.
+    """
 
     def __init__(self, config: ObservationConfig, spec: WorldSpec, image_scale: int = 1) -> None:
         """`image_scale`: size of the rgb over the size of the labels."""
@@ -92,69 +99,109 @@ class Observer:
             raise ConfigError("observation.keys is empty: name at least one of image, state, ...")
         self._config = config
         self._view = _pick_view(config, spec)
-        self._camera = spec.cameras[self._view] if self._view is not None else None
-        self._scale = image_scale
+        self._maker: PictureMaker | None = None
+        if config.needs_sensors:
+            if self._view is None:
+                raise ConfigError(
+                    f"this world has no camera: leave only {sorted(VECTORS)} in observation.keys"
+                )
+            self._maker = PictureMaker(config.pictures, spec.cameras[self._view], image_scale)
+        self._views: deque[View] = deque(maxlen=config.latency_ticks + 1)
+        self._stacked: deque[Mapping[str, np.ndarray]] = deque(maxlen=config.stack)
+        self._at: tuple[int, int] | None = None
+        self._observed: tuple[int, int] | None = None
 
     @property
     def space(self) -> spaces.Space[Any]:
-        """A new flat Dict space with one Box per key."""
-        return spaces.Dict({key: self._box(key) for key in self._config.keys})
+        """A new flat Dict space with one Box per key, or the one Box."""
+        boxes: dict[str, spaces.Space[Any]] = {key: self._box(key) for key in self._config.keys}
+        if not self._config.flat:
+            return spaces.Dict(boxes)
+        if len(boxes) == 1:
+            return next(iter(boxes.values()))
+        length = sum(self._box(key).shape[0] for key in self._config.keys)
+        return spaces.Box(-1.0, 1.0, (length,), np.float32)
+
+    def see(self, frame: SensorFrame) -> None:
+        """Remember the frame of one tick; the same one again changes nothing."""
+        at = frame.episode, frame.tick
+        if at == self._at:
+            return
+        if self._at is None or at[0] != self._at[0] or frame.tick <= self._at[1]:
+            self._views.clear()
+            self._stacked.clear()
+            self._observed = None
+        self._at = at
+        view = self.view(frame)
+        last = self._views[-1] if self._views else None
+        if view is None:
+            view = last
+        elif view.rgb is None and last is not None:  # not rendered on this tick
+            view = dataclasses.replace(view, rgb=last.rgb)
+        if view is not None:
+            self._views.append(view)
 
     def observe(self, frame: SensorFrame) -> Observation:
         """New arrays, the caller's to keep."""
-        return {key: self._array(key, frame) for key in self._config.keys}
+        self.see(frame)
+        if self._observed != self._at:
+            self._stacked.append({key: self._array(key, frame) for key in self._config.keys})
+            self._observed = self._at
+        missing = self._config.stack - len(self._stacked)
+        history = [self._stacked[0]] * missing + list(self._stacked)
+        arrays: dict[str, np.ndarray] = {
+            key: self._joined([part[key] for part in history]) for key in self._config.keys
+        }
+        if not self._config.flat:
+            return arrays
+        parts = list(arrays.values())
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def view(self, frame: SensorFrame) -> View | None:
         """The view of the configured camera, where the frame has it."""
         return frame.views.get(self._view) if self._view is not None else None
 
+    @property
+    def last_view(self) -> View | None:
+        """The newest view seen, with the newest picture: without any latency."""
+        return self._views[-1] if self._views else None
+
+    @property
+    def memory(self) -> ObserverMemory:
+        """All it remembers; arrays in it are never written to."""
+        return ObserverMemory(self._at, self._observed, tuple(self._views), tuple(self._stacked))
+
+    def remember(self, memory: ObserverMemory) -> None:
+        """Go on from an earlier `memory`."""
+        self._at, self._observed = memory.at, memory.observed
+        self._views = deque(memory.views, maxlen=self._views.maxlen)
+        self._stacked = deque(memory.stacked, maxlen=self._stacked.maxlen)
+
     def _box(self, key: str) -> spaces.Box:
         if key in VECTORS:
-            return spaces.Box(-1.0, 1.0, (len(VECTORS[key]),), np.float32)
-        camera = _require(self._camera)
-        height, width = camera.height_px, camera.width_px
-        if key == "image":
-            shape = (height * self._scale, width * self._scale, 3)
-            return spaces.Box(0, 255, shape, np.uint8)
-        if key == "labels":
-            return spaces.Box(0, MAX_TAG, (height, width), np.uint8)
-        return spaces.Box(0.0, SKY_DEPTH_M, (height, width), np.float32)
+            length = len(VECTORS[key][0]) * self._config.stack
+            return spaces.Box(-1.0, 1.0, (length,), np.float32)
+        assert self._maker is not None
+        return self._maker.box(key, self._config.stack)
+
+    def _joined(self, parts: list[np.ndarray]) -> np.ndarray:
+        if len(parts) == 1:
+            return parts[0].copy()
+        planes = parts[0].ndim == 2
+        return np.concatenate([part[..., None] if planes else part for part in parts], axis=-1)
 
     def _array(self, key: str, frame: SensorFrame) -> np.ndarray:
-        if key == "state":
-            return state_vector(frame.ego)
-        if key == "route":
-            return route_vector(frame.ego)
-        view = self.view(frame)
-        if view is None:
-            raise FrameError(
-                f"tick {frame.tick} has no view '{self._view}'{_known_views(frame.views)}"
-            )
-        array = {"image": view.rgb, "labels": view.labels, "depth_m": view.depth_m}[key]
+        if key in VECTORS:
+            return vector(key, frame)
+        if not self._views:
+            has = f"; it has {sorted(frame.views)}" if frame.views else " (opened without sensors)"
+            raise FrameError(f"tick {frame.tick} has no view '{self._view}'{has}")
+        assert self._maker is not None
+        array = self._maker.picture(key, self._views[0])
         if array is None:
             hint = "configure a renderer" if key == "image" else "this world does not send it"
             raise FrameError(f"observation '{key}': view '{self._view}' has none ({hint})")
-        return array.copy()
-
-
-def state_vector(ego: EgoState) -> FloatArray:
-    """float32 (len(STATE_FIELDS),), scaled to about one and clipped to [-1, 1]."""
-    values = np.array([field(ego) for field in STATE_FIELDS.values()], np.float32)
-    return np.clip(values, -1.0, 1.0)
-
-
-def route_vector(ego: EgoState) -> FloatArray:
-    """float32 (2 * ROUTE_POINTS,): points ahead over their distance, clipped to [-1, 1]."""
-    reach_m = ROUTE_SPACING_M * np.arange(1, ROUTE_POINTS + 1)
-    points = np.stack([reach_m, np.zeros(ROUTE_POINTS)], axis=1)
-    told = ego.route_ahead_m[:ROUTE_POINTS]
-    if told:
-        points[: len(told)] = told
-    return np.clip((points / reach_m[:, None]).ravel(), -1.0, 1.0).astype(np.float32)
-
-
-def _must_stop(ego: EgoState) -> bool:
-    return ego.next_light is not None and ego.next_light.state is not LightState.GREEN
+        return array
 
 
 def _pick_view(config: ObservationConfig, spec: WorldSpec) -> str | None:
@@ -167,18 +214,6 @@ def _pick_view(config: ObservationConfig, spec: WorldSpec) -> str | None:
         return config.view
     if not config.needs_sensors:
         return names[0] if names else None
-    if len(names) != 1:
+    if len(names) > 1:
         raise ConfigError(f"observation.view: name one of the cameras {names}")
-    return names[0]
-
-
-def _require(camera: Camera | None) -> Camera:
-    if camera is None:
-        raise ConfigError(
-            f"this world has no camera: leave only {sorted(VECTORS)} in observation.keys"
-        )
-    return camera
-
-
-def _known_views(views: Mapping[str, View]) -> str:
-    return f"; it has {sorted(views)}" if views else " (it was opened without sensors)"
+    return names[0] if names else None

@@ -85,6 +85,7 @@ class TownState:
     weather: Weather
     collision: bool
     route_rng: np.random.Generator
+    episode: int = 0
 
     def copy(self) -> TownState:
         """An independent copy: a snapshot."""

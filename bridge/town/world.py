@@ -62,6 +62,7 @@ class TownConfig(StrictModel):
         vehicles, pedestrians: how many at traffic 1.
         actor_range_m: actors farther from the ego are not in the frame.
         weather: a preset; None draws one from the seed.
+        see_every: cameras see every n-th tick only; frames in between have no views.
     """
 
     tick_s: float = Field(0.05, gt=0.0, le=0.2)
@@ -73,6 +74,7 @@ class TownConfig(StrictModel):
     actor_range_m: float = Field(150.0, gt=0.0)
     route_length_m: float = Field(1000.0, gt=0.0)
     weather: str | None = None
+    see_every: int = Field(1, ge=1, le=100)
     layout: LayoutConfig = LayoutConfig()
     ego: EgoConfig = EgoConfig()
 
@@ -87,7 +89,8 @@ class TownOptions(StrictModel):
     """What `TownWorld.reset(options=...)` takes; what is left out comes from the config.
 
     Attributes:
-        town: town id. spawn: id of the road lane to start on.
+        town: town id. towns: draw it from these, where the config names none (first id
+            and the one after the last). spawn: id of the road lane to start on.
         traffic: factor on the numbers of vehicles and pedestrians.
         reuse: stay in the present town instead of drawing another: quicker.
         turn: start shortly before a junction where the route turns "left", "right" or
@@ -97,6 +100,7 @@ class TownOptions(StrictModel):
     """
 
     town: int | None = Field(None, ge=0)
+    towns: tuple[NonNegativeInt, NonNegativeInt] | None = None
     weather: str | None = None
     spawn: int | None = Field(None, ge=0)
     route_length_m: float | None = Field(None, gt=0.0)
@@ -107,7 +111,9 @@ class TownOptions(StrictModel):
     speed_mps: float = Field(0.0, ge=0.0, le=8.0)
 
     @model_validator(mode="after")
-    def _one_start(self) -> TownOptions:
+    def _fit_together(self) -> TownOptions:
+        if self.towns is not None and self.towns[0] >= self.towns[1]:
+            raise ValueError(f"towns: the first must be below the second, got {self.towns}")
         if self.turn is not None and self.lead_m is not None:
             raise ValueError("turn and lead_m exclude each other: choose one")
         return self
@@ -154,6 +160,10 @@ class TownWorld(World):
         """Whether the ego may enter the junction it is in or comes to next."""
         return self.simulation.state.ego_grant.grant >= 0
 
+    @property
+    def option_names(self) -> frozenset[str]:
+        return frozenset(TownOptions.model_fields)
+
     def open(self, sensors: bool = True) -> None:
         if sensors:
             _import_scene()  # a missing panda3d shows now, not at the first reset
@@ -171,6 +181,7 @@ class TownWorld(World):
             plan, town_map(plan.town, self.config.layout), self.config.ego, self.config.tick_s
         )
         self._episode += 1
+        self._simulation.state.episode = self._episode
         return self._frame(start_s)
 
     def step(self, control: Control) -> SensorFrame:
@@ -221,7 +232,9 @@ class TownWorld(World):
         if chosen.reuse and chosen.town is None and self._simulation is not None:
             town = self._simulation.state.plan.town
         if town is None:
-            town = int(np.random.default_rng([seed, 0x74]).integers(*config.towns))
+            town = int(
+                np.random.default_rng([seed, 0x74]).integers(*(chosen.towns or config.towns))
+            )
         return EpisodePlan(
             town=town,
             seed=seed,
@@ -243,7 +256,7 @@ class TownWorld(World):
         simulated_s = time.perf_counter()
         stamps = {"world": simulated_s - start_s}
         views: dict[str, View] = {}
-        if self._sensors:
+        if self._sensors and state.tick % self.config.see_every == 0:
             scene = self._scene()
             for name, camera in self._cameras.items():
                 pose = ego.pose @ self._mounts[name]
@@ -252,7 +265,7 @@ class TownWorld(World):
             stamps["rasterise"] = time.perf_counter() - simulated_s
         return SensorFrame(
             tick=state.tick,
-            episode=self._episode,
+            episode=state.episode,
             time_s=state.tick * self.config.tick_s,
             ego=ego,
             actors=actors,

@@ -1,0 +1,92 @@
+"""What `render()` shows: the picture, all that is known side by side, or a window."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from bridge.frame import ByteArray, View
+from bridge.renderer import paint_labels
+from configs import ConfigError
+
+RENDER_MODES = ("rgb_array", "human", "side_by_side")
+
+_NEAR_M = 4.0
+
+
+def picture_of(view: View) -> ByteArray:
+    """uint8 (H, W, 3), a new array: its rgb, or its labels in colour."""
+    return view.rgb.copy() if view.rgb is not None else paint_labels(view)
+
+
+def side_by_side(view: View) -> ByteArray:
+    """uint8 (H, 3 W, 3): labels, depth and rgb of one size; black where there is none."""
+    camera = view.camera
+    rgb = view.rgb
+    scale = 1 if rgb is None else rgb.shape[0] // camera.height_px
+    black = np.zeros((camera.height_px * scale, camera.width_px * scale, 3), np.uint8)
+    panels = [black, black, black if rgb is None else rgb]
+    if view.labels is not None:
+        panels[0] = _enlarged(paint_labels(view), scale)
+    if view.depth_m is not None:
+        panels[1] = _enlarged(paint_depth(view.depth_m), scale)
+    return np.concatenate(panels, axis=1)
+
+
+def paint_depth(depth_m: np.ndarray) -> ByteArray:
+    """uint8 (H, W, 3): grey by inverse depth, white at 4 m or nearer."""
+    grey = np.clip(255.0 * _NEAR_M / np.maximum(depth_m, _NEAR_M), 0.0, 255.0).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+class Window:
+    """A window on the desktop that shows pictures; opened by the first one."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._pygame: Any = None
+        self._surface: Any = None
+
+    def show(self, picture: ByteArray, fps: int) -> None:
+        """Show uint8 (H, W, 3), no more than `fps` times a second."""
+        if self._pygame is None:
+            self._open()
+        pygame = self._pygame
+        height, width = picture.shape[:2]
+        if self._surface is None or self._surface.get_size() != (width, height):
+            self._surface = pygame.display.set_mode((width, height))
+        pygame.event.pump()  # or the desktop thinks that the window hangs
+        pygame.surfarray.blit_array(self._surface, picture.swapaxes(0, 1))
+        pygame.display.flip()
+        self._clock.tick(fps)
+
+    def close(self) -> None:
+        """Close the window. Allowed more than once."""
+        if self._pygame is not None:
+            self._pygame.display.quit()
+            self._pygame = self._surface = None
+
+    def _open(self) -> None:
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        try:
+            import pygame
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                'render_mode "human" needs pygame: pip install "sim2street[human]"'
+            ) from error
+        try:
+            pygame.display.init()
+        except pygame.error as error:
+            raise ConfigError(
+                f"no window can be opened here ({error}): use render_mode 'rgb_array', or "
+                "SDL_VIDEODRIVER=dummy where nobody looks"
+            ) from error
+        pygame.display.set_caption(self._title)
+        self._clock = pygame.time.Clock()
+        self._pygame = pygame
+
+
+def _enlarged(picture: ByteArray, scale: int) -> ByteArray:
+    return picture.repeat(scale, axis=0).repeat(scale, axis=1) if scale > 1 else picture

@@ -1,0 +1,82 @@
+"""Observations that need no camera: what the ego and its route know, as numbers near one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from bridge.frame import (
+    ROUTE_POINTS,
+    ROUTE_SPACING_M,
+    EgoState,
+    FloatArray,
+    LightState,
+    SensorFrame,
+)
+
+FAR_M = 100.0
+"""Distance at which a light, a vehicle ahead or a goal counts as far away."""
+
+STATE_FIELDS: Mapping[str, Callable[[EgoState], float]] = {
+    "speed / 20 m/s": lambda ego: ego.speed_mps / 20.0,
+    "speed limit / 20 m/s": lambda ego: ego.speed_limit_mps / 20.0,
+    "yaw rate / 1 rad/s": lambda ego: ego.yaw_rate_rps,
+    "lane offset / 2 m": lambda ego: ego.lane_offset_m / 2.0,
+    "heading error / 1 rad": lambda ego: ego.heading_error_rad,
+    "curvature / 0.1 1/m": lambda ego: ego.curvature_1pm / 0.1,
+    "light ahead asks to stop (0 or 1)": lambda ego: float(_must_stop(ego)),
+    "distance to the light / 100 m": lambda ego: (
+        ego.next_light.distance_m / FAR_M if ego.next_light else 1.0
+    ),
+    "distance to the vehicle ahead / 100 m": lambda ego: (
+        ego.lead.distance_m / FAR_M if ego.lead else 1.0
+    ),
+    "speed of the vehicle ahead / 20 m/s": lambda ego: (
+        ego.lead.speed_mps / 20.0 if ego.lead else 1.0
+    ),
+    "route left / 100 m": lambda ego: (
+        ego.route_distance_m / FAR_M if ego.route_distance_m is not None else 1.0
+    ),
+}
+"""The elements of the `state` observation, in order; each is clipped to [-1, 1]."""
+
+ROUTE_FIELDS = tuple(
+    f"{axis} of the route {ROUTE_SPACING_M * step:.0f} m ahead / {ROUTE_SPACING_M * step:.0f} m"
+    for step in range(1, ROUTE_POINTS + 1)
+    for axis in ("x (forward)", "y (left)")
+)
+"""The elements of the `route` observation, in order; straight on where it is unknown."""
+
+_REACH_M = ROUTE_SPACING_M * np.arange(1, ROUTE_POINTS + 1)
+
+
+def state_vector(ego: EgoState) -> FloatArray:
+    """float32 (len(STATE_FIELDS),), scaled to about one and clipped to [-1, 1]."""
+    values = [field(ego) for field in STATE_FIELDS.values()]
+    return np.array([min(1.0, max(-1.0, value)) for value in values], np.float32)
+
+
+def route_vector(ego: EgoState) -> FloatArray:
+    """float32 (len(ROUTE_FIELDS),): points ahead over their distance, clipped to [-1, 1]."""
+    points = np.stack([_REACH_M, np.zeros(ROUTE_POINTS)], axis=1)
+    told = ego.route_ahead_m[:ROUTE_POINTS]
+    if told:
+        points[: len(told)] = told
+    return np.clip((points / _REACH_M[:, None]).ravel(), -1.0, 1.0).astype(np.float32)
+
+
+VECTORS: Mapping[str, tuple[tuple[str, ...], Callable[[EgoState], FloatArray]]] = {
+    "state": (tuple(STATE_FIELDS), state_vector),
+    "route": (ROUTE_FIELDS, route_vector),
+}
+"""Key -> what its elements mean, and how they are made."""
+
+
+def vector(key: str, frame: SensorFrame) -> FloatArray:
+    """The observation of that key, float32, a new array."""
+    return VECTORS[key][1](frame.ego)
+
+
+def _must_stop(ego: EgoState) -> bool:
+    return ego.next_light is not None and ego.next_light.state is not LightState.GREEN
