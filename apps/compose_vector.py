@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ def make_vector_env(
     num_envs: int = 1,
     render_mode: str | None = None,
     autoreset_mode: AutoresetMode | str = "NextStep",
-    worlds: Sequence[str] | None = None,
+    worlds: Sequence[str | Mapping[str, Any]] | None = None,
     deadlines: dict[str, float] | None = None,
     at_once: int | None = None,
     **settings: Any,
@@ -40,7 +40,8 @@ def make_vector_env(
 
     Args:
         autoreset_mode: "NextStep", "SameStep" or "Disabled".
-        worlds: one for each env, such as endpoints: a server has one client at a time.
+        worlds: one for each env, since a server has one client at a time: a name or an
+            endpoint, or keys of `EnvConfig` such as {"host": "sim", "port": 2002}.
         deadlines: replace those of `envs.vector_worker.VectorDeadlines`, in seconds.
         at_once: how many worlds simulate at a time; as many as there are cores.
     """
@@ -65,7 +66,7 @@ def make_vectored_env(
     data: EnvConfig,
     source: str,
     render_mode: str | None,
-    worlds: Sequence[str],
+    worlds: Sequence[str | Mapping[str, Any]],
     shared: bool,
     index: int,
     renderer: Renderer,
@@ -73,9 +74,11 @@ def make_vectored_env(
     """The env at `index` of a vector, in its own process.
 
     Args:
-        worlds: a world for each index; the config's where there are none.
+        worlds: for each index, see `make_vector_env`; the config's where there are none.
         shared: whether the env uses the vector's renderer, or builds one of its own.
     """
     if worlds:
-        data = data.model_copy(update={"world": worlds[index]})
+        own = worlds[index]
+        changes = {"world": own} if isinstance(own, str) else own
+        data = parse(EnvConfig, {**data.model_dump(), **changes}, f"worlds[{index}]")
     return assemble_env(data, source, render_mode, renderer if shared else None)

@@ -152,7 +152,10 @@ class DrivingVectorEnv(VectorEnv[Batch, Any, npt.NDArray[Any]]):
         return self.call("render") if self.render_mode is not None else None
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """The results of a method of every env, or the values of an attribute."""
+        """The results of a method of every env, or the values of an attribute.
+
+        None where a world is lost, until it is back.
+        """
         return self._ask_all([Call(name, args, kwargs)] * self.num_envs)
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
@@ -206,10 +209,19 @@ class DrivingVectorEnv(VectorEnv[Batch, Any, npt.NDArray[Any]]):
             )
 
     def _ask_all(self, commands: Sequence[Command]) -> tuple[Any, ...]:
+        """The answers; None from a lost world, which has no env to ask."""
         self._check_open()
-        self._crew.run(dict(enumerate(commands)))
-        values = [worker.require_done().value for worker in self._crew.workers]
-        for worker in self._crew.workers:
+        asked = {
+            i: command
+            for i, command in enumerate(commands)
+            if self._seats[i].standing is not Standing.LOST
+        }
+        self._crew.run(asked)
+        values: list[Any] = [None] * self.num_envs
+        for i in asked:
+            worker = self._crew.workers[i]
+            if worker.result is not None:
+                values[i] = worker.require_done().value
             worker.result = None
         return tuple(values)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,8 @@ def bytes_needed(
         end = max(place.end for place in actors.values())
         rgb = place_after(end, (height_px, width_px, 3), _BYTE)
         end = rgb.end
-        bare = dataclasses.replace(request.view, **dict.fromkeys(VIEW_ARRAYS))
+        nothing: dict[str, Any] = dict.fromkeys(VIEW_ARRAYS)
+        bare = dataclasses.replace(request.view, **nothing)
         stripped = dataclasses.replace(request, view=bare, actors=())
         packed.append(PackedRequest(stripped, arrays, actors, rgb))
     return packed, end
@@ -50,7 +52,7 @@ def write_request(block: Block, request: RenderRequest, packed: PackedRequest) -
 
 def read_request(block: Block, packed: PackedRequest) -> RenderRequest:
     """The request; its view's arrays are windows on the block, good until it is answered."""
-    arrays = {name: block.array(place) for name, place in packed.arrays.items()}
+    arrays: dict[str, Any] = {n: block.array(place) for n, place in packed.arrays.items()}
     view = dataclasses.replace(packed.request.view, **arrays)
     return dataclasses.replace(packed.request, view=view, actors=_actors(block, packed.actors))
 

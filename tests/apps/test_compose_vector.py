@@ -58,10 +58,14 @@ def drive_beside(vector: DrivingVectorEnv, single: gymnasium.Env, steps: int) ->
 
 
 def test_a_vector_of_one_town_equals_a_single_one() -> None:
+    """With all that an env can do to its pictures, actions and episodes."""
     settings: dict[str, Any] = {
         "world_settings": SMALL,
-        "observation": {"keys": ["image", "depth_m", "state"]},
-        "task": {"time_limit_s": 0.2},
+        "observation": {"keys": ["image", "depth_m", "state"], "stack": 2, "latency_ticks": 1},
+        "actions": {"repeat": 2},
+        "render_every": 4,
+        "episodes": {"traffic": [0.2, 0.9], "weather": ["rain", "fog"]},
+        "task": {"time_limit_s": 0.4},
         "render_mode": "rgb_array",
     }
     single = gymnasium.make("sim2street/TownFollow-v0", **settings)
@@ -113,7 +117,7 @@ def test_worlds_by_endpoint_share_one_remote_renderer_and_come_back() -> None:
         vector = make_vector_env(
             "town_follow",
             2,
-            worlds=[server.endpoint for server in servers],
+            worlds=[servers[0].endpoint, {"world": servers[1].endpoint}],
             renderer=renderer.endpoint,
             world_settings={"deadline_s": 2.0, "open_deadline_s": 5.0},
         )

@@ -93,6 +93,7 @@ def test_a_killed_world_is_replaced_and_the_others_never_stop(mode, undisturbed)
     first, _ = vector.reset(seed=7, options={"goal_m": 1e6})
     assert np.array_equal(first["state"][0][:10], undisturbed[0][:10])
     before, *_ = vector.step(ON)
+    open_files = psutil.Process().num_fds()
     victim = vector.pids[1]
     os.kill(victim, signal.SIGKILL)
     if mode is AutoresetMode.DISABLED:
@@ -118,6 +119,7 @@ def test_a_killed_world_is_replaced_and_the_others_never_stop(mode, undisturbed)
     assert vector.pids[1] != victim
     assert not psutil.pid_exists(victim)
     assert len(renderer.opened) - len(renderer.closed) == 3
+    assert psutil.Process().num_fds() == open_files
     assert vector.step(ON)[4]["tick"][0] > 2
     vector.close()
 
@@ -175,6 +177,7 @@ def test_what_the_renderer_refuses_costs_only_the_guilty() -> None:
     *_, truncated, info = vector.step(ON)
     assert truncated.all()
     assert "the renderer is gone" in info["error"][2]
+    assert vector.render() == (None, None, None)
     renderer.lost = False
     *_, truncated, info = vector.step(ON)
     assert not truncated.any()
