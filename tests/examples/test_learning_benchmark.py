@@ -1,0 +1,94 @@
+"""The comparison of drivers: figures by hand, and a short run of everything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from benchmarks.learning import evaluate, imitation, report  # noqa: E402
+from benchmarks.learning.measure import FIGURES, Episode, summary  # noqa: E402
+
+WORLD = {"tick_s": 0.2, "vehicles": 2, "pedestrians": 0}
+
+
+def episode(ending: str, metres: float, run: int = 0, red_stops: int = 0) -> Episode:
+    success = ending == "goal"
+    return Episode(run, 0, 0, 10.0 * success, 5.0, metres, ending, success, red_stops, 0.2)
+
+
+def test_figures_are_those_of_the_episodes() -> None:
+    rows = [episode("goal", 600.0, red_stops=3), episode("collision", 300.0)]
+    rows += [episode("ran_red_light", 100.0)]
+    assert FIGURES["collisions_per_km"](rows) == pytest.approx(1.0)
+    assert FIGURES["off_lane_per_km"](rows) == 0.0
+    assert FIGURES["red_lights_run_share"](rows) == pytest.approx(0.25)
+    assert FIGURES["success"](rows) == pytest.approx(1 / 3)
+    made = summary(rows, resamples=200)
+    assert made["km"]["value"] == 1.0
+    assert made["success"]["low"] <= made["success"]["value"] <= made["success"]["high"]
+
+
+def test_no_light_met_is_no_share_of_lights_run() -> None:
+    assert summary([episode("goal", 10.0)], resamples=10)["red_lights_run_share"]["value"] is None
+
+
+def test_intervals_are_wider_where_runs_differ() -> None:
+    """Ten episodes each of a good and a bad run say less than twenty of one agent."""
+    mixed = [episode("goal", 1.0, run=0)] * 10 + [episode("collision", 1.0, run=1)] * 10
+    one = [episode(row.ending, 1.0) for row in mixed]
+    width = [s["success"]["high"] - s["success"]["low"] for s in map(summary, (mixed, one))]
+    assert width[0] == 1.0
+    assert width[1] < 0.6
+
+
+def test_all_drivers_drive_and_make_a_table(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "results.json"
+    settings = {"world_settings": WORLD, "task": {"time_limit_s": 4.0}}
+    command = ["--episodes", "1", "--towns", "1", "--out", str(out)]
+    evaluate.main([*command, "--env-settings", json.dumps(settings)])
+    results = json.loads(out.read_text())
+    assert set(results["splits"]) == {"train", "test"}
+    for split, by_driver in results["splits"].items():
+        assert set(by_driver) == {"random", "rules", "autopilot"}
+        (row,) = by_driver["rules"]["episodes"]
+        assert row["town"] == evaluate.SPLITS[split]
+        assert row["ending"] == "time_limit"
+    capsys.readouterr()
+    report.main(["table", str(out)])
+    table = capsys.readouterr().out.splitlines()
+    assert len(table) == 2 + 6
+    assert table[2].startswith("| train | random |")
+
+
+def test_curves_are_means_over_steps(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows = [{"step": s, "return": float(s), "length": 5, "ending": "goal"} for s in range(1, 401)]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "episodes.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    curves = report.thinned([report.read_run(tmp_path / "run")])
+    assert curves["return"][0][20] == pytest.approx(205, abs=6)
+    assert set(curves["success"][0]) == {1.0}
+    report.draw(curves, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_a_turned_picture_asks_for_steering_back() -> None:
+    """Turned left, a straight road appears moved to the right, and steering goes right."""
+    images = torch.zeros(40, 3, 8, imitation.WIDTH_PX)
+    images[..., 64] = 1.0
+    extras, actions = torch.full((40, 4), 0.25), torch.zeros(40, 2)
+    moved, wanted = imitation.turned(images, extras, actions, torch.Generator().manual_seed(0))
+    shift = moved[:, 0, 0].argmax(1) - 64
+    assert shift.abs().max() in range(5, 9)
+    assert ((shift > 0) == (wanted[:, 0] > 0))[shift != 0].all()
+    assert torch.equal(wanted[:, 1], actions[:, 1])
+
+
+def test_the_imitator_takes_the_frames_it_is_given() -> None:
+    net = imitation.Imitator()
+    made = net(torch.rand(2, 3, imitation.HEIGHT_PX, imitation.WIDTH_PX), torch.zeros(2, 4))
+    assert made.shape == (2, 2)
