@@ -84,7 +84,7 @@ def world_points(camera: Camera, pose: FloatArray, depth_m: FloatArray) -> Float
 
 
 def inverse_pose(pose: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Inverse of a rigid pose, float64 (4, 4).
+    """Inverse of rigid poses (..., 4, 4), float64.
 
     Solved rather than transposed: a float32 rotation is orthogonal only to 1e-7, which a
     lever of hundreds of metres turns into visible millimetres.
@@ -117,11 +117,10 @@ def relative_transforms(
     static = to_previous @ to_world
     before = {actor.actor_id: actor for actor in previous_actors}
     now = sorted(current_actors, key=lambda actor: actor.actor_id)
-    matrices = np.empty((len(now), 4, 4), np.float32)
-    for index, actor in enumerate(now):
-        earlier = before.get(actor.actor_id, actor)
-        moved = np.asarray(earlier.pose, np.float64) @ inverse_pose(actor.pose)
-        matrices[index] = to_previous @ moved @ to_world
+    poses = np.array([actor.pose for actor in now], np.float64).reshape(-1, 4, 4)
+    earlier = np.array([before.get(a.actor_id, a).pose for a in now], np.float64)
+    moved = earlier.reshape(-1, 4, 4) @ inverse_pose(poses)
+    matrices = (to_previous @ moved @ to_world).astype(np.float32)
     ids = np.array([actor.actor_id for actor in now], np.uint32)
     known = np.array([actor.actor_id in before for actor in now], np.bool_)
     return Transforms(static.astype(np.float32), ids, matrices, known)

@@ -80,9 +80,10 @@ class ClassMap:
             "taxonomy": taxonomy_fingerprint(),
         }
 
-    def groups_from_tags(self, tags: Tensor) -> Tensor:
-        """uint8 tags (..., H, W) to float32 multi-hot (..., G, H, W), one group a pixel."""
-        return functional.embedding(tags.int(), self.matrix.t().to(tags.device)).movedim(-1, -3)
+    def groups_from_tags(self, tags: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """uint8 tags (..., H, W) to multi-hot (..., G, H, W), one group a pixel, channels last."""
+        rows = self.matrix.t().contiguous().to(tags.device, dtype)
+        return functional.embedding(tags.int(), rows).movedim(-1, -3)
 
     def groups_from_multihot(self, multihot: Tensor) -> Tensor:
         """uint8 (..., 29, H, W) sets of tags to float32 (..., G, H, W) sets of groups."""
@@ -95,21 +96,8 @@ def inverse_depth(depth_m: Tensor) -> Tensor:
 
     Quantised so that a photograph's pseudo-depth and a simulator's exact depth look alike.
     """
-    inverse = (4.0 / depth_m.clamp_min(4.0)).sqrt()
-    inverse = torch.where(depth_m >= 0.999 * SKY_DEPTH_M, torch.zeros_like(inverse), inverse)
-    return torch.round(inverse * 63.0) / 63.0
-
-
-def pixel_rays(intrinsics: Tensor, height: int, width: int) -> Tensor:
-    """Rays with z = 1 in camera axes: (B, H, W, 3) from fx, fy, cx, cy (B, 4)."""
-    fx, fy, cx, cy = intrinsics.to(torch.float32).unbind(dim=1)
-    u = torch.arange(width, device=intrinsics.device, dtype=torch.float32)
-    v = torch.arange(height, device=intrinsics.device, dtype=torch.float32)
-    x = (u[None, :] - cx[:, None]) / fx[:, None]
-    y = (v[None, :] - cy[:, None]) / fy[:, None]
-    b = intrinsics.shape[0]
-    x, y = x[:, None, :].expand(b, height, width), y[:, :, None].expand(b, height, width)
-    return torch.stack([x, y, torch.ones_like(x)], dim=-1)
+    levels = depth_m.clamp_min(4.0).reciprocal_().mul_(4.0).sqrt_().mul_(63.0).round_()
+    return levels.mul_((depth_m < 0.999 * SKY_DEPTH_M).float()).div_(63.0)
 
 
 def anchored_noise(points_m: Tensor, depth_m: Tensor, focal_px: Tensor, seed: Tensor) -> Tensor:
@@ -119,30 +107,33 @@ def anchored_noise(points_m: Tensor, depth_m: Tensor, focal_px: Tensor, seed: Te
     that covers about `NOISE_FOOTPRINTS_PX` pixels at this depth.
 
     Args:
-        points_m: (B, H, W, 3) in the world, or in an actor's own frame on its pixels
-            (`reprojection.move_points`); the sky's are directions times 1000 m.
+        points_m: (B, 3, H, W) in the world, or in an actor's own frame on its pixels
+            (`reprojection.surface_points`); the sky's are directions times 1000 m.
         depth_m: (B, H, W).
         focal_px: (B,). seed: int64 (B,).
     """
-    metres_per_pixel = depth_m / focal_px[:, None, None]
+    # sqrt(2): the power of two below is then the one nearest in ratio.
+    metres_per_pixel = depth_m * (2.0**0.5 / focal_px)[:, None, None]
     octaves = []
     for octave, footprint_px in enumerate(NOISE_FOOTPRINTS_PX):
-        level = torch.log2(metres_per_pixel * footprint_px).round()
-        cell_m = torch.exp2(level)[..., None]
+        # The exponent field of a float32 is log2, rounded down, plus 127: no logarithms.
+        exponent = (metres_per_pixel * footprint_px).view(torch.int32) >> 23
+        cells_per_m = (254 - exponent).mul_(1 << 23).view(torch.float32)
         # The offset keeps flat ground (z = 0) and axis-aligned walls off the cells' borders.
-        cells = torch.floor(points_m / cell_m + 0.37).to(torch.int32)
-        salt = (seed[:, None, None] * 31 + octave).to(torch.int32) + level.to(torch.int32) * 101
+        cells = (points_m * cells_per_m[:, None]).add_(0.37).floor_().to(torch.int32)
+        salt = (seed * 31 + (octave - 127 * 101)).to(torch.int32)[:, None, None] + exponent * 101
         octaves.append(_hash_to_unit(cells, salt))
     return torch.stack(octaves, dim=1)
 
 
 def _hash_to_unit(cells: Tensor, salt: Tensor) -> Tensor:
-    """Integer hash (multiply-xorshift) of int32 cells (..., 3) and salt to [-1, 1]."""
-    h = cells[..., 0] * 73856093 ^ cells[..., 1] * 19349663 ^ cells[..., 2] * 83492791
-    h = (h + salt * 374761393) * 668265263
-    h = (h ^ (h >> 13)) * 1274126177
-    h = h ^ (h >> 16)
-    return (h & 0xFFFF).to(torch.float32) / 32767.5 - 1.0
+    """Integer hash (multiply-xorshift) of int32 cells (B, 3, ...) and salt to [-1, 1]."""
+    x, y, z = cells.unbind(dim=1)
+    h = x.mul_(73856093).bitwise_xor_(y.mul_(19349663)).bitwise_xor_(z.mul_(83492791))
+    h.add_(salt.mul_(374761393)).mul_(668265263)
+    h.bitwise_xor_(h >> 13).mul_(1274126177)
+    h.bitwise_xor_(h >> 16).bitwise_and_(0xFFFF)
+    return h.float().div_(32767.5).sub_(1.0)
 
 
 def generator_input(

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +35,7 @@ from bridge.renderer import (
 from configs import did_you_mean
 from neural_renderer.checkpoint import load_generator
 from neural_renderer.data.boundaries import boundaries
-from neural_renderer.inputs import anchored_noise, generator_input, pad_to_multiple, pixel_rays
+from neural_renderer.inputs import anchored_noise, generator_input, pad_to_multiple
 from neural_renderer.networks.generator import (
     CompiledStyle,
     FrameGenerator,
@@ -44,16 +45,20 @@ from neural_renderer.networks.generator import (
 from neural_renderer.networks.motion import catmull_rom_warp
 from neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
 from neural_renderer.reprojection import (
+    Movers,
     Reprojection,
     reproject,
+    surface_points,
     visible_before,
 )
 from neural_renderer.styles import style_from_bytes, style_name
 from neural_renderer.views import (
-    anchored_points,
+    anchors,
+    as_plane,
+    instance_ids,
+    movers_among,
     moves_between,
     pixel_grid,
-    upscaled,
     view_intrinsics,
 )
 
@@ -76,7 +81,7 @@ class RenderState:
 
     Attributes:
         rgb: float32 (1, 3, H, W) in [-1, 1], the output itself.
-        depth_m: float32 (1, H, W) or None. ids: int64 (1, H, W), instance ids.
+        depth_m: float32 (1, H, W) or None. ids: int32 (1, H, W), `views.instance_ids`.
         pose: float32 (4, 4). actors: of that tick. age: frames since the restart.
     """
 
@@ -185,15 +190,15 @@ class NeuralRenderer(Renderer):
         history = _stack_histories([p.history for p in prepared], x)
         width_px, height_px = sessions[0].config.out_size_px
         rgb = self._forward(x, [s.style for s in sessions], history)[..., :height_px, :width_px]
-        pictures = ((rgb + 1.0) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        pictures = (rgb * 127.5).add_(128.0).to(torch.uint8).cpu().numpy()
         for i, (session, request) in enumerate(zip(sessions, requests, strict=True)):
             age = session.state.age + 1 if prepared[i].history and session.state else 0
             session.state = RenderState(
-                rgb[i : i + 1].clone(), prepared[i].depth_m, prepared[i].ids,
+                rgb[i : i + 1], prepared[i].depth_m, prepared[i].ids,
                 request.view.pose, request.actors, request.tick, request.episode, age,
             )  # fmt: skip
-            session.picture = np.ascontiguousarray(pictures[i])
-        return [np.ascontiguousarray(picture) for picture in pictures]
+            session.picture = np.stack(list(pictures[i]), axis=-1)
+        return [session.picture for session in sessions if session.picture is not None]
 
     def _forward(
         self, x: GeneratorInput, styles: Sequence[StyleCode], history: History | None
@@ -201,10 +206,9 @@ class NeuralRenderer(Renderer):
         if not self._timed:
             self._generator = self._faster(self._generator, x, styles, history)
             self._timed = True
-        dtype = self._generator.dtype
         style = self._compile(styles)
-        rgb: Tensor = self._generator(_cast(x, dtype), style, _cast(history, dtype)).rgb
-        return rgb.float().clamp(-1.0, 1.0)
+        rgb: Tensor = self._generator(x, style, history).rgb
+        return rgb.clamp_(-1.0, 1.0)
 
     def _compile(self, styles: Sequence[StyleCode]) -> CompiledStyle:
         """Compiled styles of a batch, remembered: the same sessions come again each tick."""
@@ -230,7 +234,7 @@ class NeuralRenderer(Renderer):
             style = net.compile_style(_cast(stack_styles(styles), net.dtype))
             for _ in range(4):
                 start_s = time.perf_counter()
-                float(net(_cast(x, net.dtype), style, _cast(history, net.dtype)).rgb.sum())
+                float(net(x, style, history).rgb.sum())
                 elapsed_s = time.perf_counter() - start_s
                 best_s[net] = min(elapsed_s, best_s.get(net, elapsed_s))
         _log.info("a frame: %s", {str(net.dtype): f"{s * 1e3:.0f} ms" for net, s in best_s.items()})
@@ -242,25 +246,25 @@ class NeuralRenderer(Renderer):
             raise RendererError("this view has no labels: ask the world for a semantic camera")
         self._warn_unseen(view.labels)
         scale, device = out_scale(session.config), self._device
-        labels = upscaled(torch.from_numpy(view.labels.astype(np.int64)).to(device), scale)
-        groups = self.info.class_map.groups_from_tags(labels)
-        edges = boundaries(view.labels, view.instances)
-        edge = upscaled(torch.from_numpy(edges.astype(np.int64)).to(device), scale)[:, None]
+        plane = partial(as_plane, scale=scale, device=device)
+        groups = self.info.class_map.groups_from_tags(plane(view.labels), self._generator.dtype)
+        edge = plane(boundaries(view.labels, view.instances))[:, None].float()
         depth = view.depth_m
         if depth is None:
             depth = np.full(view.labels.shape, FLAT_DEPTH_M, np.float32)
-        depth_m = upscaled(torch.from_numpy(depth.copy()).to(device), scale)
-        ids = torch.zeros_like(labels)
+        depth_m = plane(depth)
+        ids, movers = torch.zeros_like(depth_m, dtype=torch.int32), None
         if view.instances is not None:
-            ids = upscaled(torch.from_numpy(view.instances.astype(np.int64)).to(device), scale)
+            ids = plane(instance_ids(view.instances))
+            movers = movers_among(ids, request.actors)
         intrinsics = view_intrinsics(view, scale, device)
-        rays = pixel_rays(intrinsics, *depth_m.shape[1:])
-        points_m = anchored_points(view, request.actors, rays, depth_m, ids)
+        anchored = anchors(view, request.actors, device)
+        points_m = surface_points(depth_m, intrinsics, anchored, movers)
         seed = torch.tensor([session.config.seed], device=device)
         noise = anchored_noise(points_m, depth_m, intrinsics[:, 0], seed)
         has_depth = torch.tensor([view.depth_m is not None], device=device)
-        x = generator_input(groups, edge.float(), depth_m, has_depth, noise)
-        history = self._history(session, request, rays, depth_m, ids, intrinsics)
+        x = generator_input(groups, edge, depth_m, has_depth, noise)
+        history = self._history(session, request, depth_m, ids, movers, intrinsics)
         padded = GeneratorInput(
             pad_to_multiple(x.groups), pad_to_multiple(x.boundaries),
             pad_to_multiple(x.inverse_depth), x.has_depth, pad_to_multiple(x.noise),
@@ -268,8 +272,8 @@ class NeuralRenderer(Renderer):
         return _Prepared(padded, history, depth_m if view.depth_m is not None else None, ids)
 
     def _history(
-        self, session: _Session, request: RenderRequest, rays: Tensor, depth_m: Tensor,
-        ids: Tensor, intrinsics: Tensor,
+        self, session: _Session, request: RenderRequest, depth_m: Tensor, ids: Tensor,
+        movers: Movers | None, intrinsics: Tensor,
     ) -> History | None:  # fmt: skip
         """The last output moved to the current view, or None after a restart or a cut."""
         state = session.state
@@ -284,12 +288,12 @@ class NeuralRenderer(Renderer):
             validity &= source[..., 1] < ids.shape[1] - 0.5
             motion, visible = Reprojection(source[None], depth_m), validity[None]
         elif view.depth_m is not None and state.depth_m is not None:
-            slots, moves = moves_between(view, request.actors, state.pose, state.actors, ids)
-            motion = reproject(depth_m, rays, slots, moves, intrinsics)
+            moves = moves_between(view, request.actors, state.pose, state.actors, self._device)
+            motion = reproject(depth_m, intrinsics, moves, movers)
             visible = visible_before(motion, state.depth_m, ids, state.ids)
         else:
             return None
-        warped = catmull_rom_warp(state.rgb, motion.source_px).clamp(-1.0, 1.0)
+        warped = catmull_rom_warp(state.rgb, motion.source_px).clamp_(-1.0, 1.0)
         age = torch.full((1, 1, 1, 1), min(state.age / 8.0, 1.0), device=self._device)
         valid = functional.pad(
             visible[:, None].float(),
@@ -330,9 +334,12 @@ class NeuralRenderer(Renderer):
         }
 
     def _warn_unseen(self, labels: ByteArray) -> None:
-        present = np.flatnonzero(np.bincount(labels.ravel(), minlength=29))
-        known = {0, *self.info.seen_tags}  # unlabelled pixels are in every data set
-        for tag in set(present.tolist()) - known - self._warned_tags:
+        known = np.zeros(256, np.bool_)
+        # Unlabelled pixels are in every data set.
+        known[[0, *self.info.seen_tags, *self._warned_tags]] = True
+        if known[labels].all():
+            return
+        for tag in np.unique(labels[~known[labels]]).tolist():
             self._warned_tags.add(tag)
             group = self.info.class_map.names[self.info.class_map.group_of[tag]]
             _log.warning("tag %d was not in the training data: painted as '%s'", tag, group)
@@ -364,6 +371,8 @@ def _is_cut(state: RenderState, request: RenderRequest) -> bool:
 
 
 def _stack_inputs(parts: Sequence[GeneratorInput]) -> GeneratorInput:
+    if len(parts) == 1:
+        return parts[0]
     return GeneratorInput(
         *(
             torch.cat([getattr(part, name) for part in parts])
@@ -374,8 +383,8 @@ def _stack_inputs(parts: Sequence[GeneratorInput]) -> GeneratorInput:
 
 def _stack_histories(parts: Sequence[History | None], x: GeneratorInput) -> History | None:
     """Batch of histories; a session without one gets validity 0."""
-    if all(part is None for part in parts):
-        return None
+    if len(parts) == 1 or all(part is None for part in parts):
+        return parts[0]
     one = x.boundaries[:1]
     none = History(one.expand(-1, 3, -1, -1) * 0.0, one * 0.0, one[..., :1, :1] * 0.0)
     filled = [part or none for part in parts]

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bridge.frame import SKY_DEPTH_M, Actor, FloatArray, View
-from bridge.geometry import relative_transforms
-from neural_renderer.reprojection import Moves, move_points
+from bridge.frame import Actor, FloatArray, IdArray, View
+from bridge.geometry import inverse_pose, relative_transforms
+from neural_renderer.reprojection import Movers, Moves, movers_in
+
+SLOT_TABLE = 1 << 16
+"""Entries of the table from the lower bits of an instance id to the actor's slot."""
 
 
-def upscaled(x: Tensor, scale: int) -> Tensor:
-    """(H, W) to (1, k*H, k*W), nearest."""
-    return x.repeat_interleave(scale, 0).repeat_interleave(scale, 1)[None]
+def as_plane(array: npt.NDArray[Any], scale: int, device: torch.device) -> Tensor:
+    """(H, W) to a tensor (1, k*H, k*W), nearest."""
+    plane = torch.from_numpy(array.copy()).to(device)
+    if scale > 1:
+        plane = plane.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+    return plane[None]
 
 
 def view_intrinsics(view: View, scale: int, device: torch.device) -> Tensor:
@@ -33,13 +41,32 @@ def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
     return torch.stack([x, y], dim=-1).float()
 
 
-def actor_slots(ids: Tensor, actor_ids: Sequence[int]) -> Tensor | None:
-    """Instance ids (1, H, W) to indices + 1 into ascending `actor_ids`, 0 elsewhere."""
-    if not actor_ids:
+def instance_ids(instances: IdArray) -> npt.NDArray[np.int32]:
+    """uint32 ids as int32: those above 2^31 turn negative, equal ones stay equal."""
+    return instances.astype(np.uint32, copy=False).view(np.int32)
+
+
+def movers_among(ids: Tensor, actors: Sequence[Actor]) -> Movers | None:
+    """The pixels of `actors`; slots count them in ascending order of their ids.
+
+    Args:
+        ids: int32 (1, H, W) `instance_ids`.
+    """
+    if not actors:
         return None
-    known = torch.tensor(list(actor_ids), device=ids.device)
-    index = torch.searchsorted(known, ids).clamp_max(len(actor_ids) - 1)
-    return torch.where(known[index] == ids, index + 1, 0)
+    actor_ids = np.array(sorted(actor.actor_id for actor in actors), np.uint32)
+    known = torch.from_numpy(instance_ids(actor_ids)).to(ids.device)
+    places = actor_ids % SLOT_TABLE
+    if len(np.unique(places)) < len(places):
+        numbers = torch.arange(1, len(known) + 1, device=ids.device)
+        return movers_in(((ids[..., None] == known) * numbers).sum(dim=-1))
+    # One look-up by the lower bits finds candidates, a comparison the real ones.
+    table = np.zeros(SLOT_TABLE, np.int32)
+    table[places] = np.arange(1, len(places) + 1)
+    slots = torch.from_numpy(table).to(ids.device)[ids & (SLOT_TABLE - 1)]
+    found = movers_in(slots)
+    real = known[found.slot - 1] == ids[found.sample, found.row, found.column]
+    return Movers(found.sample[real], found.row[real], found.column[real], found.slot[real])
 
 
 def moves_between(
@@ -47,29 +74,21 @@ def moves_between(
     actors: tuple[Actor, ...],
     previous_pose: FloatArray,
     previous_actors: tuple[Actor, ...],
-    ids: Tensor,
-) -> tuple[Tensor | None, Moves]:
-    """Per-pixel slots and the matrices from the current view to an earlier one."""
+    device: torch.device,
+) -> Moves:
+    """Matrices from the current view to an earlier one, slots as in `movers_among`."""
     transforms = relative_transforms(view.pose, previous_pose, actors, previous_actors)
     matrices = np.concatenate([transforms.static[None], transforms.actors])
     known = np.concatenate([[True], transforms.known])
-    to_previous = Moves(
-        torch.from_numpy(matrices)[None].to(ids.device),
-        torch.from_numpy(known)[None].to(ids.device),
+    return Moves(
+        torch.from_numpy(matrices)[None].to(device), torch.from_numpy(known)[None].to(device)
     )
-    return actor_slots(ids, transforms.actor_ids.tolist()), to_previous
 
 
-def anchored_points(
-    view: View, actors: tuple[Actor, ...], rays: Tensor, depth_m: Tensor, ids: Tensor
-) -> Tensor:
-    """World points; on an actor's pixels points of its own frame; directions in the sky."""
+def anchors(view: View, actors: tuple[Actor, ...], device: torch.device) -> Tensor:
+    """Camera to world, and to each actor's own frame: float32 (1, A + 1, 4, 4)."""
     ordered = sorted(actors, key=lambda actor: actor.actor_id)
     pose = view.pose.astype(np.float64)
-    own = [np.linalg.inv(actor.pose.astype(np.float64)) @ pose for actor in ordered]
-    matrices = np.stack([pose, *own]).astype(np.float32)
-    slots = actor_slots(ids, [actor.actor_id for actor in ordered])
-    return move_points(
-        rays * depth_m[..., None], torch.from_numpy(matrices)[None].to(depth_m.device), slots,
-        depth_m >= SKY_DEPTH_M,
-    )  # fmt: skip
+    poses = np.array([actor.pose for actor in ordered], np.float64).reshape(-1, 4, 4)
+    matrices = np.concatenate([pose[None], inverse_pose(poses) @ pose])
+    return torch.from_numpy(matrices.astype(np.float32))[None].to(device)

@@ -15,10 +15,10 @@ def boundaries(labels: ByteArray, instances: IdArray | ByteArray | None = None) 
     they have a plane of their own. The same rule serves photographs (with facades found in
     the picture) and simulators (with instances).
     """
-    keys = np.where(labels == Tag.ROAD_LINES, Tag.ROAD, labels).astype(np.int64)
-    if instances is not None:
-        keys = keys | (instances.astype(np.int64) << 8)
-    edges = np.zeros(labels.shape, dtype=np.uint8)
-    edges[:, :-1] = keys[:, :-1] != keys[:, 1:]
-    edges[:-1] |= keys[:-1] != keys[1:]
-    return edges
+    surfaces = np.where(labels == Tag.ROAD_LINES, np.uint8(Tag.ROAD), labels)
+    things = [surfaces] if instances is None else [surfaces, instances]
+    edges = np.zeros(labels.shape, np.bool_)
+    for thing in things:
+        edges[:, :-1] |= thing[:, :-1] != thing[:, 1:]
+        edges[:-1] |= thing[:-1] != thing[1:]
+    return edges.view(np.uint8)

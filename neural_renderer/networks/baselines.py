@@ -101,7 +101,7 @@ class PlainGenerator(FrameGenerator):
 
     def compile_style(self, style: StyleCode) -> CompiledStyle:
         """Nothing to compile."""
-        return CompiledStyle((), (), style.code[:, :, None, None], style)
+        return CompiledStyle((), style.code[:, :, None, None], style.keys, style.values)
 
     def forward(
         self, x: GeneratorInput, style: CompiledStyle, history: History | None = None

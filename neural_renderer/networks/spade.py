@@ -14,6 +14,8 @@ single 1x1 convolutions on embedded maps, as in few-shot vid2vid (Wang et al., N
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,8 +25,17 @@ STYLE_RANK = 8
 
 def rms_norm(x: Tensor, eps: float = 1e-4) -> Tensor:
     """Divide each pixel by the root mean square over its channels; x (B, C, H, W)."""
-    mean_square = x.square().mean(dim=1, keepdim=True, dtype=torch.float32)
-    return x * torch.rsqrt(mean_square + eps).to(x.dtype)
+    c = x.shape[1]
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True).float()
+    return x * torch.rsqrt(norm.square() / c + eps).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class ModulationWeights:
+    """One SPADE's for B styles: weight (B, 2C, M) and bias (B, 2C), gamma's before beta's."""
+
+    weight: Tensor
+    bias: Tensor
 
 
 class Spade(nn.Module):
@@ -37,29 +48,35 @@ class Spade(nn.Module):
         self.generate = nn.Linear(code_channels, 2 * channels * STYLE_RANK)
         self.gain = nn.Parameter(torch.zeros(()))
 
-    def weights(self, code: Tensor) -> Tensor:
-        """E_P: style code (B, S) to modulation weights (B, M + 1, 2C), the last row a bias.
+    def weights(self, code: Tensor) -> ModulationWeights:
+        """E_P: modulation weights for style codes (B, S).
 
         The 1 of (1 + gamma) is part of the bias.
         """
         up = (self.gain * self.generate(code)).unflatten(1, (-1, STYLE_RANK))
         residual = torch.matmul(up, self.down.weight.flatten(1))
-        weights = (self.modulation.weight.flatten(1) + residual).transpose(1, 2)
         assert self.modulation.bias is not None
         one = torch.zeros_like(self.modulation.bias)
         one[: len(one) // 2] = 1.0
-        bias = (self.modulation.bias + one).expand(code.shape[0], 1, -1)
-        return torch.cat([weights, bias], dim=1)
+        bias = (self.modulation.bias + one).expand(code.shape[0], -1)
+        return ModulationWeights(self.modulation.weight.flatten(1) + residual, bias)
 
 
-def modulate(x: Tensor, maps: Tensor, weights: Tensor) -> Tensor:
-    """SPADE: x (B, C, H, W), maps (B, M, H, W), `Spade.weights` (B, M + 1, 2C)."""
-    b, _, h, w = x.shape
-    pixels = maps.permute(0, 2, 3, 1).reshape(b, h * w, -1)
-    weights = weights.to(maps.dtype)
-    both = torch.baddbmm(weights[:, -1:], pixels, weights[:, :-1])
-    gamma, beta = both.view(b, h, w, -1).permute(0, 3, 1, 2).chunk(2, dim=1)
+def modulate(x: Tensor, maps: Tensor, weights: ModulationWeights) -> Tensor:
+    """SPADE: x (B, C, H, W), maps (B, M, H, W)."""
+    gamma, beta = _per_sample_conv(maps, weights).chunk(2, dim=1)
     return torch.addcmul(beta, rms_norm(x), gamma)
+
+
+def _per_sample_conv(maps: Tensor, weights: ModulationWeights) -> Tensor:
+    """1x1 convolution with weights of each sample's own: (B, 2C, H, W)."""
+    b, _, h, w = maps.shape
+    if b == 1:
+        return functional.conv2d(maps, weights.weight[0, :, :, None, None], weights.bias[0])
+    pixels = maps.permute(0, 2, 3, 1).reshape(b, h * w, -1)
+    bias, weight = weights.bias[:, None].to(maps.dtype), weights.weight.to(maps.dtype)
+    both = torch.baddbmm(bias, pixels, weight.transpose(1, 2))
+    return both.view(b, h, w, -1).permute(0, 3, 1, 2)
 
 
 class SpadeBlock(nn.Module):
@@ -72,12 +89,12 @@ class SpadeBlock(nn.Module):
         self.conv_0 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv_1 = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def weights(self, code: Tensor) -> tuple[Tensor, Tensor]:
+    def weights(self, code: Tensor) -> tuple[ModulationWeights, ModulationWeights]:
         """Modulation weights of both SPADEs for a style."""
         return self.spade_0.weights(code), self.spade_1.weights(code)
 
-    def forward(self, x: Tensor, maps: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, maps: Tensor, weights: tuple[ModulationWeights, ...]) -> Tensor:
         """x (B, C, H, W), maps (B, M, H, W) -> (B, C, H, W)."""
-        dx = self.conv_0(functional.leaky_relu(modulate(x, maps, weights[0]), 0.2))
-        dx = self.conv_1(functional.leaky_relu(modulate(dx, maps, weights[1]), 0.2))
-        return x + dx
+        dx = self.conv_0(functional.leaky_relu_(modulate(x, maps, weights[0]), 0.2))
+        dx = self.conv_1(functional.leaky_relu_(modulate(dx, maps, weights[1]), 0.2))
+        return dx.add_(x)

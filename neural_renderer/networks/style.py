@@ -21,6 +21,8 @@ CLASS_CHANNELS = 64
 CODE_CHANNELS = 64
 KEY_CHANNELS = 32
 VALUE_CHANNELS = 64
+NO_TOKEN = -1e4
+"""Logit of a token that is none: exp of it is 0, and it stays finite in half precision."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ class StyleEncoder(nn.Module):
         code = self.to_code(whole.mean(dim=(2, 3)).unflatten(0, (b, k)).mean(dim=1))
         fallback = self.fallback + self.fallback_from_code(code)[:, None]
         classes = present * self.to_class(means) + (1.0 - present) * fallback
-        keys = self.to_key(labels).flatten(2).unflatten(0, (b, k))
+        pooled = functional.avg_pool2d(masks, 2).to(labels.dtype)
+        keys = self.to_key(pooled).flatten(2).unflatten(0, (b, k))
         values = self.to_value(sixteenth).flatten(2).unflatten(0, (b, k))
         tokens = keys.permute(0, 1, 3, 2).flatten(1, 2)
         log_weight = torch.zeros(tokens.shape[:2], device=rgb.device)
@@ -147,21 +150,35 @@ class LabelKey(nn.Module):
         self.embed = nn.Conv2d(groups, KEY_CHANNELS, 1)
         self.conv = nn.Conv2d(KEY_CHANNELS, KEY_CHANNELS, 3, padding=1)
 
-    def forward(self, groups: Tensor) -> Tensor:
-        """groups (B, G, H, W) -> (B, 32, H/16, W/16)."""
-        pooled = functional.avg_pool2d(groups, 16)
-        return self.conv(functional.leaky_relu(self.embed(pooled), 0.2))
+    def forward(self, coverage: Tensor) -> Tensor:
+        """Share of each group, (B, G, H/16, W/16), to (B, 32, H/16, W/16)."""
+        return self.conv(functional.leaky_relu(self.embed(coverage), 0.2))
 
 
-def attend(query: Tensor, style: StyleCode) -> Tensor:
-    """E_A: query (B, 32, h, w) reads the exemplars' values: (B, 64, h, w)."""
-    b, _, h, w = query.shape
-    q = query.flatten(2).transpose(1, 2)
+def attention_tokens(style: StyleCode) -> tuple[Tensor, Tensor]:
+    """Keys and values (B, N, 64) as `attend` wants them, made once per style.
+
+    The logits' weights become one more channel of the keys (the query's is 1), and keys get
+    as wide as values: so no mask, and the fused kernels take them.
+    """
+    log_weight = style.log_weight.clamp_min(NO_TOKEN)[..., None] * KEY_CHANNELS**0.5
+    keys = torch.cat([style.keys, log_weight.to(style.keys.dtype)], dim=-1)
+    return functional.pad(keys, (0, VALUE_CHANNELS - keys.shape[-1])), style.values
+
+
+def attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """E_A: query (B, 32, h, w) reads the exemplars' values: (B, 64, h, w).
+
+    Keys and values: `attention_tokens`.
+    """
+    h, w = query.shape[-2:]
+    q = functional.pad(query.flatten(2).transpose(1, 2), (0, 1), value=1.0)
+    q = functional.pad(q, (0, VALUE_CHANNELS - q.shape[-1]))
     out = functional.scaled_dot_product_attention(
-        q, style.keys.to(q.dtype), style.values.to(q.dtype),
-        attn_mask=style.log_weight[:, None].to(q.dtype).expand(b, h * w, -1),
+        q[:, None], keys[:, None].to(q.dtype), values[:, None].to(q.dtype),
+        scale=KEY_CHANNELS**-0.5,
     )  # fmt: skip
-    return out.transpose(1, 2).unflatten(2, (h, w))
+    return out[:, 0].transpose(1, 2).unflatten(2, (h, w))
 
 
 def _class_means(features: Tensor, masks: Tensor, b: int, k: int) -> tuple[Tensor, Tensor]:

@@ -8,16 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bridge.frame import SKY_DEPTH_M
 from neural_renderer.data.batch import Batch
-from neural_renderer.inputs import (
-    anchored_noise,
-    generator_input,
-    pixel_rays,
-)
+from neural_renderer.inputs import anchored_noise, generator_input
 from neural_renderer.networks.discriminators import Judgement
 from neural_renderer.networks.generator import CompiledStyle, GeneratorInput
-from neural_renderer.reprojection import move_points
+from neural_renderer.reprojection import surface_points
 from neural_renderer.training import losses
 from neural_renderer.training.config import LossWeights
 from neural_renderer.training.state import TrainState
@@ -49,8 +44,7 @@ def still_input(groups: Tensor, batch: Batch, rng: torch.Generator) -> Generator
     """GeneratorInput of photographs, noise anchored to their pseudo-depth."""
     b = groups.shape[0]
     depth_m = batch.depth_m[:, 0]
-    points = pixel_rays(batch.camera, *depth_m.shape[1:]) * depth_m[..., None]
-    points_m = move_points(points, batch.pose[:, None], None, depth_m >= SKY_DEPTH_M)
+    points_m = surface_points(depth_m, batch.camera, batch.pose[:, None])
     seeds = torch.randint(0, 2**20, (b,), generator=rng).to(groups.device)
     noise = anchored_noise(points_m, depth_m, batch.camera[:, 0], seeds)
     return generator_input(groups, batch.boundaries, depth_m, batch.has_depth, noise)

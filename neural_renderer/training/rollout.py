@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bridge.frame import SKY_DEPTH_M
 from neural_renderer.data.batch import ClipBatch
-from neural_renderer.inputs import anchored_noise, generator_input, pixel_rays
+from neural_renderer.inputs import anchored_noise, generator_input
 from neural_renderer.networks.generator import (
     CompiledStyle,
     FrameGenerator,
@@ -21,7 +20,13 @@ from neural_renderer.networks.generator import (
     History,
 )
 from neural_renderer.networks.motion import catmull_rom_warp
-from neural_renderer.reprojection import clip_moves, move_points, reproject, visible_before
+from neural_renderer.reprojection import (
+    clip_moves,
+    movers_in,
+    reproject,
+    surface_points,
+    visible_before,
+)
 
 HISTORY_DROPOUT = 0.1
 HISTORY_NOISE = 0.1
@@ -79,9 +84,8 @@ def frame_input(
     pose = clip.pose[:, frame].double()
     own = torch.linalg.inv(clip.actor_pose[:, frame].double()) @ pose[:, None]
     matrices = torch.cat([pose[:, None], own], dim=1).float()
-    points = pixel_rays(clip.camera, depth_m.shape[1], depth_m.shape[2]) * depth_m[..., None]
-    slots = clip.instances[:, frame, 0]
-    points_m = move_points(points, matrices, slots, depth_m >= SKY_DEPTH_M)
+    movers = movers_in(clip.instances[:, frame, 0])
+    points_m = surface_points(depth_m, clip.camera, matrices, movers)
     noise = anchored_noise(points_m, depth_m, clip.camera[:, 0], seeds)
     return generator_input(groups, clip.boundaries[:, frame], depth_m, has_depth, noise)
 
@@ -95,8 +99,7 @@ def previous_seen_now(clip: ClipBatch, rgb: Tensor, frame: int) -> tuple[Tensor,
         clip.actor_pose[:, now], clip.actor_pose[:, before], known,
     )  # fmt: skip
     depth_m, slots = clip.depth_m[:, now, 0], clip.instances[:, now, 0]
-    rays = pixel_rays(clip.camera, depth_m.shape[1], depth_m.shape[2])
-    motion = reproject(depth_m, rays, slots, moves, clip.camera)
+    motion = reproject(depth_m, clip.camera, moves, movers_in(slots))
     visible = visible_before(
         motion, clip.depth_m[:, before, 0], slots, clip.instances[:, before, 0]
     )

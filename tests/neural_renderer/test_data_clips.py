@@ -31,8 +31,7 @@ from neural_renderer.data.town_pack import (
     inverse_depth,
     pack_clips,
 )
-from neural_renderer.inputs import pixel_rays
-from neural_renderer.reprojection import clip_moves, reproject, sample, visible_before
+from neural_renderer.reprojection import clip_moves, movers_in, reproject, sample, visible_before
 
 SIZE = (96, 48)
 
@@ -63,7 +62,6 @@ def agreement(clip: ClipBatch, t: int, still: bool = False) -> tuple[float, floa
 
     `still`: as if nothing had moved.
     """
-    h, w = clip.tags.shape[-2:]
     pose, actors = clip.pose, clip.actor_pose
     moves = clip_moves(
         pose[:, t],
@@ -72,9 +70,8 @@ def agreement(clip: ClipBatch, t: int, still: bool = False) -> tuple[float, floa
         actors[:, t if still else t - 1],
         clip.actor_present[:, t] & clip.actor_present[:, t - 1],
     )
-    rays = pixel_rays(clip.camera, h, w)
     slots = clip.instances[:, t, 0], clip.instances[:, t - 1, 0]
-    motion = reproject(clip.depth_m[:, t, 0], rays, slots[0], moves, clip.camera)
+    motion = reproject(clip.depth_m[:, t, 0], clip.camera, moves, movers_in(slots[0]))
     visible = visible_before(motion, clip.depth_m[:, t - 1, 0], *slots)
     visible &= (clip.valid[:, t, 0] > 0) & (
         sample(clip.valid[:, t - 1], motion.source_px)[:, 0] > 0

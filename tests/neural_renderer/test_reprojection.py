@@ -5,8 +5,7 @@ import torch
 
 from bridge import geometry
 from bridge.frame import SKY_DEPTH_M, Actor, Camera, View
-from neural_renderer.inputs import pixel_rays
-from neural_renderer.reprojection import Moves, reproject, visible_before
+from neural_renderer.reprojection import Moves, movers_in, reproject, visible_before
 
 CAMERA = Camera.from_fov(96, 48, 62.0)
 
@@ -46,7 +45,7 @@ def test_motion_and_visibility_equal_the_numpy_reference() -> None:
     slots = torch.from_numpy(np.vectorize(lambda i: order.get(int(i), 0))(current.instances))
     intrinsics = torch.tensor([[CAMERA.fx_px, CAMERA.fy_px, CAMERA.cx_px, CAMERA.cy_px]])
     depth = torch.from_numpy(current.depth_m)[None]
-    twin = reproject(depth, pixel_rays(intrinsics, 48, 96), slots[None], moves, intrinsics)
+    twin = reproject(depth, intrinsics, moves, movers_in(slots[None]))
     visible = visible_before(
         twin,
         torch.from_numpy(previous.depth_m)[None],
