@@ -109,18 +109,22 @@ class CarlaWorld(World):
         assert self._primary is not None
         config, begun_s = self.config, time.perf_counter()
         length_m = chosen.route_length_m or config.route_length_m
-        header, (route, table) = self._call(
-            "reset",
+        placed, _ = self._call(
+            "place",
             config.reset_deadline_s,
             seed=drawn,
             spawn=chosen.spawn,
             vehicles=config.vehicles if chosen.vehicles is None else chosen.vehicles,
             autopilot=config.autopilot if chosen.autopilot is None else chosen.autopilot,
+        )
+        self._left_behind = placed["ours"]
+        header, (route, table) = self._call(
+            "reset",
+            config.reset_deadline_s,
             weather=self._wanted_weather(chosen.weather or config.weather, drawn),
             route_length_m=length_m,
             ids_in_pictures=not self._by_place(),
         )
-        self._left_behind = header["ours"]
         self._weather = weather_of(header["weather"])
         episode = Episode(config, self._cameras, self._primary, self._by_place())
         episode.lay_route({**header, "route_length_m": length_m}, route)

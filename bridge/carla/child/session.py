@@ -1,4 +1,4 @@
-"""One connection to a CARLA server: open, reset, step, close."""
+"""One connection to a CARLA server: open, place, reset, step, close."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sensors import Sensors, Shared
 _LIVE_SNAPSHOTS = 256
 _POLL_S = 0.005
 _LAST_WAIT_S = 2.0
+_BEYOND_GOAL_M = 100.0
 _WAKE_TICKS, _WAKE_S = 20, 0.25
 
 
@@ -31,6 +32,8 @@ class Session:
         self.sensors = None  # type: Sensors | None
         self.ego = None  # type: Any
         self.owns_ego = False
+        self.is_new = False
+        self.rng = np.random.RandomState()
         self.frame = 0
         self.snapshots = {}  # type: dict[int, Any]
         self.listener = None  # type: int | None
@@ -64,30 +67,42 @@ class Session:
                 self.scratch = mmap.mmap(file.fileno(), 0)
         return {"server": server, "client": ours, "map": self.map.name, "left": self._ours()}
 
-    def reset(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-        """A new episode: who is where, warm-up, the route, the first frame."""
-        rng = np.random.RandomState(request["seed"])
-        fresh = self._attend_ego(request, rng) if not self.plan["observe"] else self._find_ego()
+    def place(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Everybody of a new episode is made and put somewhere; nothing is ticked.
+
+        Told at once: whoever comes after this process has to know what to clear up.
+        """
+        self.rng = np.random.RandomState(request["seed"])
+        if self.plan["observe"]:
+            self.is_new = self._find_ego()
+        else:
+            self.is_new = self._attend_ego(request)
         if self.sensors is None:
             self.sensors = Sensors(self.world, self.ego, Shared(self.scratch, self.cast.numbers))
             self.sensors.add_detectors()
             self.sensors.add_cameras(self.plan["cameras"], self.plan["kinds"])
+        return {"ours": self._ours()}
+
+    def reset(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+        """The episode begins: warm-up, the route, the first frame."""
         assert self.sensors is not None
         if not self.plan["observe"]:
             if request["weather"]:
                 self._set_weather(request["weather"])
-            for _ in range(self.plan["warm_up_ticks"] if fresh else self.plan["settle_ticks"]):
+            ticks = self.plan["warm_up_ticks"] if self.is_new else self.plan["settle_ticks"]
+            for _ in range(ticks):
                 self.frame = self.world.tick(self.plan["timeout_s"])
-            if fresh:
+            if self.is_new:
                 self._wake()
             self.world.reset_all_traffic_lights()
         self.sensors.forget()
         self.cast.again(request["ids_in_pictures"])
         header, buffers = self._advance()
         location = self._state_of_ego().get_transform().location
-        route = route_from(self.map, location, request["route_length_m"] + 100.0, rng)
+        length_m = request["route_length_m"] + _BEYOND_GOAL_M
+        route = route_from(self.map, location, length_m, self.rng)
         stops = [[light.id, ends] for light, ends in self.lights]
-        header.update(stops=stops, ours=self._ours(), weather=_weather_of(self.world))
+        header.update(stops=stops, weather=_weather_of(self.world))
         return header, [route.tobytes(), *buffers]
 
     def step(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
@@ -231,14 +246,14 @@ class Session:
         self.ego = ego
         return changed
 
-    def _attend_ego(self, request: dict[str, Any], rng: Any) -> bool:
+    def _attend_ego(self, request: dict[str, Any]) -> bool:
         """Find, spawn or move the ego, and the traffic around it; True where it is new."""
         is_new = not is_there(self.world, self.ego)
         if is_new:
             self._close_sensors()
             self.ego = found_by_role(self.world, self.plan["role_name"])
             self.owns_ego = self.ego is None
-        order = self._places(request["spawn"], rng)
+        order = self._places(request["spawn"])
         if self.ego is None:
             names = self.plan["ego"], self.plan["role_name"]
             self.ego, order = spawned_ego(self.world, names[0], names[1], order)
@@ -250,10 +265,10 @@ class Session:
         self.traffic.place(order[1:], request["vehicles"], request["autopilot"], request["seed"])
         return is_new
 
-    def _places(self, wanted: int | None, rng: Any) -> list[Any]:
+    def _places(self, wanted: int | None) -> list[Any]:
         """Spawn points where nobody stands who is not ours, the wanted one first if it is one."""
         points = self.map.get_spawn_points()
-        order = [points[i] for i in rng.permutation(len(points))]
+        order = [points[i] for i in self.rng.permutation(len(points))]
         if wanted is not None:
             if wanted >= len(points):
                 raise ChildError("config", f"spawn: this map has {len(points)} points")

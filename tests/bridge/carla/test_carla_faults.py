@@ -122,6 +122,28 @@ def test_a_frozen_server(world: CarlaWorld, standin: StandInProcess) -> None:
     recovers(world)
 
 
+def test_a_server_that_freezes_while_an_episode_begins(standin: StandInProcess) -> None:
+    """What had been made by then is known, and cleared away as soon as that is possible."""
+    world = CarlaWorld(config(standin, warm_up_ticks=100_000))
+    world.open()
+    freezer = threading.Thread(target=freeze_once_there_are, args=(standin, 8))
+    freezer.start()
+    with within(60.0), pytest.raises(WorldLost):
+        world.reset(0)
+    freezer.join()
+    standin.signal(signal.SIGCONT)
+    world.close()
+    assert standin.actors() == []
+    assert not synchronous(standin)
+
+
+def freeze_once_there_are(standin: StandInProcess, actors: int) -> None:
+    while len(standin.actors()) < actors:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    standin.signal(signal.SIGSTOP)
+
+
 def test_a_server_that_hesitates(world: CarlaWorld, standin: StandInProcess) -> None:
     standin.fault("freeze", 0.5)
     assert len(drive(world)) == 3
