@@ -1,0 +1,40 @@
+"""docs/environments.md is what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import envs
+from apps import env_reference
+from envs.terms import TERMS
+
+PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
+
+
+def test_the_page_is_what_the_code_says() -> None:
+    written = PAGE.read_text()
+    assert written == env_reference.page(), (
+        "run: python -m apps.env_reference > docs/environments.md"
+    )
+    for name in (*envs.ENV_CONFIGS, *TERMS):
+        assert f"`{name}`" in written
+
+
+def test_every_option_but_plain_numbers_is_described() -> None:
+    for row in re.findall(r"^\| `(\w+)` \|.*\| *\|$", PAGE.read_text(), re.MULTILINE):
+        assert row in ("weather", "route_length_m"), row
+
+
+def test_attributes_are_read_with_their_whole_description() -> None:
+    docstring = """A model.
+
+    Attributes:
+        first: what it is,
+            and more of it. second, third: in m: the same.
+    """
+    assert env_reference._attributes(docstring) == {
+        "first": "what it is, and more of it.",
+        "second": "in m: the same.",
+        "third": "in m: the same.",
+    }
