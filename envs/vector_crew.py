@@ -3,6 +3,7 @@
 The worlds are two halves. While one half's views are rendered in one batch, here, the
 other half simulates in its own processes. At most as many worlds simulate at a time as
 there are cores: so the first half is soon complete, instead of all being late together.
+(Where nothing is rendered here, all are sent off at once.)
 Which views share a batch depends on nothing but the commands, so a seed fixes it all.
 """
 
@@ -71,13 +72,15 @@ class Crew:
         """
         give_up_s = time.monotonic() + patience_s
         to_come = deque(sorted(commands))
+        shared = any(worker.is_rendered for worker in self.workers)
+        at_once = self._at_once if shared else len(self.workers)
         expected = {*commands, *patient}
         try:
             while True:
                 if patient and time.monotonic() >= give_up_s:
                     expected -= {i for i in patient if i not in commands}
                 busy = [i for i in expected if not self._is_through(i) and i not in to_come]
-                while to_come and len([i for i in busy if self._simulates(i)]) < self._at_once:
+                while to_come and len([i for i in busy if self._simulates(i)]) < at_once:
                     busy.append(self._submit(to_come.popleft(), commands))
                 batch = self._batch(expected, to_come)
                 if batch:

@@ -113,6 +113,11 @@ class Worker:
         return self.phase in (Phase.GONE, Phase.IDLE, Phase.AWAITING_PICTURE)
 
     @property
+    def is_rendered(self) -> bool:
+        """Whether its views are rendered by the renderer that all share."""
+        return bool(self._sessions)
+
+    @property
     def left_s(self) -> float:
         """Seconds until its deadline."""
         return self._deadline_s - time.monotonic()
