@@ -108,6 +108,23 @@ class RendererContract:
         with pytest.raises(UnknownSession):
             self.one(renderer, session, frames[0])
 
+    def test_the_arrays_of_a_request_are_the_callers_again(
+        self, renderer: Renderer, frames: list[SensorFrame]
+    ) -> None:
+        """They may lie in memory that the next frame overwrites."""
+        kept, lent = self.open(renderer, frames), self.open(renderer, frames)
+        expected = self.run(renderer, kept, frames[:4])
+        for frame, picture in zip(frames[:4], expected, strict=True):
+            view = frame.view
+            arrays = {n: getattr(view, n) for n in ("labels", "depth_m", "instances")}
+            mine = {n: a.copy() for n, a in arrays.items() if a is not None}
+            lent_frame = dataclasses.replace(
+                frame, views={"front": dataclasses.replace(view, **mine)}
+            )
+            assert self.same(self.one(renderer, lent, lent_frame), picture)
+            for array in mine.values():
+                array[...] = 7
+
     def test_a_view_without_labels_is_refused_and_hurts_nothing(
         self, renderer: Renderer, frames: list[SensorFrame]
     ) -> None:
