@@ -1,8 +1,10 @@
 """Drives many episodes with every driver, in training and in test towns, into one JSON.
 
+    python -m benchmarks.learning.evaluate --drivers random rules autopilot
     python -m benchmarks.learning.evaluate --agents RUN1/agent.pt RUN2/agent.pt RUN3/agent.pt
 
-The towns and seeds are the same for every driver. Run from the repository's root.
+The second call adds to the file of the first. The towns and seeds are the same for every
+driver. Run from the repository's root.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -31,6 +33,12 @@ from benchmarks.learning.measure import Episode, drive_episode, summary
 
 SPLITS = {"train": 0, "test": 900}
 """Split -> its first town; episode i drives in town first + i % towns."""
+
+BASELINES: Mapping[str, Callable[[], Driver]] = {
+    "random": lambda: random_driver(0),
+    "rules": rule_driver,
+    "autopilot": autopilot_driver,
+}
 
 FIRST_SEED = 50_000_000
 """Of the episodes; training uses smaller ones."""
@@ -57,25 +65,29 @@ def evaluate(
     return results
 
 
-def as_json(
-    results: dict[str, dict[str, list[Episode]]], described: dict[str, Any]
-) -> dict[str, Any]:
-    """All episodes with their summaries and what was measured where."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {
-        **described,
-        "commit": commit or "unknown",
-        "date": date.today().isoformat(),
-        "splits": {
-            split: {
-                name: {"summary": summary(rows), "episodes": [asdict(row) for row in rows]}
-                for name, rows in by_driver.items()
-            }
-            for split, by_driver in results.items()
-        },
-    }
+def written(
+    results: Mapping[str, Mapping[str, Sequence[Episode]]], described: Mapping[str, Any], out: Path
+) -> None:
+    """Add all episodes and their summaries to the file `out`, which is about the same env."""
+    splits: dict[str, Any] = {split: {} for split in results}
+    if out.exists():
+        before = json.loads(out.read_text())
+        same = all(before[key] == described[key] for key in ("env_id", "env_settings", "towns"))
+        if not same:
+            raise SystemExit(f"{out} is about other settings or towns: remove it first")
+        splits = before["splits"]
+    for split, by_driver in results.items():
+        for name, rows in by_driver.items():
+            entry = {"commit": _commit(), "date": date.today().isoformat()}
+            entry |= {"summary": summary(rows), "episodes": [asdict(row) for row in rows]}
+            splits[split][name] = entry
+    out.write_text(json.dumps({**described, "splits": splits}, indent=1) + "\n")
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -83,28 +95,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env-id", default="sim2street/TownRouteState-v0")
     parser.add_argument("--env-settings", type=json.loads, default={})
+    parser.add_argument("--drivers", nargs="*", choices=list(BASELINES), default=[])
     parser.add_argument("--agents", type=Path, nargs="*", default=[])
     parser.add_argument("--episodes", type=int, default=40)
     parser.add_argument("--towns", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/learning/town_route.json"))
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    drivers = {
-        "random": [random_driver(0)],
-        "rules": [rule_driver()],
-        "autopilot": [autopilot_driver()],
-    }
+    drivers = {name: [BASELINES[name]()] for name in chosen.drivers}
     if chosen.agents:
         drivers["PPO"] = [agent_driver(path) for path in chosen.agents]
     results = evaluate(chosen.env_id, chosen.env_settings, drivers, chosen.towns, chosen.episodes)
     described = {
         "env_id": chosen.env_id,
         "env_settings": chosen.env_settings,
-        "agents": len(chosen.agents),
         "towns": {split: [first, first + chosen.towns] for split, first in SPLITS.items()},
         "first_seed": FIRST_SEED,
     }
-    chosen.out.write_text(json.dumps(as_json(results, described), indent=1) + "\n")
+    written(results, described, chosen.out)
 
 
 if __name__ == "__main__":

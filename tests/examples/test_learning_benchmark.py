@@ -49,11 +49,15 @@ def test_all_drivers_drive_and_make_a_table(tmp_path: Path, capsys) -> None:
     out = tmp_path / "results.json"
     settings = {"world_settings": WORLD, "task": {"time_limit_s": 4.0}}
     command = ["--episodes", "1", "--towns", "1", "--out", str(out)]
-    evaluate.main([*command, "--env-settings", json.dumps(settings)])
+    command += ["--env-settings", json.dumps(settings), "--drivers"]
+    evaluate.main([*command, "random", "autopilot"])
+    evaluate.main([*command, "rules"])
+    with pytest.raises(SystemExit, match="about other settings"):
+        evaluate.main(["--towns", "2", "--episodes", "0", "--out", str(out)])
     results = json.loads(out.read_text())
     assert set(results["splits"]) == {"train", "test"}
     for split, by_driver in results["splits"].items():
-        assert set(by_driver) == {"random", "rules", "autopilot"}
+        assert set(by_driver) == {"random", "autopilot", "rules"}
         (row,) = by_driver["rules"]["episodes"]
         assert row["town"] == evaluate.SPLITS[split]
         assert row["ending"] == "time_limit"
