@@ -61,15 +61,26 @@ def evaluate(
     clips: Annotated[
         int | None, typer.Option("--clips", min=1, help="At most so many town clips.")
     ] = None,
+    failures: Annotated[
+        int,
+        typer.Option(
+            "--failures", min=0, help="Draw so many of the worst pictures by label agreement."
+        ),
+    ] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few pictures: a look, not figures to compare.")
+    ] = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Measure weights: labels read back, distances to photographs, stillness, style."""
     with needs_extra("neural"):
         from neural_renderer.evaluation.config import EvaluationConfig, Judges, under
         from neural_renderer.evaluation.evaluate import evaluate as run_evaluation
-    given = {"town_clips": town_clips, "stills": stills, "clips": clips}
+    given = {"town_clips": town_clips, "stills": stills, "clips": clips, "failures": failures}
     changes = {key: value for key, value in given.items() if value is not None}
     settings = under(load(EvaluationConfig, "evaluate", config), data).model_copy(update=changes)
+    if quick:
+        settings = settings.quick()
     judges = Judges(
         segmenter=segmenter, alexnet=alexnet, lpips=lpips, kid_features=kid_features
     )  # fmt: skip
@@ -82,6 +93,10 @@ def evaluate(
     with partial_file(target) as unfinished:
         unfinished.write_text(json.dumps(report.to_json(), indent=1) + "\n")
     save_png(report.sheet(), target.with_suffix(".png"))
+    if report.failures is not None:
+        worst = folder / f"{weights.stem}_failures.png"
+        save_png(report.failures, worst)
+        say(f"failures  {escape(str(worst))}")
     say(f"numbers   {escape(str(target))}")
     say(f"pictures  {escape(str(target.with_suffix('.png')))}")
 

@@ -9,6 +9,8 @@ from pydantic import Field
 from configs import StrictModel
 from neural_renderer.data.photos import PhotoSourceConfig
 
+QUICK_STILLS = 16
+
 
 class EvaluationConfig(StrictModel):
     """Which photographs, videos and clips.
@@ -27,6 +29,8 @@ class EvaluationConfig(StrictModel):
         town_clips: folder of packed clips; None: none.
         clips: at most so many of them.
         retrieval_pictures: label maps rendered in each drive's style, for style retrieval.
+        style_photos: drives with fewer photographs are left out of style retrieval.
+        failures: worst pictures by label agreement that are drawn; needs a segmenter.
         seed: of the bootstrap.
     """
 
@@ -41,7 +45,20 @@ class EvaluationConfig(StrictModel):
     town_clips: Path | None = None
     clips: int = Field(6, ge=1)
     retrieval_pictures: int = Field(4, ge=1)
+    style_photos: int = Field(5, ge=2)
+    failures: int = Field(0, ge=0)
     seed: int = 0
+
+    def quick(self) -> EvaluationConfig:
+        """A rough and fast look: fewer pictures, so that no number compares with a full one."""
+        return self.model_copy(
+            update={
+                "stills": min(self.stills or QUICK_STILLS, QUICK_STILLS),
+                "clips": min(self.clips, 2),
+                "video_frames": min(self.video_frames, 8),
+                "retrieval_pictures": 1,
+            }
+        )
 
 
 class Judges(StrictModel):

@@ -38,12 +38,14 @@ class Report:
         facts: weights, conditions, networks that scored. rows: measures.
         left_out: measures that were not taken, and why.
         pictures: rows of the sheet, name to uint8 (H, W', 3).
+        failures: the worst pictures by label agreement, uint8 (H, W', 3), if asked for.
     """
 
     facts: Mapping[str, Any]
     rows: tuple[Row, ...]
     left_out: tuple[str, ...]
     pictures: Mapping[str, ByteArray]
+    failures: ByteArray | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; numbers that could not be taken are null."""

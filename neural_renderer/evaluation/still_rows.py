@@ -1,10 +1,11 @@
-"""Measures of single pictures: labels read back, distances to photographs, style."""
+"""Measures of single pictures: labels read back, distances to photographs."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bridge.frame import FloatArray
 from bridge.renderer import StyleBlob
 from configs import ConfigError
-from neural_renderer.data.prepare import PreparedPhoto
-from neural_renderer.evaluation.painter import Painter, StyleBook
+from neural_renderer.evaluation.feature_cache import FeatureCache
 from neural_renderer.evaluation.report import Row
-from neural_renderer.evaluation.scenes import Still, as_tensor, still_of
+from neural_renderer.evaluation.scenes import Still
 from neural_renderer.metrics.distances import fid, kid
-from neural_renderer.metrics.label_agreement import Segmenter, label_agreement
+from neural_renderer.metrics.label_agreement import (
+    Confusion,
+    Segmenter,
+    confusion,
+    score,
+    truth_groups,
+)
 from neural_renderer.metrics.perceptual import Lpips, pooled_features
-from neural_renderer.metrics.style import FEWEST_STYLES, retrieve, style_features
 
 FeatureNet = Callable[[Tensor], Tensor]
 """Pictures (B, 3, H, W) in [-1, 1] to features (B, F)."""
@@ -38,21 +44,38 @@ class Painted:
     style: StyleBlob
 
 
-def label_rows(
-    segmenter: Segmenter, painted: Sequence[Painted], read_at_px: tuple[int, int] | None = None
-) -> list[Row]:
-    """What a segmenter reads in rendered pictures beside what it reads in the photographs.
+@dataclass(frozen=True)
+class Readings:
+    """What a segmenter read, a confusion a picture: in rendered ones and in the photographs."""
+
+    rendered: list[Confusion]
+    photographs: list[Confusion]
+
+
+def read_labels(
+    segmenter: Segmenter,
+    painted: Sequence[Painted],
+    cache: FeatureCache,
+    read_at_px: tuple[int, int] | None = None,
+) -> Readings:
+    """Read all pictures; the photographs only where they were never read.
 
     read_at_px: (width, height) that pictures and photographs are resized to for it.
     """
 
-    def read(pictures: Iterable[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
-        for x, p in zip(pictures, painted, strict=True):
-            yield resized(x[None], p.still.tags[None], read_at_px)
+    def read(rgb: Tensor, tags: Tensor) -> Confusion:
+        picture, truth = resized(rgb[None], tags[None], read_at_px)
+        with torch.inference_mode():
+            return confusion(segmenter(picture).numpy(), truth_groups(truth))
+
+    def read_photo(still: Still) -> Confusion:
+        size = torch.tensor(read_at_px or (0, 0))
+        found = cache.of((still.rgb, still.tags, size), lambda: read(still.rgb, still.tags))
+        return found.astype(np.int64)
 
     try:
-        fake = label_agreement(segmenter, read(p.rgb for p in painted))
-        real = label_agreement(segmenter, read(p.still.rgb for p in painted))
+        rendered = [read(p.rgb, p.still.tags) for p in painted]
+        return Readings(rendered, [read_photo(p.still) for p in painted])
     except (RuntimeError, AssertionError) as error:  # what an exported program raises on sizes
         size = read_at_px or tuple(painted[0].rgb.shape[:0:-1])
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -60,11 +83,17 @@ def label_rows(
             f"the segmenter does not take pictures of {size[0]}x{size[1]} ({reason}): export one "
             "for this size, or change the evaluation's size_px or read_at_px"
         ) from error
+
+
+def label_rows(readings: Readings) -> list[Row]:
+    """What a segmenter reads in rendered pictures beside what it reads in the photographs."""
+    fake = score(np.sum(readings.rendered, axis=0))
+    real = score(np.sum(readings.photographs, axis=0))
     return [
         Row(
             "label agreement, mIoU", fake.mean_iou,
             f"photographs {real.mean_iou:.3f}: {fake.mean_iou / real.mean_iou:.0%} of it; "
-            f"{len(painted)} pictures", "up",
+            f"{len(readings.rendered)} pictures", "up",
             {"photographs": real.mean_iou, "iou": fake.iou, "iou_photographs": real.iou},
         ),
         Row(
@@ -84,11 +113,18 @@ def resized(rgb: Tensor, tags: Tensor, size_px: tuple[int, int] | None) -> tuple
 
 
 def distance_rows(
-    features: FeatureNet, name: str, painted: Sequence[Painted], seed: int
+    features: FeatureNet, name: str, painted: Sequence[Painted], seed: int, cache: FeatureCache
 ) -> list[Row]:
-    """KID with its bootstrap interval, and FID where there are pictures enough."""
+    """KID with its bootstrap interval, and FID where there are pictures enough.
+
+    As many photographs as rendered pictures, those whose labels were rendered.
+    """
+
+    def of_photo(rgb: Tensor) -> FloatArray:
+        return cache.of((rgb,), lambda: features(rgb[None]).numpy()[0]).astype(np.float32)
+
     fake = torch.cat([features(p.rgb[None]) for p in painted]).numpy()
-    real = torch.cat([features(p.still.rgb[None]) for p in painted]).numpy()
+    real = np.stack([of_photo(p.still.rgb) for p in painted])
     found = kid(real, fake, seed)
     rows = [
         Row(
@@ -102,73 +138,23 @@ def distance_rows(
     return rows
 
 
-def lpips_row(net: Lpips, painted: Sequence[Painted]) -> Row:
+def lpips_row(net: Lpips, painted: Sequence[Painted], cache: FeatureCache) -> Row:
     """Distance of rendered pictures to the photographs of the same labels."""
-    with torch.inference_mode():
-        values = [float(net(p.rgb[None], p.still.rgb[None])) for p in painted]
-        # Another photograph of the source: what LPIPS says of pictures that only look alike.
-        others = [*painted[len(painted) // 2 :], *painted[: len(painted) // 2]]
-        apart = [
-            float(net(p.still.rgb[None], q.still.rgb[None]))
-            for p, q in zip(painted, others, strict=True)
-        ]
+
+    def distance(a: Tensor, b: Tensor) -> np.ndarray:
+        with torch.inference_mode():
+            return net(a[None], b[None]).numpy()
+
+    values = [float(distance(p.rgb, p.still.rgb)[0]) for p in painted]
+    # Another photograph of the source: what LPIPS says of pictures that only look alike.
+    others = [*painted[len(painted) // 2 :], *painted[: len(painted) // 2]]
+    pairs = [(p.still.rgb, q.still.rgb) for p, q in zip(painted, others, strict=True)]
+    apart = [float(cache.of(pair, partial(distance, *pair))[0]) for pair in pairs]
     mean, unrelated = float(np.mean(values)), float(np.mean(apart))
     return Row(
         "LPIPS (alex)", mean, f"photographs of other labels {unrelated:.3f}", "down",
         {"unrelated": unrelated},
     )  # fmt: skip
-
-
-def style_row(
-    net: nn.Module,
-    painter: Painter,
-    book: StyleBook,
-    stills: Sequence[Still],
-    size_px: tuple[int, int],
-    pictures: int,
-) -> Row | str:
-    """Style retrieval, or why there is none.
-
-    The same label maps are painted in the style of every drive that has photographs beyond
-    its exemplars; each picture must find those among the photographs of all drives.
-    """
-    left = {drive: _beyond(book, drive) for drive in sorted(book.drives)}
-    left = {drive: photos for drive, photos in left.items() if photos}
-    if len(left) < FEWEST_STYLES:
-        return (
-            f"style retrieval: {len(left)} drives with photographs enough, {FEWEST_STYLES} needed"
-        )
-    step = max(1, len(stills) // pictures)
-    queries, asked, gallery, owners = [], [], [], []
-    shown, showers = [], []
-    for drive, photos in left.items():
-        style = book.style(drive)
-        assert style is not None
-        for still in stills[::step][:pictures]:
-            rgb = as_tensor(painter.still(still.view, style))
-            queries.append(style_features(net, rgb[None]))
-            asked.append(drive)
-        for photo in book.exemplars(drive):
-            shown.append(style_features(net, still_of(photo, size_px).rgb[None]))
-            showers.append(drive)
-        for photo in photos:
-            gallery.append(style_features(net, still_of(photo, size_px).rgb[None]))
-            owners.append(drive)
-    among = torch.cat(gallery).numpy()
-    found = retrieve(torch.cat(queries).numpy(), asked, among, owners)
-    real = retrieve(torch.cat(shown).numpy(), showers, among, owners)
-    return Row(
-        "style retrieval", found.accuracy,
-        f"the exemplars themselves {real.accuracy:.0%}, chance {1.0 / found.styles:.0%}; "
-        f"{found.styles} drives, {found.queries} pictures, mean and deviation matched", "up",
-        {"styles": found.styles, "queries": found.queries, "exemplars": real.accuracy},
-    )  # fmt: skip
-
-
-def _beyond(book: StyleBook, drive: str) -> list[PreparedPhoto]:
-    """Photographs of a drive that are none of its exemplars."""
-    used = {photo.frame for photo in book.exemplars(drive)}
-    return [photo for photo in book.drives[drive] if photo.frame not in used]
 
 
 def alexnet_features(net: nn.Module) -> FeatureNet:

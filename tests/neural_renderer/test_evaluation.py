@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +25,20 @@ from neural_renderer.data.prepare import load_photos
 from neural_renderer.data.town_pack import PackConfig, drive_clip, pack_clips
 from neural_renderer.evaluation.config import EvaluationConfig, Judges
 from neural_renderer.evaluation.evaluate import Watch, evaluate
+from neural_renderer.evaluation.failures import TITLE_PX, worst
+from neural_renderer.evaluation.feature_cache import FeatureCache
 from neural_renderer.evaluation.motion_rows import clip_rows, revisit_row, score_clip
 from neural_renderer.evaluation.painter import Painter, StyleBook
 from neural_renderer.evaluation.scenes import (
     Clip,
+    Still,
     as_tensor,
     as_uint8,
     clip_of_pack,
     still_of,
 )
+from neural_renderer.evaluation.still_rows import Painted, Readings, distance_rows
+from neural_renderer.metrics.label_agreement import NOT_SCORED, SCORED_GROUPS
 from neural_renderer.metrics.perceptual import ALEXNET_PLAN, AlexNetFeatures
 
 SIZE = (96, 64)
@@ -82,6 +88,7 @@ def settings(root: Path, **changes: object) -> EvaluationConfig:
         video_frames=4,
         town_clips=root / "clips",
         retrieval_pictures=1,
+        style_photos=3,
     )
     return config.model_copy(update=changes)
 
@@ -237,3 +244,107 @@ def test_a_place_that_changed_is_seen_on_the_revisit(clip: Clip) -> None:
     ])  # fmt: skip
     assert same.value < 1e-5
     assert changed.value > 20.0
+
+
+def test_photographs_are_asked_once_and_a_broken_cache_is_made_again(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def find() -> np.ndarray:
+        asked.append(1)
+        return np.arange(3.0)
+
+    picture = (torch.ones(3, 4, 4),)
+    first = FeatureCache(tmp_path, "looks", "ab" * 32)
+    assert first.of(picture, find).tolist() == [0.0, 1.0, 2.0]
+    first.save()
+    assert FeatureCache(tmp_path, "looks", "ab" * 32).of(picture, find).tolist() == [0, 1, 2]
+    assert len(asked) == 1
+    FeatureCache(tmp_path, "looks", "cd" * 32).of(picture, find)  # another network
+    FeatureCache(tmp_path, "looks", "ab" * 32).of((torch.zeros(3, 4, 4),), find)
+    assert len(asked) == 3
+    (file,) = tmp_path.glob("*.npz")
+    file.write_bytes(b"cut short")
+    FeatureCache(tmp_path, "looks", "ab" * 32).of(picture, find)
+    assert len(asked) == 4
+    FeatureCache(None, "looks", "ab" * 32).save()
+
+
+def reading(cars_read: float) -> np.ndarray:
+    """1,000 pixels of cars, a share of which is read as such, the rest as buildings."""
+    names = list(SCORED_GROUPS)
+    counts = np.zeros((NOT_SCORED, NOT_SCORED + 1), dtype=np.int64)
+    counts[names.index("road"), names.index("road")] = 9000
+    counts[names.index("vehicle"), names.index("vehicle")] = round(1000 * cars_read)
+    counts[names.index("vehicle"), names.index("building")] = round(1000 * (1 - cars_read))
+    return counts
+
+
+def test_failures_are_what_is_lost_against_the_photograph() -> None:
+    rendered = [reading(share) for share in (0.9, 0.1, 0.4)]
+    photographs = [reading(share) for share in (0.9, 0.2, 0.9)]
+    found = worst(Readings(rendered, photographs), 5)
+    assert [(f.index, f.group) for f in found] == [(2, "vehicle"), (1, "vehicle")]
+    assert found[0].iou == pytest.approx(0.4)
+    assert found[0].iou_photograph == pytest.approx(0.9)
+    assert worst(Readings(photographs, photographs), 5) == []
+
+
+def test_failures_are_drawn_and_a_quick_look_sees_less(root: Path, tmp_path: Path) -> None:
+    config = quick(root, town_clips=None, video_frames=0, failures=2).quick()
+    assert (config.stills, config.clips, config.retrieval_pictures) == (16, 2, 1)
+    networks = Judges(segmenter=root / "segmenter.pt2", alexnet=root / "alex.pth")
+    first = evaluate(root / "tiny.safetensors", config, networks, cache=tmp_path)
+    assert first.failures is not None
+    height, width = first.failures.shape[:2]
+    assert width == 4 * SIZE[0]
+    assert height % (SIZE[1] + TITLE_PX) == 0
+    assert {path.name.split("-")[0] for path in tmp_path.glob("*.npz")} >= {"labels", "pooled"}
+    again = evaluate(root / "tiny.safetensors", config, networks, cache=tmp_path)
+    assert again.to_json() == first.to_json()
+
+
+class Thumbnail(nn.Module):
+    """Eight numbers of a picture that must be 299x299, as Inception's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[1:] == (3, 299, 299)
+        return nn.functional.adaptive_avg_pool2d(x, (2, 2)).flatten(1)[:, :8]
+
+
+def test_kid_by_given_features_is_named_and_bootstrapped(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "thumbnail.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript as a whole
+        torch.jit.script(Thumbnail()).save(str(path))
+    config = quick(root, town_clips=None, video_frames=0)
+    report = evaluate(root / "tiny.safetensors", config, Judges(kid_features=path))
+    (row,) = report.rows
+    assert row.measure == "KID (thumbnail)"
+    assert row.details["n"] == 4
+    assert row.details["low"] <= row.value <= row.details["high"]
+    (tmp_path / "bad.pt").write_bytes(b"nothing")
+    with pytest.raises(ConfigError, match="not a TorchScript network"):
+        evaluate(root / "tiny.safetensors", config, Judges(kid_features=tmp_path / "bad.pt"))
+
+
+def test_fid_needs_more_pictures_than_features() -> None:
+    rng = torch.Generator().manual_seed(0)
+
+    def pictures(count: int, brighter: float) -> list[Painted]:
+        found = []
+        for _ in range(count):
+            rgb = torch.rand(3, 8, 8, generator=rng) - 0.5
+            still = Still(None, rgb, torch.zeros(29, 8, 8), "d", 0)  # type: ignore[arg-type]
+            found.append(Painted(still, rgb + brighter, None))  # type: ignore[arg-type]
+        return found
+
+    def features(rgb: Tensor) -> Tensor:
+        return rgb.mean(dim=(2, 3))
+
+    cache = FeatureCache(None, "pooled", "")
+    near = distance_rows(features, "mean", pictures(6, 0.1), 0, cache)
+    assert [row.measure for row in near] == ["KID (mean)", "FID (mean)"]
+    far = distance_rows(features, "mean", pictures(6, 0.8), 0, cache)
+    assert all(f.value > n.value for f, n in zip(far, near, strict=True))
+    few = distance_rows(features, "mean", pictures(3, 0.1), 0, cache)
+    assert [row.measure for row in few] == ["KID (mean)"]

@@ -33,10 +33,19 @@ from neural_renderer.metrics.perceptual import (
     load_lpips,
     pooled_features,
 )
-from neural_renderer.metrics.style import match_moments, retrieve, style_features
+from neural_renderer.metrics.style import (
+    Queries,
+    block_sizes,
+    fit,
+    look_features,
+    match_moments,
+    recognisable,
+    retrieve,
+)
 from neural_renderer.metrics.temporal import PairScore, compare_views, high_frequency_energy
 
 Paint = Callable[[View, int], np.ndarray]
+BLOCKS = block_sizes([plan[0] for plan in ALEXNET_PLAN])
 
 
 def one_hot(tags: np.ndarray) -> Tensor:
@@ -273,35 +282,103 @@ def test_a_revisit_is_the_same_comparison(drive: list[SensorFrame]) -> None:
 # ---- style
 
 
-def textures(style: int, count: int, rng: np.random.Generator) -> Tensor:
-    """Pictures whose style is the scale of their texture, of any brightness."""
-    phase = rng.uniform(0, 6, (count, 1, 1, 1))
-    u = np.arange(64)[None, None, None]
-    wave = np.sin(u * (0.15 + 0.1 * style) + phase) * rng.uniform(0.1, 0.5, (count, 1, 1, 1))
-    noise = rng.normal(0, 0.02, (count, 3, 64, 64))
-    return torch.from_numpy(wave + noise + rng.uniform(-0.4, 0.4, (count, 1, 1, 1))).float()
+STYLES = [f"style{k}" for k in range(10)]
 
 
-def test_style_is_found_by_texture_and_not_by_brightness() -> None:
+def street(style: int, rng: np.random.Generator, light: float = 1.0) -> tuple[Tensor, Tensor]:
+    """A picture whose style is colour and texture of what stands, and its multi-hot tags.
+
+    Where the road begins, and the noise, differ from picture to picture.
+    """
+    horizon = int(rng.integers(24, 40))
+    tags = np.full((1, 64, 96), Tag.ROAD, np.uint8)
+    tags[:, :horizon] = Tag.BUILDING
+    hue = np.array([np.cos(style), np.cos(style + 2.1), np.cos(style + 4.2)])
+    wave = np.sin(np.arange(96) * (0.2 + 0.13 * style) + rng.uniform(0, 6))
+    walls = 0.25 * hue[:, None, None] + 0.2 * wave
+    rgb = np.where(tags == Tag.BUILDING, walls, -0.3) + rng.normal(0, 0.03, (3, 64, 96))
+    return torch.from_numpy(light * rgb).float().clamp(-1, 1), one_hot(tags)[0]
+
+
+def look(net: nn.Module, style: int, rng: np.random.Generator, light: float = 1.0) -> np.ndarray:
+    return look_features(net, *street(style, rng, light))
+
+
+@pytest.fixture(scope="module")
+def gallery() -> tuple[AlexNetFeatures, np.ndarray, list[str]]:
     torch.manual_seed(0)
     net = AlexNetFeatures().eval()
     rng = np.random.default_rng(0)
-    names = [f"style{k}" for k in range(10)]
-    gallery = [style_features(net, textures(k, 6, rng)).numpy() for k in range(10)]
-    queries = [style_features(net, textures(k, 4, rng)).numpy() for k in range(10)]
-    owners = [n for n in names for _ in range(6)]
-    asked = [n for n in names for _ in range(4)]
-    found = retrieve(np.concatenate(queries), asked, np.concatenate(gallery), owners)
-    wrong = retrieve(
-        np.concatenate(queries), asked[4:] + asked[:4], np.concatenate(gallery), owners
-    )
-    assert (found.styles, found.queries) == (10, 40)
-    assert found.accuracy > 0.7
-    assert wrong.accuracy < 0.3
-    with pytest.raises(ConfigError, match="at least 10 styles, got 9"):
-        retrieve(queries[0], names[:1] * 4, np.concatenate(gallery[:9]), owners[:54])
+    looks = [look(net, k, rng) for k in range(10) for _ in range(6)]
+    return net, np.stack(looks), [name for name in STYLES for _ in range(6)]
+
+
+def asked(net: nn.Module, paint: Callable[[int], int], light: bool = False) -> Queries:
+    """Three label maps in every style, as a renderer would that paints style `paint(k)`."""
+    looks = [
+        look(net, paint(k), np.random.default_rng(100 + m), 0.4 + 0.1 * k if light else 1.0)
+        for k in range(10)
+        for m in range(3)
+    ]
+    return Queries(np.stack(looks), [n for n in STYLES for _ in range(3)], [0, 1, 2] * 10)
+
+
+def test_photographs_find_their_drive_and_rendered_pictures_their_style(
+    gallery: tuple[AlexNetFeatures, np.ndarray, list[str]],
+) -> None:
+    net, looks, owners = gallery
+    kept, share = recognisable(looks, owners, BLOCKS)
+    assert kept == tuple(STYLES)
+    assert share >= 0.9
+    space = fit(looks, owners, BLOCKS)
+    right = retrieve(space, asked(net, lambda k: k))
+    assert (right.styles, right.queries) == (10, 30)
+    assert right.accuracy > 0.8
+    wrong = retrieve(space, asked(net, lambda k: (k + 3) % 10))
+    assert wrong.accuracy < 0.2
     with pytest.raises(ConfigError, match="no photographs of style 'x'"):
-        retrieve(queries[0], ["x"] * 4, np.concatenate(gallery), owners)
+        retrieve(space, Queries(looks[:1], ["x"], [0]))
+
+
+def test_brightness_alone_gains_nothing(
+    gallery: tuple[AlexNetFeatures, np.ndarray, list[str]],
+) -> None:
+    net, looks, owners = gallery
+    space = fit(looks, owners, BLOCKS)
+    one_style = asked(net, lambda k: 4, light=True)
+    assert retrieve(space, one_style).accuracy < 0.35  # chance is 0.1
+    plain = asked(net, lambda k: k).looks
+    lit = asked(net, lambda k: k, light=True).looks
+    rest = np.abs(plain - asked(net, lambda k: (k + 1) % 10).looks)
+    assert np.nanmean(np.abs(lit - plain)) < 0.2 * np.nanmean(rest)
+
+
+def test_drives_that_do_not_look_like_themselves_are_left_out(
+    gallery: tuple[AlexNetFeatures, np.ndarray, list[str]],
+) -> None:
+    net, looks, owners = gallery
+    rng = np.random.default_rng(5)
+    mixed = np.stack([look(net, k, rng) for k in (0, 3, 5, 7, 8, 9)])
+    everything = np.concatenate([looks, mixed, mixed[::-1]])
+    names = [*owners, *["mixed"] * 6, *["mixed too"] * 6]
+    kept, share = recognisable(everything, names, BLOCKS)
+    assert "mixed" not in kept or "mixed too" not in kept
+    assert share >= 0.9
+    with pytest.raises(ConfigError, match="at least 10 styles, got 9"):
+        recognisable(looks[:54], owners[:54], BLOCKS)
+
+
+def test_absent_regions_say_nothing(
+    gallery: tuple[AlexNetFeatures, np.ndarray, list[str]],
+) -> None:
+    _, looks, owners = gallery
+    assert len(looks[0]) == sum(BLOCKS)
+    assert np.isnan(looks).any(axis=0).sum() > 0  # nobody's pictures have sky
+    found = fit(looks, owners, BLOCKS).offsets(looks)
+    assert np.isfinite(found).all()
+    some = looks.copy()
+    some[::2, -3:] = np.nan
+    assert np.isfinite(fit(some, owners, BLOCKS).offsets(some)).all()
 
 
 def test_moments_are_matched() -> None:
