@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from bridge.frame import Control, EgoState, LightState, NextLight, SensorFrame
+from bridge.frame import Control, EgoState, LeadVehicle, LightState, NextLight, SensorFrame
+from configs import ConfigError, parse
 from envs.tasks import ENDINGS, TERMS, Task, TaskConfig, Transition
 
 EGO = EgoState(pose=np.eye(4, dtype=np.float32), speed_mps=10.0, speed_limit_mps=10.0)
@@ -20,6 +21,10 @@ def transition(before: dict, after: dict, steer: float = 0.0, last_steer: float 
         for tick, changes in ((4, before), (5, after))
     ]
     return Transition(frames[0], Control(steer=steer), frames[1], Control(steer=last_steer))
+
+
+def lead(distance_m: float) -> LeadVehicle:
+    return LeadVehicle(distance_m, 8.0)
 
 
 def red(distance_m: float) -> NextLight:
@@ -37,6 +42,13 @@ def red(distance_m: float) -> NextLight:
         ("overspeed", {}, {"speed_mps": 7.0}, 0.0),
         ("overspeed", {}, {"speed_mps": 13.0, "speed_limit_mps": 0.0}, 0.0),
         ("time", {}, {}, 0.1),
+        ("acceleration", {"speed_mps": 9.8}, {}, 0.4),
+        ("gap_kept", {}, {"lead": lead(19.0)}, 0.1),  # 4 m and 1.5 s at 10 m/s
+        ("gap_kept", {}, {"lead": lead(14.0)}, 0.05),
+        ("gap_kept", {}, {"lead": lead(40.0)}, 0.0),
+        ("gap_kept", {}, {"lead": None}, 0.0),
+        ("lead_lost", {}, {"lead": None}, 1.0),
+        ("lead_lost", {}, {"lead": lead(70.0)}, 0.0),
         ("collision", {}, {"collision": True}, 1.0),
         ("off_lane", {}, {"off_lane": True}, 1.0),
         ("goal", {}, {"route_distance_m": 2.0}, 1.0),
@@ -71,3 +83,28 @@ def test_the_first_ending_met_is_named_and_beats_the_time_limit() -> None:
 
 def test_endings_are_rewards_too() -> None:
     assert set(ENDINGS) <= set(TERMS)
+
+
+def test_a_red_light_that_was_run_ends_the_episode() -> None:
+    task = Task(TaskConfig(rewards={"ran_red_light": -10.0}, endings=("ran_red_light", "goal")))
+    outcome = task.judge(transition({"next_light": red(0.8)}, {"next_light": None}))
+    assert (outcome.ending, outcome.reward, outcome.success) == ("ran_red_light", -10.0, False)
+    assert outcome.endings == {"ran_red_light": True, "goal": False}
+
+
+def test_a_cutoff_truncates_and_an_ending_beats_it() -> None:
+    task = Task(TaskConfig(endings=("collision",), cutoffs=("lead_lost",)))
+    lost = task.judge(transition({}, {}))
+    assert (lost.ending, lost.truncated, lost.cutoff, lost.over) == (None, True, "lead_lost", True)
+    both = task.judge(transition({}, {"collision": True}))
+    assert (both.ending, both.truncated, both.cutoff) == ("collision", False, None)
+
+
+def test_success_is_what_the_task_says() -> None:
+    reached = transition({}, {"route_distance_m": 1.0})
+    assert Task(TaskConfig()).judge(reached).success
+    lasting = TaskConfig(endings=(), success=("time_limit",), time_limit_s=0.5)
+    assert Task(lasting).judge(transition({}, {})).success
+    assert not Task(TaskConfig(time_limit_s=0.5)).judge(transition({}, {})).success
+    with pytest.raises(ConfigError, match="did you mean 'time_limit'"):
+        parse(TaskConfig, {"success": ["time_limits"]})

@@ -1,0 +1,59 @@
+"""Episodes differ by their seed, and never mix what is for training with what is for tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from configs import ConfigError, parse
+from envs.episodes import EpisodeConfig, draw_options
+
+CONFIG = EpisodeConfig(
+    train_towns=(0, 10),
+    test_towns=(10, 12),
+    train_styles=("day", "pale"),
+    test_styles=("dusk",),
+    weather=("clear", "rain"),
+    traffic=(0.5, 1.5),
+)
+
+
+def test_the_seed_says_it_all() -> None:
+    drawn = [draw_options(CONFIG, seed) for seed in range(60)]
+    assert drawn == [draw_options(CONFIG, seed) for seed in range(60)]
+    assert {options["style"] for options in drawn} == {"day", "pale"}
+    assert {options["weather"] for options in drawn} == {"clear", "rain"}
+    assert len({options["traffic"] for options in drawn}) == 60
+    assert all(0.5 <= options["traffic"] <= 1.5 for options in drawn)
+
+
+def test_splits_have_nothing_in_common() -> None:
+    train, test = draw_options(CONFIG, 3), draw_options(CONFIG, 3, "test")
+    assert (train["towns"], test["towns"]) == ([0, 10], [10, 12])
+    assert (train["style"] in ("day", "pale"), test["style"]) == (True, "dusk")
+    by_default = CONFIG.model_copy(update={"split": "test"})
+    assert draw_options(by_default, 3) == test
+
+
+def test_what_is_left_out_is_not_drawn() -> None:
+    assert draw_options(EpisodeConfig(), 1) == {}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"train_towns": [0, 10], "test_towns": [9, 12]}, "in common"),
+        ({"train_towns": [4, 4]}, "first must be below"),
+        ({"train_styles": ["day"], "test_styles": ["day"]}, "not for both"),
+        ({"traffic": [2.0, 1.0]}, "lowest"),
+        ({"split": "tests"}, "split"),
+        ({"train_town": [0, 1]}, "did you mean 'train_towns'"),
+    ],
+)
+def test_mistakes_are_explained(wrong, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(EpisodeConfig, wrong)
+
+
+def test_unknown_splits_are_named() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'test'"):
+        draw_options(CONFIG, 0, "tests")
