@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field
 
+from bridge.palette import PaletteRenderer
 from bridge.remap import RemappedWorld, remap_table
-from bridge.renderer import PaletteRenderer, RenderedWorld, Renderer, StyleChoice
+from bridge.rendered_world import RenderedWorld
+from bridge.renderer import Renderer, StyleChoice
 from bridge.world import World
 from configs import ConfigError, StrictModel, did_you_mean, find_config, parse, read_yaml
 

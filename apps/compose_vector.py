@@ -13,7 +13,8 @@ from apps.compose import (
     env_config,
     needs_extra,
 )
-from bridge.renderer import PaletteRenderer, Renderer
+from bridge.palette import PaletteRenderer
+from bridge.renderer import Renderer
 from configs import ConfigError, parse
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from apps.output import OutputError, partial_file
 from bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray, View
-from bridge.renderer import paint_labels
+from bridge.palette import paint_labels
 
 SHEET_GAP_PX = 4
 CAPTION_HEIGHT_PX = 14

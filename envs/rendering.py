@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bridge.frame import ByteArray, View
-from bridge.renderer import paint_labels
+from bridge.palette import paint_labels
 from configs import ConfigError
 
 RENDER_MODES = ("rgb_array", "human", "side_by_side")

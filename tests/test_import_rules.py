@@ -39,7 +39,14 @@ HOMES: dict[str, str] = {
 }
 """Third-party package -> the one folder that imports it."""
 
-CONTRACTS = {"bridge.errors", "bridge.frame", "bridge.labels", "bridge.renderer", "bridge.world"}
+CONTRACTS = {
+    "bridge.errors",
+    "bridge.frame",
+    "bridge.labels",
+    "bridge.palette",
+    "bridge.renderer",
+    "bridge.world",
+}
 """What `envs` may know of the bridge."""
 
 MAX_FILE_LINES = 400

@@ -11,7 +11,8 @@ from straight_road import StraightRoadWorld
 from apps.autopilot import drive, driver_for
 from apps.compose import build_world, opened
 from bridge.frame import EgoState, LeadVehicle, LightState, NextLight
-from bridge.renderer import PaletteRenderer, RenderedWorld
+from bridge.palette import PaletteRenderer
+from bridge.rendered_world import RenderedWorld
 
 CRUISING = EgoState(pose=np.eye(4, dtype=np.float32), speed_mps=10.0, speed_limit_mps=10.0)
 

@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 from apps.autopilot import driver_for
 from apps.compose import build_renderer, build_world, make_env, needs_extra, opened
-from bridge.renderer import PaletteRenderer
+from bridge.palette import PaletteRenderer
 from bridge.town.world import TownWorld
 from bridge.transport import RemoteRenderer, RemoteWorld
 from configs import ConfigError

@@ -22,7 +22,9 @@ from bridge.errors import WorldLost
 from bridge.frame import EGO_UNKNOWN, POSE_UNKNOWN, Camera, Control
 from bridge.labels import Tag
 from bridge.messages import VIEW_BUFFERS, read_control, read_frame
-from bridge.renderer import PaletteRenderer, RenderedWorld, Rendering, RenderRequest
+from bridge.palette import PaletteRenderer
+from bridge.rendered_world import RenderedWorld
+from bridge.renderer import Rendering, RenderRequest
 from bridge.transport import ClientConfig, RemoteWorld
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()

@@ -14,8 +14,9 @@ from support.toy_world import ToyWorld
 
 from bridge.errors import EpisodeEnd, FrameError, RecordingError, WorldError
 from bridge.frame import Control, SensorFrame
+from bridge.palette import PaletteRenderer
 from bridge.recording import Recorder, ReplayWorld, recover_recording
-from bridge.renderer import PaletteRenderer, RenderedWorld
+from bridge.rendered_world import RenderedWorld
 from configs import ConfigError
 
 ROOT = Path(__file__).parents[2]

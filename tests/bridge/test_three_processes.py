@@ -13,7 +13,8 @@ from support.toy_world import ToyWorld
 
 from bridge.errors import WorldLost
 from bridge.frame import Control, SensorFrame
-from bridge.renderer import RenderedWorld, paint_labels
+from bridge.palette import paint_labels
+from bridge.rendered_world import RenderedWorld
 from bridge.transport import ClientConfig, RemoteRenderer, RemoteWorld
 
 SIZE = (16, 8)

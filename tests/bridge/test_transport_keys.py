@@ -10,7 +10,7 @@ from support.processes import ServerProcess
 from support.toy_world import ToyWorld
 
 from bridge.errors import PeerTimeout
-from bridge.renderer import PaletteRenderer
+from bridge.palette import PaletteRenderer
 from bridge.transport import (
     ClientConfig,
     FramePublisher,

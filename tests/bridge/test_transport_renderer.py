@@ -14,14 +14,8 @@ from support.toy_world import ToyWorld
 
 from bridge.errors import FrameError, ProtocolError, RendererError, RendererLost, UnknownSession
 from bridge.frame import Camera, SensorFrame
-from bridge.renderer import (
-    PaletteRenderer,
-    Rendering,
-    RenderRequest,
-    SessionConfig,
-    StyleBlob,
-    paint_labels,
-)
+from bridge.palette import PaletteRenderer, paint_labels
+from bridge.renderer import Rendering, RenderRequest, SessionConfig, StyleBlob
 from bridge.transport import ClientConfig, RemoteRenderer, query_status
 
 DEADLINE_S = 0.6

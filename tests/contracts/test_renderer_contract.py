@@ -11,7 +11,8 @@ import pytest
 from contracts.renderer_contract import RendererContract
 from support.processes import ServerProcess
 
-from bridge.renderer import PaletteRenderer, Renderer
+from bridge.palette import PaletteRenderer
+from bridge.renderer import Renderer
 from bridge.transport import ClientConfig, RemoteRenderer, ServerConfig, serve_renderer
 
 

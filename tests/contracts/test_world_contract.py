@@ -13,9 +13,10 @@ from support.toy_world import ToyWorld
 from bridge.check import weave
 from bridge.errors import WorldError
 from bridge.frame import Control
+from bridge.palette import PaletteRenderer
 from bridge.recording import Recorder, ReplayWorld
 from bridge.remap import RemappedWorld
-from bridge.renderer import PaletteRenderer, RenderedWorld
+from bridge.rendered_world import RenderedWorld
 from bridge.transport import ClientConfig, RemoteRenderer, RemoteWorld
 from bridge.world import World
 

@@ -8,7 +8,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from straight_road import StraightRoadWorld
 
-from bridge.renderer import PaletteRenderer, RenderedWorld
+from bridge.palette import PaletteRenderer
+from bridge.rendered_world import RenderedWorld
 from configs import ConfigError, parse
 from envs import DrivingEnv, ObservationConfig, Task, TaskConfig
 from envs.actions import ContinuousActions, DiscreteActions

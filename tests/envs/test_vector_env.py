@@ -19,7 +19,7 @@ from vector_envs import (
     straight_env,
 )
 
-from bridge.renderer import PaletteRenderer
+from bridge.palette import PaletteRenderer
 from configs import ConfigError
 from envs.vector import STAGES, DrivingVectorEnv
 

@@ -25,7 +25,7 @@ from vector_envs import (
 )
 
 from bridge.errors import RendererError, WorldLost
-from bridge.renderer import PaletteRenderer
+from bridge.palette import PaletteRenderer
 from envs.vector import DrivingVectorEnv
 from envs.vector_worker import VectorDeadlines
 

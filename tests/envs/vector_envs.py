@@ -13,7 +13,9 @@ from straight_road import StraightRoadWorld
 
 from bridge.errors import RendererError, RendererLost
 from bridge.frame import Control, SensorFrame
-from bridge.renderer import PaletteRenderer, RenderedWorld, Renderer, Rendering, RenderRequest
+from bridge.palette import PaletteRenderer
+from bridge.rendered_world import RenderedWorld
+from bridge.renderer import Renderer, Rendering, RenderRequest
 from envs import DrivingEnv, ObservationConfig, Task, TaskConfig
 from envs.actions import DiscreteActions
 

@@ -14,7 +14,8 @@ from typing import Any
 from support.toy_world import ToyWorld
 
 from bridge.frame import Control, SensorFrame
-from bridge.renderer import PaletteRenderer, Rendering, RenderRequest
+from bridge.palette import PaletteRenderer
+from bridge.renderer import Rendering, RenderRequest
 from bridge.transport import ServerConfig, serve_renderer, serve_world
 from configs import Sim2StreetError
 
