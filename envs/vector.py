@@ -131,11 +131,12 @@ class DrivingVectorEnv(VectorEnv[Batch, Any, npt.NDArray[Any]]):
         turn = _Turn(self.num_envs)
         same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
         self._crew.run(commands, *self._patience(not same_step))
-        for i, seat in enumerate(self._seats):
+        # Errors are raised last, when what the others did is known.
+        for i in sorted(range(self.num_envs), key=lambda i: self._crew.workers[i].has_failed):
             if isinstance(commands.get(i), Step):
                 self._after_step(turn, i)
             elif same_step:
-                turn.lose(i, seat.lost_info())
+                turn.lose(i, self._seats[i].lost_info())
             else:
                 self._after_reset(turn, i)
         if same_step:

@@ -92,10 +92,10 @@ class Crew:
                     self._listen(self.workers, until_s)
                 else:
                     return
-        except BaseException:  # Ctrl-C too: nobody knows who had done what
-            for i in commands:
-                if not self._is_through(i):
-                    self.workers[i].lose("its vector was interrupted")
+        except BaseException:  # Ctrl-C too: nobody knows who had done and said what
+            for worker in self.workers:
+                if worker.phase is not Phase.IDLE:
+                    worker.lose("its vector was interrupted")
             raise
 
     def close(self) -> None:

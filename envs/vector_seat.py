@@ -71,7 +71,7 @@ class Seat:
             self._places, self._held = result.places, None
             return result
         if isinstance(result, Failed) and not result.lost:
-            worker.result = result
+            worker.result = result  # to be raised
             worker.require_done()
         self.lose(str(result.error) if isinstance(result, Failed) else worker.why_gone)
         return None

@@ -118,6 +118,11 @@ class Worker:
         return bool(self._sessions)
 
     @property
+    def has_failed(self) -> bool:
+        """Whether its answer is an error that is none of a lost world."""
+        return isinstance(self.result, Failed) and not self.result.lost
+
+    @property
     def left_s(self) -> float:
         """Seconds until its deadline."""
         return self._deadline_s - time.monotonic()

@@ -37,7 +37,7 @@ SCRIPT = """
 import sys, time
 import numpy as np
 from vector_envs import lasting_env
-from bridge.renderer import PaletteRenderer
+from bridge.palette import PaletteRenderer
 from envs.vector import DrivingVectorEnv
 
 if __name__ == "__main__":
@@ -204,20 +204,20 @@ def test_processes_are_gone_on_every_exit(way: str, tmp_path: Path) -> None:
     script = tmp_path / "drive.py"
     script.write_text(SCRIPT)
     path = f"{TESTS.parent}:{TESTS}:{TESTS / 'envs'}"
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(script), way],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
-    )
-    assert process.stdout is not None
-    pids = [int(pid) for pid in process.stdout.readline().split()]
-    assert len(pids) == 2
-    if way != "leave":
-        time.sleep(0.2)
-        process.send_signal(getattr(signal, way))
-    _, errors = process.communicate(timeout=SOON_S)
+    ) as process:
+        assert process.stdout is not None
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        if way != "leave":
+            time.sleep(0.2)
+            process.send_signal(getattr(signal, way))
+        _, errors = process.communicate(timeout=SOON_S)
+    assert len(pids) == 2, errors
     assert (process.returncode == 0) == (way == "leave")
     end_s = time.monotonic() + SOON_S
     while any(map(psutil.pid_exists, pids)) and time.monotonic() < end_s:
