@@ -36,16 +36,22 @@ Frame = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Median and fastest frame in seconds, and how many frames were timed."""
+    """Median and fastest frame in seconds, how many were timed, each turn's median."""
 
     median_s: float
     fastest_s: float
     frames: int
+    turns_s: tuple[float, ...]
 
     @property
     def frames_per_s(self) -> float:
         """By the median."""
         return 1.0 / self.median_s
+
+    def times_as_fast_as(self, other: Timing) -> float:
+        """Turn by turn, the median of it: what disturbs both at once does not count."""
+        turns = zip(self.turns_s, other.turns_s, strict=True)
+        return float(np.median([others_s / own_s for own_s, others_s in turns]))
 
 
 def time_in_turns(
@@ -61,10 +67,12 @@ def time_in_turns(
                 if turn:
                     seconds[name].append(time.perf_counter() - started_s)
             report()
-    return {
-        name: Timing(float(np.median(taken)), min(taken), len(taken))
-        for name, taken in seconds.items()
-    }
+    return {name: _timing(taken) for name, taken in seconds.items()}
+
+
+def _timing(taken_s: list[float]) -> Timing:
+    turns_s = np.median(np.reshape(taken_s, (-1, FRAMES_A_TURN)), axis=1)
+    return Timing(float(np.median(taken_s)), min(taken_s), len(taken_s), tuple(turns_s.tolist()))
 
 
 def renderer_frames(

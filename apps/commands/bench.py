@@ -19,6 +19,7 @@ from configs import ConfigError, did_you_mean
 bench = typer.Typer(name="bench", help="How fast things are on this machine.", no_args_is_help=True)
 
 PRECISIONS = ("float32", "bfloat16")
+UNET = "U-Net of 15 GMAC"
 
 bench.command("env")(env)
 
@@ -43,7 +44,8 @@ def renderer(
 
     A renderer's frame is everything from a view to a picture: labels to tensors, exact
     motion, the warped history, the network. They take turns, so that all meet the same
-    machine; stop other work before you believe the numbers.
+    machine; stop other work before you believe the numbers. "x U-Net" is how many frames
+    one renders while the U-Net of the same precision does one.
     """
     with needs_extra("neural"):
         import torch
@@ -66,16 +68,17 @@ def renderer(
                 contestants[f"{name}, {precision}"] = frame
         for precision in PRECISIONS:
             dtype = getattr(torch, precision)
-            contestants[f"U-Net of 15 GMAC, {precision}"] = unet_frames(dtype, size_px, place)
+            contestants[f"{UNET}, {precision}"] = unet_frames(dtype, size_px, place)
         task = bar.add_task("taking turns", total=(turns + 1) * len(contestants))
         timings = time_in_turns(contestants, turns, lambda: bar.advance(task))
     table = Table("", box=box.SIMPLE_HEAD)
-    for heading in ("frames/s", "median ms", "fastest ms"):
+    for heading in ("frames/s", "median ms", "fastest ms", "x U-Net"):
         table.add_column(heading, justify="right")
     for name, taken in timings.items():
         table.add_row(
             name, f"{taken.frames_per_s:.1f}", f"{1e3 * taken.median_s:.1f}",
             f"{1e3 * taken.fastest_s:.1f}",
+            f"{taken.times_as_fast_as(timings[f'{UNET}, {name.split(', ')[-1]}']):.2f}",
         )  # fmt: skip
     out.print(table)
     frames, used = next(iter(timings.values())).frames, torch.get_num_threads()

@@ -10,7 +10,7 @@ import torch
 from apps.cli import run
 from bridge.frame import Camera
 from bridge.geometry import motion, visible_before
-from neural_renderer.timing import FRAMES_A_TURN, street_view, time_in_turns
+from neural_renderer.timing import FRAMES_A_TURN, Timing, street_view, time_in_turns
 
 
 def test_the_street_that_is_driven_along_is_exact() -> None:
@@ -35,6 +35,15 @@ def test_contestants_take_turns() -> None:
     assert order[: 2 * FRAMES_A_TURN] == ["slow"] * FRAMES_A_TURN + ["fast"] * FRAMES_A_TURN
     assert timings["slow"].frames == 2 * FRAMES_A_TURN  # the first turn warms up
     assert timings["slow"].median_s > 0.009 > timings["fast"].median_s
+    assert len(timings["slow"].turns_s) == 2
+    assert timings["fast"].times_as_fast_as(timings["slow"]) > 2.0
+
+
+def test_a_ratio_is_taken_turn_by_turn() -> None:
+    """The machine was busy in the second turn, and both felt it."""
+    quick = Timing(0.0, 0.0, 12, (1.0, 10.0, 1.0))
+    slow = Timing(0.0, 0.0, 12, (3.0, 30.0, 3.0))
+    assert quick.times_as_fast_as(slow) == 3.0
 
 
 def test_the_table_names_all_and_their_conditions(capsys) -> None:
@@ -47,6 +56,7 @@ def test_the_table_names_all_and_their_conditions(capsys) -> None:
     shown = capsys.readouterr().out
     for name in ("tiny, float32", "tiny, bfloat16", "U-Net of 15 GMAC, bfloat16"):
         assert name in shown
+    assert "x U-Net" in shown
     assert "64x32, cpu, 1 threads, 4 frames each" in shown
     assert run(["bench", "renderer", "--sizes", "tny"]) == 2
     assert "did you mean 'tiny'" in capsys.readouterr().err
