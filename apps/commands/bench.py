@@ -75,10 +75,11 @@ def renderer(
     for heading in ("frames/s", "median ms", "fastest ms", "x U-Net"):
         table.add_column(heading, justify="right")
     for name, taken in timings.items():
+        unet = timings[f"{UNET}, {name.rsplit(', ', 1)[-1]}"]
         table.add_row(
             name, f"{taken.frames_per_s:.1f}", f"{1e3 * taken.median_s:.1f}",
             f"{1e3 * taken.fastest_s:.1f}",
-            f"{taken.times_as_fast_as(timings[f'{UNET}, {name.split(', ')[-1]}']):.2f}",
+            f"{taken.times_as_fast_as(unet):.2f}",
         )  # fmt: skip
     out.print(table)
     frames, used = next(iter(timings.values())).frames, torch.get_num_threads()
