@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from neural_renderer.data.prepare import PreparedPhoto, load_photos
 from neural_renderer.data.town_pack import decode_clip
 from neural_renderer.data.video import find_videos, track
 from neural_renderer.evaluation.config import EvaluationConfig, Judges
+from neural_renderer.evaluation.failures import draw, worst
+from neural_renderer.evaluation.feature_cache import FeatureCache
 from neural_renderer.evaluation.motion_rows import clip_rows, revisit_row
 from neural_renderer.evaluation.painter import Painter, StyleBook, checked
 from neural_renderer.evaluation.report import Report, Row
@@ -32,14 +34,16 @@ from neural_renderer.evaluation.scenes import (
 )
 from neural_renderer.evaluation.still_rows import (
     Painted,
+    Readings,
     alexnet_features,
     distance_rows,
     label_rows,
     load_script_features,
     lpips_row,
-    style_row,
+    read_labels,
 )
-from neural_renderer.metrics.label_agreement import load_segmenter
+from neural_renderer.evaluation.style_rows import StyleTest, style_row
+from neural_renderer.metrics.label_agreement import Segmenter, load_segmenter
 from neural_renderer.metrics.perceptual import load_alexnet, load_lpips
 
 SHEET_STILLS = 6
@@ -75,7 +79,9 @@ def evaluate(
     watch: Watch | None = None,
     cache: Path | None = None,
 ) -> Report:
-    """Render and measure; prepared photographs are kept in `cache`, if one is given.
+    """Render and measure.
+
+    Prepared photographs, and what networks found in them, are kept in `cache`, if one is given.
 
     Raises:
         ConfigError: before anything is rendered, where a file or folder is not what it
@@ -90,7 +96,8 @@ def evaluate(
         scenes = load_scenes(config, cache)
         book = StyleBook(painter, scenes.gallery, config.size_px, config.exemplars)
         painted, without = paint_stills(painter, book, scenes, config, watch)
-        rows, left_out = still_measures(painter, book, painted, config, judges, watch)
+        bench = Bench(config, judges, digests, cache, watch)
+        rows, left_out, failures = still_measures(painter, book, painted, bench)
         if without:
             left_out.append(f"{without} photographs of drives without another one for a style")
         pictures = {f"still {i}": p for i, p in enumerate(_still_strips(painted))}
@@ -109,7 +116,7 @@ def evaluate(
             for name, path in judges.files().items()
         },
     }  # fmt: skip
-    return Report(facts, tuple(rows), tuple(left_out), pictures)
+    return Report(facts, tuple(rows), tuple(left_out), pictures, failures)
 
 
 def load_scenes(config: EvaluationConfig, cache: Path | None = None) -> Scenes:
@@ -156,47 +163,98 @@ def paint_stills(
     return painted, without
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What measures of single pictures need besides the pictures."""
+
+    config: EvaluationConfig
+    judges: Judges
+    digests: Mapping[str, str]
+    cache: Path | None
+    watch: Watch
+
+    def kept(self, question: str, judge: str) -> FeatureCache:
+        """What this judge found in photographs before."""
+        return FeatureCache(self.cache, question, self.digests[judge])
+
+
 def still_measures(
-    painter: Painter,
-    book: StyleBook,
-    painted: Sequence[Painted],
-    config: EvaluationConfig,
-    judges: Judges,
-    watch: Watch,
-) -> tuple[list[Row], list[str]]:
-    """All measures of single pictures that the given networks allow, and what is left out."""
+    painter: Painter, book: StyleBook, painted: Sequence[Painted], bench: Bench
+) -> tuple[list[Row], list[str], ByteArray | None]:
+    """All measures of single pictures that the given networks allow, what is left out, and a
+    sheet of failures where one is asked for."""
     rows: list[Row] = []
     left_out: list[str] = []
-    if judges.segmenter is None:
+    failures: ByteArray | None = None
+    if bench.judges.segmenter is None:
         left_out.append("label agreement: no --segmenter")
+        if bench.config.failures:
+            left_out.append("failures: no --segmenter")
     else:
-        watch.stage("label agreement", 0)
-        rows += label_rows(load_segmenter(judges.segmenter), painted, config.read_at_px)
-    alexnet = load_alexnet(judges.alexnet) if judges.alexnet else None
-    if judges.kid_features is not None:
-        watch.stage("KID", 0)
-        features = load_script_features(judges.kid_features)
-        rows += distance_rows(features, judges.kid_features.stem, painted, config.seed)
-    elif alexnet is not None:
-        rows += distance_rows(alexnet_features(alexnet), "AlexNet", painted, config.seed)
-    else:
-        left_out.append("KID: neither --kid-features nor --alexnet")
-    if judges.lpips is None or judges.alexnet is None:
-        left_out.append("LPIPS: needs --alexnet and --lpips")
-    else:
-        watch.stage("LPIPS", 0)
-        rows.append(lpips_row(load_lpips(judges.alexnet, judges.lpips), painted))
-    if alexnet is None:
-        left_out.append("style retrieval: no --alexnet")
-        return rows, left_out
-    watch.stage("style retrieval", len(book.drives) * config.retrieval_pictures)
-    stills = [p.still for p in painted]
-    found = style_row(alexnet, painter, book, stills, config.size_px, config.retrieval_pictures)
+        bench.watch.stage("label agreement", 0)
+        segmenter, size_px = load_segmenter(bench.judges.segmenter), bench.config.read_at_px
+        kept = bench.kept("labels", "--segmenter")
+        readings = read_labels(segmenter, painted, kept, size_px)
+        kept.save()
+        rows += label_rows(readings)
+        failures = _failures(readings, painted, segmenter, bench.config)
+    rows += _distances(painted, bench, left_out)
+    found = _style(painter, book, painted, bench)
     if isinstance(found, Row):
         rows.append(found)
     else:
         left_out.append(found)
-    return rows, left_out
+    return rows, left_out, failures
+
+
+def _failures(
+    readings: Readings, painted: Sequence[Painted], segmenter: Segmenter, config: EvaluationConfig
+) -> ByteArray | None:
+    chosen = worst(readings, config.failures)
+    return draw(chosen, painted, segmenter, config.read_at_px) if chosen else None
+
+
+def _distances(painted: Sequence[Painted], bench: Bench, left_out: list[str]) -> list[Row]:
+    """KID, FID and LPIPS."""
+    judges, rows = bench.judges, []
+    if judges.kid_features is None and judges.alexnet is None:
+        left_out.append("KID: neither --kid-features nor --alexnet")
+    else:
+        bench.watch.stage("KID", 0)
+        if judges.kid_features is not None:
+            judge, name = "--kid-features", judges.kid_features.stem
+            features = load_script_features(judges.kid_features)
+        else:
+            assert judges.alexnet is not None
+            judge, name = "--alexnet", "AlexNet"
+            features = alexnet_features(load_alexnet(judges.alexnet))
+        kept = bench.kept("pooled", judge)
+        rows += distance_rows(features, name, painted, bench.config.seed, kept)
+        kept.save()
+    if judges.lpips is None or judges.alexnet is None:
+        left_out.append("LPIPS: needs --alexnet and --lpips")
+        return rows
+    bench.watch.stage("LPIPS", 0)
+    kept = bench.kept("lpips", "--lpips")
+    rows.append(lpips_row(load_lpips(judges.alexnet, judges.lpips), painted, kept))
+    kept.save()
+    return rows
+
+
+def _style(
+    painter: Painter, book: StyleBook, painted: Sequence[Painted], bench: Bench
+) -> Row | str:
+    """Style retrieval, or why there is none."""
+    if bench.judges.alexnet is None:
+        return "style retrieval: no --alexnet"
+    config = bench.config
+    bench.watch.stage("style retrieval", 0)
+    kept = bench.kept("looks", "--alexnet")
+    test = StyleTest(config.size_px, config.retrieval_pictures, config.style_photos)
+    alexnet = load_alexnet(bench.judges.alexnet)
+    found = style_row(alexnet, painter, book, [p.still for p in painted], test, kept)
+    kept.save()
+    return found
 
 
 def file_sha256(path: Path) -> str:
@@ -216,9 +274,14 @@ def _motion_measures(
 ) -> list[Row]:
     """Measures of clips; adds their frames to `pictures`."""
 
+    drawn: dict[str, list[ByteArray]] = {}
+
     def render(clip: Clip, history: bool) -> list[ByteArray]:
         style = (book.style(clip.drive) if clip.drive else None) or book.any_style()
-        return painter.clip(clip, style, history)
+        frames = painter.clip(clip, style, history)
+        if history:
+            drawn.setdefault(clip.name, frames)
+        return frames
 
     rows: list[Row] = []
     for what, clips in (("town", scenes.town), ("video", scenes.videos)):
@@ -227,7 +290,7 @@ def _motion_measures(
             continue
         watch.stage(f"temporal error, {what}", 2 * sum(len(clip.moments) for clip in clips))
         rows += clip_rows(what, clips, render)
-        frames = render(clips[0], True)
+        frames = drawn[clips[0].name]
         chosen = (0, 1, len(frames) // 2, len(frames) - 1)
         pictures[what] = np.concatenate([frames[i] for i in chosen], axis=1)
     if scenes.town:
