@@ -47,5 +47,6 @@ for env_id, config in ENV_CONFIGS.items():
             env_id,
             entry_point="apps.compose:make_env",
             vector_entry_point="apps.compose_vector:make_vector_env",
+            nondeterministic=env_id.startswith("sim2street/Carla"),
             kwargs={"config": config},
         )
