@@ -17,7 +17,7 @@ from bridge.renderer import Renderer
 from configs import ConfigError
 from envs.vector_child import MakeEnv
 from envs.vector_crew import Crew
-from envs.vector_messages import Assign, Call, Command, Done, Reset, Step
+from envs.vector_messages import Assign, Call, Command, Done, Reset, Restore, Step
 from envs.vector_seat import Seat, Standing, reset_request
 from envs.vector_worker import VectorDeadlines, Worker
 
@@ -147,6 +147,28 @@ class DrivingVectorEnv(VectorEnv[Batch, Any, npt.NDArray[Any]]):
             infos = self._add_info(infos, turn.final[i], i)
             infos = self._add_info(infos, turn.infos[i], i)
         return self._batch(), turn.rewards, turn.terminated, turn.truncated, infos
+
+    def get_state(self) -> tuple[Any, ...]:
+        """A snapshot of every env, see `DrivingEnv.get_state`; None of a lost world."""
+        return self.call("get_state")
+
+    def set_state(self, states: Sequence[Any]) -> tuple[Batch, dict[str, Any]]:
+        """Go on from snapshots, one for each env, of whichever env of this config it was.
+
+        Raises:
+            WorldError: a world cannot take it up, or is lost: reset it first.
+        """
+        self._check_open()
+        if len(states) != self.num_envs:
+            raise ConfigError(f"expected {self.num_envs} states, got {len(states)}")
+        self._crew.run({i: Restore(state) for i, state in enumerate(states)})
+        infos: dict[str, Any] = {}
+        for i, state in enumerate(states):
+            self._crew.workers[i].require_done()
+            infos = self._add_info(infos, self._begin(i), i)
+            if state.over:
+                self._seats[i].standing = Standing.OVER
+        return self._batch(), infos
 
     def render(self) -> tuple[Any, ...] | None:
         """What every env shows, or None without a render mode."""

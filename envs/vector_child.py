@@ -35,6 +35,7 @@ from envs.vector_messages import (
     RenderAsk,
     RendererAsk,
     Reset,
+    Restore,
     Step,
     Stop,
     portable,
@@ -122,6 +123,14 @@ class SharedRenderer(Renderer):
     def restyle(self, session: int, style: StyleChoice) -> None:
         self._link.ask(RendererAsk("restyle", (session, style)))
 
+    def save_session(self, session: int) -> bytes | None:
+        """What the vector's renderer saved, as bytes: no business of this process."""
+        saved: bytes | None = self._link.ask(RendererAsk("save_session", (session,)))
+        return saved
+
+    def load_session(self, session: int, saved: bytes) -> None:
+        self._link.ask(RendererAsk("load_session", (session, saved)))
+
     def close_session(self, session: int) -> None:
         self._sizes_px.pop(session, None)
         self._link.ask(RendererAsk("close_session", (session,)))
@@ -206,6 +215,8 @@ def _carry_out(
     value: Any
     if isinstance(command, Reset):
         observation, value = env.reset(seed=command.seed, options=command.options)
+    elif isinstance(command, Restore):
+        observation, value = env.get_wrapper_attr("set_state")(command.state)
     else:
         assert isinstance(command, Step)
         observation, *value = env.step(command.action)

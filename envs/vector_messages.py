@@ -33,6 +33,13 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Restore:
+    """Command: go on from a snapshot that an env's `get_state` has made."""
+
+    state: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """Command: call a method of the env, or read an attribute of it."""
 
@@ -54,7 +61,7 @@ class Stop:
     """Command: close the env and end. Has no answer."""
 
 
-Command = Reset | Step | Call | Assign | Stop
+Command = Reset | Step | Restore | Call | Assign | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,8 @@ class Done:
     """Answer: a command was carried out.
 
     Attributes:
-        value: reset: info; step: (reward, terminated, truncated, info); else the result.
+        value: reset, restore: info; step: (reward, terminated, truncated, info); else the
+            result.
         places: where in the block "observation" the observation lies, by key; "" where
             the space is no Dict.
         seconds: spent per stage ("simulate", "transfer", "render", "observe").

@@ -77,7 +77,7 @@ class Seat:
         return None
 
     def begin(self, info: dict[str, Any]) -> None:
-        """An episode has begun."""
+        """An episode has begun, or goes on from a snapshot."""
         self.standing, self.reason, self.patient = Standing.RUNNING, "", False
         self._info = info
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 import multiprocessing
+import pickle
 import signal
 import time
 from multiprocessing.connection import Connection
@@ -30,6 +31,7 @@ from envs.vector_messages import (
     RenderAsk,
     RendererAsk,
     Reset,
+    Restore,
     Stop,
 )
 
@@ -158,7 +160,8 @@ class Worker:
             self._queued = command
             return
         self._queued = None
-        limit_s = self._deadlines.reset_s if isinstance(command, Reset) else self._deadlines.step_s
+        begins = isinstance(command, Reset | Restore)
+        limit_s = self._deadlines.reset_s if begins else self._deadlines.step_s
         self._expect(Phase.BUSY, limit_s)
         self._send(command)
 
@@ -261,14 +264,21 @@ class Worker:
             self._blocks[ask.kind] = Block.create(ask.size)
             return Granted(self._blocks[ask.kind].name)
         try:
-            value: Any = getattr(self._renderer, ask.name)(*ask.args)
+            return Granted(self._ask_renderer(ask.name, *ask.args))
         except Sim2StreetError as error:
             return Refused(error)
-        if ask.name == "open_session":
+
+    def _ask_renderer(self, name: str, *args: Any) -> Any:
+        if name == "load_session":  # it was saved by this or another worker of ours
+            return self._renderer.load_session(args[0], pickle.loads(args[1]))
+        value = getattr(self._renderer, name)(*args)
+        if name == "open_session":
             self._sessions.add(value)
-        elif ask.name == "close_session":
-            self._sessions.discard(ask.args[0])
-        return Granted(value)
+        elif name == "close_session":
+            self._sessions.discard(args[0])
+        elif name == "save_session" and value is not None:
+            return pickle.dumps(value)
+        return value
 
     def _send(self, message: Command | Granted | Refused) -> None:
         assert self._connection is not None

@@ -76,6 +76,13 @@ def test_a_vector_of_one_town_equals_a_single_one() -> None:
     assert vector.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     drive_beside(vector, single, steps=7)
     assert np.array_equal(vector.render()[0], single.render())
+    ahead = np.array([[0.1, 0.4]], np.float32)
+    saved, (beside,) = vector.get_state(), [single.unwrapped.get_state()]
+    first, *_ = vector.step(ahead)
+    restored, info = vector.set_state(saved)
+    assert_same(restored, {k: a[None] for k, a in single.unwrapped.set_state(beside)[0].items()})
+    assert info["tick"][0] == saved[0].frame.tick
+    assert_same(vector.step(ahead)[0], first)
     vector.close()
     single.close()
 

@@ -16,6 +16,7 @@ from vector_envs import (
     discrete_state_env,
     lasting_env,
     same,
+    saved_env,
     straight_env,
 )
 
@@ -172,6 +173,26 @@ def test_calls_attributes_and_pictures(four) -> None:
     assert vector.get_attr("nickname") == ("a", "b", "c", "d")
     with pytest.raises(AttributeError, match="no_such_thing"):
         vector.call("no_such_thing")
+
+
+def test_snapshots_go_on_exactly_in_any_env_of_the_vector() -> None:
+    renderer = WatchedRenderer()
+    vector = DrivingVectorEnv(saved_env, 2, renderer)
+    vector.reset(seed=2)
+    actions = np.array([[0.2, 1.0], [-0.1, 0.5]], np.float32)
+    saved_at, *_ = vector.step(actions)
+    saved = vector.get_state()
+    expected, *_ = vector.step(actions)
+    swapped, info = vector.set_state(saved[::-1])
+    assert info["tick"].tolist() == [1, 1]
+    assert len(renderer.loaded) == 2
+    after, *_ = vector.step(actions[::-1])
+    for key in expected:
+        assert np.array_equal(swapped[key], saved_at[key][::-1])
+        assert np.array_equal(after[key], expected[key][::-1])
+    with pytest.raises(ConfigError, match="expected 2 states, got 1"):
+        vector.set_state(saved[:1])
+    vector.close()
 
 
 def test_stages_are_timed(four) -> None:

@@ -44,6 +44,17 @@ class FaultyWorld(StraightRoadWorld):
         return frame
 
 
+class SavedWorld(StraightRoadWorld):
+    """Can save its state."""
+
+    def get_state(self) -> tuple[float, ...]:
+        return self._tick, self._episode, self._x_m, self._y_m, self._speed_mps, self._goal_m
+
+    def set_state(self, state: tuple[float, ...]) -> SensorFrame:
+        self._tick, self._episode, self._x_m, self._y_m, self._speed_mps, self._goal_m = state
+        return self._frame()
+
+
 class WatchedRenderer(PaletteRenderer):
     """Keeps count of the batches; refuses, or is lost, on request."""
 
@@ -53,6 +64,7 @@ class WatchedRenderer(PaletteRenderer):
         self.opened: list[int] = []
         self.seeds: list[int] = []
         self.closed: list[int] = []
+        self.loaded: list[int] = []
         self.refuse_session: int | None = None
         self.lost = False
 
@@ -64,6 +76,10 @@ class WatchedRenderer(PaletteRenderer):
     def close_session(self, session: int) -> None:
         self.closed.append(session)
         super().close_session(session)
+
+    def load_session(self, session: int, saved) -> None:
+        self.loaded.append(session)
+        super().load_session(session, saved)
 
     def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
         self.batches.append(len(requests))
@@ -90,6 +106,11 @@ def lasting_env(
     return DrivingEnv(
         world, Task(task), observation=ALL_KEYS, image_scale=2, render_mode="rgb_array"
     )
+
+
+def saved_env(index: int, renderer: Renderer) -> DrivingEnv:
+    """All observations, of a world that can save its state."""
+    return DrivingEnv(RenderedWorld(SavedWorld(), renderer), observation=ALL_KEYS)
 
 
 def discrete_state_env(index: int, renderer: Renderer) -> DrivingEnv:
