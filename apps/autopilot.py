@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from bridge.frame import Control, EgoState, LightState, SensorFrame
+from apps.hazards import Hazard, hazards
+from bridge.frame import Actor, Control, EgoState, LightState, SensorFrame
 from bridge.world import World
 
 Driver = Callable[[SensorFrame], Control]
@@ -37,13 +38,18 @@ def driver_for(world: World) -> Driver:
         if isinstance(inner, TownWorld):
             autopilot = Autopilot(inner)
             return lambda _: autopilot.control()
-    return lambda frame: drive(frame.ego)
+    return lambda frame: drive(frame.ego, frame.actors)
 
 
-def drive(ego: EgoState) -> Control:
-    """The Control of a calm driver: lane centre, speed limit, lights and the car ahead."""
+def drive(ego: EgoState, actors: Sequence[Actor] = ()) -> Control:
+    """The Control of a calm driver: lane centre, speed limit, lights and the car ahead.
+
+    With `actors` it also brakes for whoever is in its way or about to cross it.
+    """
+    in_the_way = hazards(ego, actors)
     accel_mps2 = min(
         _free_road(ego),
+        min((_short_of(ego.speed_mps, each) for each in in_the_way), default=math.inf),
         _behind(ego.speed_mps, ego.lead.distance_m, ego.lead.speed_mps) if ego.lead else math.inf,
         _to_stop_line(ego),
     )
@@ -78,6 +84,14 @@ def _behind(speed_mps: float, gap_m: float, lead_mps: float) -> float:
         + closing / (2.0 * math.sqrt(COMFORT_ACCEL_MPS2 * COMFORT_BRAKE_MPS2)),
     )
     return COMFORT_ACCEL_MPS2 * (1.0 - (wanted_m / max(gap_m, 0.1)) ** 2)
+
+
+def _short_of(speed_mps: float, hazard: Hazard) -> float:
+    """Calm where there is room, and as hard as it takes where there is not."""
+    calm = _behind(speed_mps, hazard.gap_m, hazard.speed_mps)
+    closing = max(speed_mps - hazard.speed_mps, 0.0)
+    needed = closing**2 / (2.0 * max(hazard.gap_m - 0.5, 0.1))
+    return min(calm, -needed) if needed > COMFORT_BRAKE_MPS2 else max(calm, -FULL_BRAKE_MPS2)
 
 
 def _to_stop_line(ego: EgoState) -> float:
