@@ -27,6 +27,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from configs import ConfigError, Sim2StreetError, load
+from neural_renderer.data.photos import PhotoSourceConfig
 from neural_renderer.evaluation.config import EvaluationConfig, Judges, under
 from neural_renderer.evaluation.evaluate import evaluate
 from neural_renderer.inputs import ClassMap
@@ -292,7 +293,7 @@ def compare(chosen: argparse.Namespace) -> str:
     judges = Judges(segmenter=chosen.segmenter, alexnet=chosen.alexnet, lpips=chosen.lpips)
     looked_at = under(load(EvaluationConfig, "evaluate", chosen.evaluate), chosen.data)
     cache = (chosen.out / "photos").resolve()
-    _prepare(base, cache)
+    _prepare((*base.sources, *base.validation, *looked_at.sources, *looked_at.styles), cache)
     clock = time.process_time if chosen.clock == "cpu" else time.monotonic
     for run in runs:
         with claimed(run.folder / "lock") as ours:
@@ -306,12 +307,12 @@ def compare(chosen: argparse.Namespace) -> str:
     return table(runs, costs)
 
 
-def _prepare(config: TrainConfig, cache: Path) -> None:
+def _prepare(sources: tuple[PhotoSourceConfig, ...], cache: Path) -> None:
     """Photographs ready for all runs; of two processes one prepares, the other waits."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        load_sources((*config.sources, *config.validation), cache)
+        load_sources(sources, cache)
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +50,7 @@ class FeatureCache:
         if self._path is None or not self._fresh:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
+        temporary = self._path.with_suffix(f".{os.getpid()}.tmp")  # others may write as well
         with temporary.open("wb") as file:
             np.savez(file, **self._known)  # type: ignore[arg-type]  # numpy's stub: one kind
         temporary.rename(self._path)

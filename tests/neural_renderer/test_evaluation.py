@@ -226,8 +226,12 @@ def test_flicker_is_a_temporal_error_and_shows_beside_frame_by_frame(clip: Clip)
     error = rows[0]
     assert error.value == pytest.approx(steady.error)
     assert error.details["frame_by_frame"] == pytest.approx(flicker.error)
-    blurred = clip_rows("toy", [clip], lambda c, history: fading(painted(c, 12.0)))
+    assert "of it" in error.beside
+    alone = painted(clip, 12.0)
+    blurred = clip_rows("toy", [clip], lambda c, history: fading(alone) if history else alone)
     assert blurred[2].value < 0.3
+    kept = clip_rows("toy", [clip], lambda c, history: alone)
+    assert kept[2].value == pytest.approx(1.0)
 
 
 def fading(pictures: list[np.ndarray]) -> list[np.ndarray]:
