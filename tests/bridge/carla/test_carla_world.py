@@ -18,6 +18,7 @@ from bridge.carla.standin.process import StandInProcess, call
 from bridge.carla.world import LANE_INVASION, CarlaWorld
 from bridge.errors import WorldError
 from bridge.frame import Control, LightState, SensorFrame
+from bridge.labels import Tag
 
 TINY = CarlaCameraConfig(width_px=48, height_px=24)
 
@@ -183,6 +184,38 @@ def test_the_same_seed_brings_the_same_traffic(standin: StandInProcess) -> None:
     assert not np.allclose(tracks[0][0], tracks[0][-1], atol=3.0), "they drive"
 
 
+def test_walkers_and_two_wheelers_of_others_are_told_and_seen(standin: StandInProcess) -> None:
+    """A walker that goes 1.4 m/s across the street, a bicycle that stands, 8 and 12 m ahead."""
+    camera = CarlaCameraConfig(width_px=160, height_px=80)
+    with CarlaWorld(config(standin, cameras={"front": camera})) as world:
+        world.reset(0, {"spawn": 3})
+        (x, y, z), (_, yaw, _) = spawn_points(standin)[3]
+        ahead = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
+        guests = []
+        for metres, kind in ((8.0, "walker.pedestrian.0001"), (12.0, "vehicle.gazelle.omafiets")):
+            place = [x + metres * ahead[0], y + metres * ahead[1], z + 0.9]
+            guests.append(spawned(standin, [place, [0.0, yaw, 0.0]], kind=kind))
+        try:
+            walk = [[-ahead[1], ahead[0], 0.0], 1.4, False]
+            call(standin.port, "apply_control_to_walker", guests[0], walk)
+            frames = driven(world, Control(brake=1.0), 10)
+        finally:
+            for guest in guests:
+                call(standin.port, "destroy_actor", guest)
+        first, last = frames[1], frames[-1]
+        assert [actor.tag for actor in last.actors] == [Tag.PEDESTRIAN, Tag.BICYCLE]
+        went_m = math.dist(first.actors[0].pose[:2, 3], last.actors[0].pose[:2, 3])
+        assert went_m == pytest.approx(8 * 0.05 * 1.4, abs=0.01)
+        assert np.linalg.norm(last.actors[0].velocity_mps) == pytest.approx(1.4, abs=0.01)
+        view = first.view
+        assert view.labels is not None
+        assert view.instances is not None
+        for actor in first.actors:
+            shown = view.instances == actor.actor_id
+            assert shown.sum() > 10
+            assert np.isin(view.labels[shown], (actor.tag, Tag.RIDER)).all()
+
+
 def test_the_next_light_is_the_servers(standin: StandInProcess) -> None:
     """Every state of it, at a distance that shrinks by what is driven."""
     with CarlaWorld(config(standin)) as world:
@@ -222,11 +255,13 @@ def our_place(point: list, world: CarlaWorld) -> tuple[float, float]:
     return x + back * math.cos(math.radians(yaw)), -y - back * math.sin(math.radians(yaw))
 
 
-def spawned(standin: StandInProcess, point: list, role: str = "guest") -> int:
-    """A vehicle of somebody else's; its id."""
+def spawned(
+    standin: StandInProcess, point: list, role: str = "guest", kind: str = "vehicle.tesla.model3"
+) -> int:
+    """An actor of somebody else's; its id."""
     known = call(standin.port, "get_actor_definitions")[0][1]
-    uid = next(number for number, name, *_ in known if name == "vehicle.tesla.model3")
-    description = [uid, "vehicle.tesla.model3", [["role_name", 4, role]]]
+    uid = next(number for number, name, *_ in known if name == kind)
+    description = [uid, kind, [["role_name", 4, role]]]
     return call(standin.port, "spawn_actor", description, point)[0][1][0]
 
 
