@@ -48,7 +48,7 @@ ROUTE_FIELDS = tuple(
 )
 """The elements of the `route` observation, in order; straight on where it is unknown."""
 
-_REACH_M = ROUTE_SPACING_M * np.arange(1, ROUTE_POINTS + 1)
+_REACH_M = tuple(ROUTE_SPACING_M * step for step in range(1, ROUTE_POINTS + 1))
 
 
 def state_vector(ego: EgoState) -> FloatArray:
@@ -59,11 +59,10 @@ def state_vector(ego: EgoState) -> FloatArray:
 
 def route_vector(ego: EgoState) -> FloatArray:
     """float32 (len(ROUTE_FIELDS),): points ahead over their distance, clipped to [-1, 1]."""
-    points = np.stack([_REACH_M, np.zeros(ROUTE_POINTS)], axis=1)
     told = ego.route_ahead_m[:ROUTE_POINTS]
-    if told:
-        points[: len(told)] = told
-    return np.clip((points / _REACH_M[:, None]).ravel(), -1.0, 1.0).astype(np.float32)
+    points = [*told, *((reach_m, 0.0) for reach_m in _REACH_M[len(told) :])]
+    shares = [v / reach_m for point, reach_m in zip(points, _REACH_M, strict=True) for v in point]
+    return np.array([min(1.0, max(-1.0, share)) for share in shares], np.float32)
 
 
 VECTORS: Mapping[str, tuple[tuple[str, ...], Callable[[EgoState], FloatArray]]] = {

@@ -27,6 +27,7 @@ from bridge.town.simulation import Simulation
 
 LEAD_RANGE_M = 80.0
 LIGHT_RANGE_M = 100.0
+_KINDS = [(m.tag, m.extent_m) for m in (*VEHICLE_MODELS, *PEDESTRIAN_MODELS)]
 _INTO_LANE_M = 0.3
 _ONCOMING = -0.3
 _RIM = np.array([(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b], np.float64)
@@ -79,15 +80,14 @@ def actors_near(sim: Simulation, range_m: float) -> tuple[Actor, ...]:
     speed = np.concatenate([cars.speed_mps, people.speed_mps * (people.waits < 0)])[moving]
     velocity = np.zeros((len(moving), 3))
     velocity[:, :2] = poses[:, :2, 0] * speed[:, None]
+    kind = np.concatenate([cars.model, people.model + len(VEHICLE_MODELS)])[moving]
+    number = np.where(moving < n, FIRST_VEHICLE_ID, FIRST_PEDESTRIAN_ID - n) + moving
     found = []
-    for i, pose, v in zip(moving.tolist(), poses, velocity.tolist(), strict=True):
-        if i < n:
-            model = VEHICLE_MODELS[cars.model[i]]
-            number = FIRST_VEHICLE_ID + i
-        else:
-            model = PEDESTRIAN_MODELS[people.model[i - n]]
-            number = FIRST_PEDESTRIAN_ID + i - n
-        found.append(Actor(number, model.tag, pose, model.extent_m, (v[0], v[1], v[2])))
+    for i, one, pose, v in zip(
+        number.tolist(), kind.tolist(), poses, velocity.tolist(), strict=True
+    ):
+        tag, extent_m = _KINDS[one]
+        found.append(Actor(i, tag, pose, extent_m, (v[0], v[1], v[2])))
     parked, first = sim.town.parked, n + k
     still = near[(near >= first) & (near < first + len(parked))] - first
     found.extend([parked[i] for i in still.tolist()])
