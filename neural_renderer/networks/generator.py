@@ -163,13 +163,17 @@ class Generator(FrameGenerator):
         self.widths = widths
         self.taps: Tensor
         self.register_buffer("taps", _taps(), persistent=False)
+        self.binomial: Tensor
+        binomial = torch.tensor([0.25, 0.5, 0.25])
+        self.register_buffer("binomial", binomial[:, None] * binomial, persistent=False)
         self._initialise(groups)
 
     def _initialise(self, groups: int) -> None:
         """Signals of size one everywhere, no lattice to start with, history columns zero.
 
-        ICNR and a binomial blur behind the pixel shuffle: strided features in the losses
-        pull towards a 2x2 lattice, which this takes hundreds of steps to let through.
+        ICNR behind the pixel shuffle, and smoothing that leaves the binomial's zero where it
+        is and little else of its blur. Most of a frame is kept to begin with (sigmoid(2)):
+        with less, nothing pulls the share of the history up.
 
         The label groups are sparse and the noise is not: with one scale for both, the noise
         drowns the labels for hundreds of steps.
@@ -188,9 +192,9 @@ class Generator(FrameGenerator):
             self.stem.weight[:, 4 * (groups + 1) :].normal_(std=0.15)
             weight.copy_(seed.repeat_interleave(4, dim=0))
             assert self.to_pixels.bias is not None
-            self.to_pixels.bias[12:] = -1.0
-            binomial = torch.tensor([0.25, 0.5, 0.25])
-            self.smooth.weight.copy_(binomial[:, None] * binomial)
+            self.to_pixels.bias[12:] = 2.0
+            sharpen = torch.tensor([-0.25, 1.5, -0.25])
+            self.smooth.weight.copy_(sharpen[:, None] * sharpen)
             for level in range(LEVELS):
                 for block in self._level(level):
                     block.conv_1.weight.mul_(0.5)
@@ -251,10 +255,14 @@ class Generator(FrameGenerator):
     def _to_pixels(self, h: Tensor) -> Tensor:
         """Picture and keep, before tanh and sigmoid: float32 (B, 4, H, W).
 
-        `smooth(pixel_shuffle(to_pixels(h), 2))`, but smoothed before the shuffle: there four
-        pixels are four channels, and convolutions have no thin ones to be slow with.
+        `binomial(smooth(pixel_shuffle(to_pixels(h), 2)))`. The binomial is fixed: it is zero
+        at two pixels a period, where losses through strided features pull pixel shuffles into
+        a lattice. (Learned smoothing alone let one through: 6 to 10 times its surroundings in
+        the spectrum.) All smoothing happens before the shuffle: there four pixels are four
+        channels, and convolutions have no thin ones to be slow with.
         """
-        kernel, taps = self.smooth.weight[:, 0], self.taps
+        taps, blur = self.taps, self.binomial
+        kernel = functional.conv2d(self.smooth.weight, blur[None, None], padding=2)[:, 0]
         one = torch.eye(4, device=kernel.device, dtype=kernel.dtype)
         weight = torch.einsum("cuv,yuas,xvbt,cd->cyxdstab", kernel, taps, taps, one)
         assert self.smooth.bias is not None
@@ -347,13 +355,13 @@ def _of_coverage(weights: ModulationWeights, looks: Tensor, width: int) -> Modul
 def _taps() -> Tensor:
     """Where a pixel's neighbours are once pixels are in cells of two, along one axis.
 
-    (2, 3, 3, 2): of sub-pixel y, the neighbour -1, 0 or 1 further is in the cell -1, 0 or 1
+    (2, 5, 3, 2): of sub-pixel y, the neighbour -2 to 2 further is in the cell -1, 0 or 1
     further, and there which sub-pixel.
     """
-    taps = torch.zeros(2, 3, 3, 2)
+    taps = torch.zeros(2, 5, 3, 2)
     for y in range(2):
-        for step in range(3):
-            cell, sub = divmod(y + step + 1, 2)
+        for step in range(5):
+            cell, sub = divmod(y + step, 2)
             taps[y, step, cell, sub] = 1.0
     return taps
 

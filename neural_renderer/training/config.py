@@ -12,15 +12,20 @@ from neural_renderer.data.photos import PhotoSourceConfig
 
 
 class LossWeights(StrictModel):
-    """Weight of every term of the generator's loss, and R1 of the discriminators'."""
+    """Weight of every term of the generator's loss, and R1 of the discriminators'.
+
+    `temporal` compares a frame with its predecessor as moved exactly, `steady` what the
+    generator drew of it before the history was blended in.
+    """
 
     segmentation: float = 1.0
     adversarial: float = 1.0
-    perceptual: float = 8.0
-    feature_matching: float = 2.0
+    perceptual: float = 5.0
+    feature_matching: float = 10.0
     coarse_colour: float = 5.0
     pixel: float = 0.0
-    temporal: float = 4.0
+    temporal: float = 12.0
+    steady: float = 2.0
     r1: float = 40.0
 
 

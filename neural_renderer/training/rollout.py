@@ -37,12 +37,14 @@ class Rollout:
     """The last frame of a clip, and the one before as seen from it.
 
     Attributes:
-        rgb: (B, 3, H, W) with gradients. previous: its predecessor, warped, detached.
+        rgb, raw: (B, 3, H, W) with gradients, after and before the history is blended in.
+        previous: the predecessor, warped, detached.
         validity: (B, 1, H, W), 1 where the predecessor is comparable.
         groups: (B, G, H, W) labels of the last frame.
     """
 
     rgb: Tensor
+    raw: Tensor
     previous: Tensor
     validity: Tensor
     groups: Tensor
@@ -63,7 +65,7 @@ def roll_out(
     b, t = groups.shape[:2]
     seeds = torch.randint(0, 2**20, (b,), generator=rng).to(groups.device)
     drop_depth = (torch.rand(b, generator=rng) < 0.3).to(groups.device)
-    history, rgb = None, None
+    history, rgb, raw = None, None, None
     for frame in range(t):
         x = frame_input(clip, groups[:, frame], frame, seeds, ~drop_depth)
         if rgb is not None:
@@ -71,9 +73,11 @@ def roll_out(
             age = torch.full((b, 1, 1, 1), min((frame - 1) / 8.0, 1.0), device=rgb.device)
             history = disturbed(History(warped, validity, age), rng)
         with torch.set_grad_enabled(frame == t - 1):
-            rgb = generator(x, style, history).rgb
+            out = generator(x, style, history)
+            rgb, raw = out.rgb, out.raw
     assert rgb is not None
-    return Rollout(rgb, warped, validity, groups[:, -1])
+    assert raw is not None
+    return Rollout(rgb, raw, warped, validity, groups[:, -1])
 
 
 def frame_input(

@@ -176,8 +176,11 @@ def clip_step(
         style = batch_style(state, state.generator, exemplars)
         out = roll_out(state.generator, style, clip, groups, rng)
     extra = {
-        "g_temporal": config.weights.temporal
-        * losses.temporal(out.rgb.float(), out.previous, out.validity)
+        name: weight * losses.temporal(picture.float(), out.previous, out.validity)
+        for name, weight, picture in (
+            ("g_temporal", config.weights.temporal, out.rgb),
+            ("g_steady", config.weights.steady, out.raw),
+        )
     }
     shown = Shown(out.rgb, real, out.groups, valid, paired, extra)
     return teach(state, config, shown, rng, share), out.rgb.detach()

@@ -1,5 +1,6 @@
 """The generator: cost, shapes, and that unused paths change nothing at the start."""
 
+import copy
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -132,3 +133,14 @@ def test_catmull_rom_shifts_exactly_and_keeps_detail() -> None:
     half = catmull_rom_warp(image, torch.stack([x + 0.5, y], dim=-1)[None])
     bilinear = (image[..., :-1] + image[..., 1:]) / 2.0
     assert half[..., 2:-2].std() > bilinear[..., 2:-2].std()
+
+
+def test_a_lattice_of_two_pixels_a_period_never_comes_out(tiny: Generator) -> None:
+    """Whatever the last convolution says of its four sub-pixels, flat areas come out flat."""
+    rng = torch.Generator().manual_seed(5)
+    flat = torch.randn(1, tiny.widths[0], 1, 1, generator=rng).expand(1, -1, 8, 16)
+    net = copy.deepcopy(tiny)
+    net.to_pixels.weight.copy_(torch.randn(net.to_pixels.weight.shape, generator=rng))
+    assert net.to_pixels(flat)[0, :4, 4, 8].std() > 0.5
+    inside = net._to_pixels(flat)[..., 4:-4, 4:-4]
+    torch.testing.assert_close(inside, inside[..., :1, :1].expand_as(inside), atol=1e-4, rtol=0.0)
