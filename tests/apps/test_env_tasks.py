@@ -211,3 +211,27 @@ def test_a_remote_world_keeps_its_state_to_itself(served_world) -> None:
     with pytest.raises(WorldError, match="cannot save"):
         env.get_state()
     env.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_neural_pictures_repeat_from_a_state_and_from_a_seed() -> None:
+    """The renderer's memory of the last frame is saved and taken up with the rest."""
+    pytest.importorskip("torch")
+    runs = []
+    for _ in range(2):
+        env = make("TownRouteNeural", world_settings=SMALL)
+        env.reset(seed=5)
+        env.step(AHEAD)
+        state = env.get_state()
+        first = [env.step(AHEAD)[0]["image"] for _ in range(3)]
+        observation, _ = env.set_state(state)
+        again = [env.step(AHEAD)[0]["image"] for _ in range(3)]
+        assert np.array_equal(first, again)
+        env.reset(seed=6, options={"split": "test"})
+        assert np.array_equal(env.set_state(state)[0]["image"], observation["image"])
+        assert np.array_equal(env.step(AHEAD)[0]["image"], first[0])
+        runs.append(np.stack(first))
+        env.close()
+    assert np.array_equal(*runs)
+    assert np.ptp(runs[0]) > 50

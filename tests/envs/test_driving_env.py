@@ -8,6 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from straight_road import StraightRoadWorld
 
+from bridge.errors import WorldError
 from bridge.palette import PaletteRenderer
 from bridge.rendered_world import RenderedWorld
 from configs import ConfigError, parse
@@ -148,3 +149,51 @@ def test_a_failed_construction_leaves_nothing_open() -> None:
     with pytest.raises(ConfigError):
         rendered_env(world, observation=ObservationConfig(view="rear"))
     assert world.closed == 1
+
+
+def test_a_repeated_action_adds_up_and_stops_at_an_ending() -> None:
+    task = TaskConfig(rewards={"progress": 1.0, "time": -1.0}, endings=("goal",))
+    single, repeated = (
+        DrivingEnv(
+            StraightRoadWorld(),
+            Task(task),
+            observation=ObservationConfig(keys=("state",)),
+            action_repeat=repeat,
+        )
+        for repeat in (1, 4)
+    )
+    for env in (single, repeated):
+        env.reset(seed=3, options={"goal_m": 5.0})
+    assert (single.metadata["render_fps"], repeated.metadata["render_fps"]) == (10, 2)
+    over = False
+    while not over:
+        ticks, total, at = 0, 0.0, None
+        while ticks < 4 and not over:
+            at, reward, over, *_ = single.step(STRAIGHT_ON)
+            total, ticks = total + reward, ticks + 1
+        observation, reward, terminated, _, info = repeated.step(STRAIGHT_ON)
+        assert terminated == over
+        assert reward == pytest.approx(total)
+        assert info["rewards"]["time"] == pytest.approx(-0.1 * ticks)
+        assert np.array_equal(observation["state"], at["state"])
+    assert info["is_success"]
+    assert info["tick"] % 4, "the goal is reached in the middle of a step"
+    assert info["distance_m"] == pytest.approx(5.0 - 2.0, abs=1.5)
+
+
+def test_what_is_drawn_yields_to_the_task_and_to_the_caller() -> None:
+    task = TaskConfig(reset_options={"goal_m": 7.0})
+    env = DrivingEnv(
+        StraightRoadWorld(), Task(task), observation=ObservationConfig(keys=("state",))
+    )
+    assert env.reset(seed=1)[1]["options"] == {"goal_m": 7.0}
+    assert env.reset(seed=1, options={"goal_m": 9.0})[1]["options"] == {"goal_m": 9.0}
+    with pytest.raises(ConfigError, match="did you mean 'test'"):
+        env.reset(options={"split": "tset"})
+
+
+def test_worlds_that_cannot_save_their_state_say_so() -> None:
+    env = state_env(StraightRoadWorld())
+    env.reset(seed=0)
+    with pytest.raises(WorldError, match="StraightRoadWorld cannot save its state"):
+        env.get_state()
