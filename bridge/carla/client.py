@@ -111,6 +111,8 @@ class CarlaClient:
         if self._process.poll() is None:
             with contextlib.suppress(WorldLost):
                 header, _ = self._ask("close", deadline_s, {})
+                while "failed" not in header:  # it is the answer to what Ctrl-C interrupted
+                    header, _ = self._next("close", deadline_s)
                 done = not header["failed"]
         self._end(1.0 if done else 0.0)
         return done
@@ -121,6 +123,9 @@ class CarlaClient:
             write_message(self._process.stdin, {"call": name, **request})
         except OSError:
             raise self._lost(name) from None
+        return self._next(name, deadline_s)
+
+    def _next(self, name: str, deadline_s: float) -> Answer:
         try:
             answer = self._answers.get(timeout=deadline_s)
         except queue.Empty:

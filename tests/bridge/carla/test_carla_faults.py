@@ -343,6 +343,20 @@ def test_the_server_is_left_as_it_was_however_we_end(standin: StandInProcess, nu
     assert not synchronous(standin)
 
 
+def test_ctrl_c_within_a_step_leaves_nothing(standin: StandInProcess) -> None:
+    """The step's own answer comes before that to the request to clear up."""
+    world = CarlaWorld(config(standin))
+    world.open()
+    world.reset(0)
+    standin.fault("delay", 0.4)
+    threading.Timer(0.15, signal.raise_signal, (signal.SIGINT,)).start()
+    with pytest.raises(KeyboardInterrupt):
+        drive(world, 5)
+    assert standin.actors() == []
+    assert not synchronous(standin)
+    world.close()
+
+
 def test_what_a_crashed_client_leaves_is_cleared_by_close(
     standin: StandInProcess,
 ) -> None:
