@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from bridge.labels import Tag
 from bridge.town.ground import landmarks
@@ -67,7 +68,17 @@ def _dashes(line: Points, dash_m: float, gap_m: float, width_m: float = LINE_M) 
     for group in np.array_split(starts, max(1, round(len(starts) / 4))):
         if len(group):
             ends = at_lengths(line, np.stack([group, group + dash_m], 1).ravel()).reshape(-1, 2, 2)
-            yield _item(np.concatenate([_stroke(pair, width_m) for pair in ends]))
+            yield _item(_bars(ends, width_m))
+
+
+def _bars(ends: npt.NDArray[np.float64], width_m: float) -> Floats:
+    """Painted straight bars from their ends (K, 2, 2): triangles (2 K, 3, 3)."""
+    along = ends[:, 1] - ends[:, 0]
+    along *= (width_m / 2 / np.hypot(*along.T))[:, None]
+    side = np.stack([-along[:, 1], along[:, 0]], axis=1)[:, None]
+    corners = np.zeros((len(ends), 4, 3))
+    corners[:, :2, :2], corners[:, 2:, :2] = ends - side, (ends + side)[:, ::-1]
+    return corners[:, [(0, 1, 2), (0, 2, 3)]].reshape(-1, 3, 3)
 
 
 def _road_lines(road: Road, rng: np.random.Generator) -> Iterator[Item]:

@@ -8,7 +8,6 @@ metres) and placed with `placed`.
 from __future__ import annotations
 
 import enum
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -113,8 +112,28 @@ def with_instance(part: Mesh, instance: int) -> Mesh:
 def fan(points: npt.ArrayLike) -> Floats:
     """Triangles (N - 2, 3, 3) of a convex polygon (N, 3)."""
     ring = np.asarray(points, np.float64)
-    first = np.broadcast_to(ring[0], (len(ring) - 2, 3))
-    return np.stack([first, ring[1:-1], ring[2:]], axis=1)
+    triangles = np.empty((len(ring) - 2, 3, 3))
+    triangles[:, 0], triangles[:, 1], triangles[:, 2] = ring[0], ring[1:-1], ring[2:]
+    return triangles
+
+
+_BOX_WALLS = [
+    (0, 1, 5),
+    (0, 5, 4),
+    (1, 2, 6),
+    (1, 6, 5),
+    (2, 3, 7),
+    (2, 7, 6),
+    (3, 0, 4),
+    (3, 4, 7),
+]
+_BOX_TOP, _BOX_BOTTOM = [(4, 5, 6), (4, 6, 7)], [(3, 2, 1), (3, 1, 0)]
+_BOX_FACES = {
+    (bottom, top): np.array(_BOX_WALLS + _BOX_TOP * top + _BOX_BOTTOM * bottom)
+    for bottom in (False, True)
+    for top in (False, True)
+}
+"""Corners of each triangle: 0-3 the lower ones, counter-clockwise, 4-7 those above."""
 
 
 def box(
@@ -122,24 +141,20 @@ def box(
 ) -> Floats:
     """Triangles of an upright box between two corners; what stands has no bottom."""
     (x0, y0, z0), (x1, y1, z1) = low, high
-    ring = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-    parts = [walls(ring, z0, z1)]
-    if top:
-        parts.append(fan(_at_height(ring, z1)))
-    if bottom:
-        parts.append(fan(_at_height(ring[::-1], z0)))
-    return np.concatenate(parts)
+    corners = np.array(
+        [(x0, y0, z0), (x1, y0, z0), (x1, y1, z0), (x0, y1, z0),
+         (x0, y0, z1), (x1, y0, z1), (x1, y1, z1), (x0, y1, z1)], np.float64
+    )  # fmt: skip
+    triangles: Floats = corners[_BOX_FACES[bottom, top]]
+    return triangles
 
 
 def walls(ring: npt.ArrayLike, z0: float, z1: float, closed: bool = True) -> Floats:
     """Vertical faces over a counter-clockwise outline (N, 2), from z0 to z1."""
-    start = np.asarray(ring, np.float64)
-    end = np.roll(start, -1, axis=0)
-    if not closed:
-        start, end = start[:-1], end[:-1]
-    a, b = _at_height(start, z0), _at_height(end, z0)
-    c, d = _at_height(end, z1), _at_height(start, z1)
-    return np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    line = np.asarray(ring, np.float64)
+    if closed:
+        line = np.concatenate([line, line[:1]])
+    return _strip(_at_height(line, z0), _at_height(line, z1))
 
 
 def prism(ring: npt.ArrayLike, z0: float, z1: float) -> Floats:
@@ -153,16 +168,19 @@ def loft(rings: Sequence[npt.ArrayLike], cap_start: bool = True, cap_end: bool =
 
     Rings run counter-clockwise seen from beyond the last one, so that faces look outward.
     """
-    stack = [np.asarray(ring, np.float64) for ring in rings]
-    parts = []
-    for low, high in itertools.pairwise(stack):
-        low_next, high_next = np.roll(low, -1, axis=0), np.roll(high, -1, axis=0)
-        parts += [np.stack([low, low_next, high_next], 1), np.stack([low, high_next, high], 1)]
+    stack = np.array(rings, np.float64)
+    low, high = stack[:-1], stack[1:]
+    low_next, high_next = (np.concatenate([r[:, 1:], r[:, :1]], axis=1) for r in (low, high))
+    skin = np.empty((2, *low.shape[:2], 3, 3))
+    skin[:, :, :, 0] = low
+    skin[0, :, :, 1], skin[0, :, :, 2] = low_next, high_next
+    skin[1, :, :, 1], skin[1, :, :, 2] = high_next, high
+    parts = [skin.reshape(-1, 3, 3)]
     if cap_start:
         parts.append(fan(stack[0][::-1]))
     if cap_end:
         parts.append(fan(stack[-1]))
-    return np.concatenate(parts)
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 def tube(
@@ -174,11 +192,10 @@ def tube(
 ) -> Floats:
     """A tapered rod between two points, without caps."""
     a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
-    axis = (b - a) / max(float(np.linalg.norm(b - a)), 1e-9)
-    helper = np.array([0.0, 0.0, 1.0]) if abs(axis[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
-    u = np.cross(helper, axis)
-    u /= np.linalg.norm(u)
-    v = np.cross(axis, u)
+    x, y, z = (b - a) / max(math.dist(a, b), 1e-9)
+    u = np.array([-y, x, 0.0]) if abs(z) < 0.9 else np.array([0.0, -z, y])
+    u /= math.hypot(*u)
+    v = np.array([y * u[2] - z * u[1], z * u[0] - x * u[2], x * u[1] - y * u[0]])
     angle = np.arange(sides) * 2 * math.pi / sides + math.pi / sides
     circle = np.cos(angle)[:, None] * u + np.sin(angle)[:, None] * v
     return loft([a + circle * radius_start_m, b + circle * radius_end_m], False, False)
@@ -197,10 +214,7 @@ def both_sides(triangles: Floats) -> Floats:
 
 def ribbon(left: npt.ArrayLike, right: npt.ArrayLike, z_m: float) -> Floats:
     """A flat strip between two lines (N, 2) that run alongside, seen from above."""
-    a, b = _at_height(left, z_m), _at_height(right, z_m)
-    return np.concatenate(
-        [np.stack([b[:-1], b[1:], a[1:]], 1), np.stack([b[:-1], a[1:], a[:-1]], 1)]
-    )
+    return _strip(_at_height(right, z_m), _at_height(left, z_m))
 
 
 def polygon(outline: npt.ArrayLike, z_m: float) -> Floats:
@@ -210,6 +224,17 @@ def polygon(outline: npt.ArrayLike, z_m: float) -> Floats:
     return np.stack([centre, ring, np.roll(ring, -1, axis=0)], 1)
 
 
+def _strip(near: Floats, far: Floats) -> Floats:
+    """Triangles (2 (N - 1), 3, 3) between two lines (N, 3), outward seen from `near`'s right."""
+    triangles = np.empty((2, len(near) - 1, 3, 3))
+    triangles[:, :, 0] = near[:-1]
+    triangles[0, :, 1], triangles[0, :, 2] = near[1:], far[1:]
+    triangles[1, :, 1], triangles[1, :, 2] = far[1:], far[:-1]
+    return triangles.reshape(-1, 3, 3)
+
+
 def _at_height(points: npt.ArrayLike, z_m: float) -> Floats:
     flat = np.asarray(points, np.float64)
-    return np.concatenate([flat, np.full((len(flat), 1), z_m)], axis=1)
+    raised = np.full((len(flat), 3), z_m, np.float64)
+    raised[:, :2] = flat
+    return raised

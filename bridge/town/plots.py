@@ -118,10 +118,14 @@ class Frame:
 
     def cells(self, x0: float, x1: float, y0: float, y1: float) -> Points:
         """World points (N, 2) that cover a rectangle of the plot, for `FreeGround`."""
-        xs = np.linspace(x0, x1, max(2, int((x1 - x0) / 0.4) + 1))
-        ys = np.linspace(y0, y1, max(2, int((y1 - y0) / 0.4) + 1))
-        grid = np.stack(np.meshgrid(xs, ys, indexing="ij"), axis=-1).reshape(-1, 2)
-        return self.to_world(grid)
+        across, deep = (max(2, int((b - a) / 0.4) + 1) for a, b in ((x0, x1), (y0, y1)))
+        x = x0 + (x1 - x0) / (across - 1) * np.arange(across)[:, None]
+        y = y0 + (y1 - y0) / (deep - 1) * np.arange(deep)
+        cos, sin = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
+        points = np.empty((across, deep, 2))
+        points[..., 0] = x * cos - y * sin + self.x_m
+        points[..., 1] = x * sin + y * cos + self.y_m
+        return points.reshape(-1, 2)
 
 
 def fronts(layout: Layout) -> Iterator[Front]:

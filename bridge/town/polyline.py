@@ -55,7 +55,10 @@ def headings(points_m: Points) -> Floats:
     steps = np.diff(points_m, axis=0)
     middle = steps[:-1] / _norms(steps[:-1]) + steps[1:] / _norms(steps[1:])
     tangents = np.concatenate([steps[:1], middle, steps[-1:]])
-    return np.unwrap(np.arctan2(tangents[:, 1], tangents[:, 0]))
+    angles: Floats = np.arctan2(tangents[:, 1], tangents[:, 0])
+    if np.abs(np.diff(angles)).max(initial=0.0) < math.pi:  # as most are: unwrapping is slow
+        return angles
+    return np.unwrap(angles)
 
 
 def curvatures(points_m: Points) -> Floats:

@@ -16,6 +16,8 @@ from bridge.frame import SKY_DEPTH_M, ByteArray, Camera, FloatArray, IdArray
 from bridge.labels import Tag
 
 NEAREST_M = 0.05
+_FIRST_CAPACITY = 1 << 20
+"""As many triangles as most towns have; untouched pages of zeros cost nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class TriangleTable:
         capacity = len(self._tags)
         if size <= capacity:
             return
-        extra = max(size, capacity * 2) - capacity
+        extra = max(size, capacity * 2, _FIRST_CAPACITY) - capacity
         for name in ("_corners", "_tags", "_instances", "_groups", "_compact"):
             array = getattr(self, name)
             grown = np.concatenate([array, np.zeros((extra, *array.shape[1:]), array.dtype)])
