@@ -23,12 +23,14 @@ from vector_envs import (
 from bridge.palette import PaletteRenderer
 from configs import ConfigError
 from envs.vector import STAGES, DrivingVectorEnv
+from envs.vector_worker import VectorDeadlines
 
 MODES = list(AutoresetMode)
 
 
 def pair(num_envs: int, mode: AutoresetMode) -> tuple[DrivingVectorEnv, SyncVectorEnv]:
-    ours = DrivingVectorEnv(straight_env, num_envs, PaletteRenderer(), mode)
+    patient = VectorDeadlines(recover_s=30.0)  # a busy machine changes nothing
+    ours = DrivingVectorEnv(straight_env, num_envs, PaletteRenderer(), mode, patient)
     make = [partial(straight_env, i, PaletteRenderer()) for i in range(num_envs)]
     return ours, SyncVectorEnv(make, autoreset_mode=mode)
 

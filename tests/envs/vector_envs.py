@@ -21,6 +21,7 @@ from envs.actions import DiscreteActions
 
 ALL_KEYS = ObservationConfig(keys=("image", "labels", "depth_m", "state"))
 SHORT = TaskConfig(time_limit_s=0.4)
+LONG = TaskConfig(time_limit_s=1e6)
 STRAIGHT_ON = np.array([0.0, 1.0], np.float32)
 
 
@@ -101,10 +102,10 @@ def lasting_env(
     lost_at_tick: int | None = None,
     task: TaskConfig | None = None,
 ) -> DrivingEnv:
-    """All observations; the task ends at the goal."""
+    """All observations; the task ends at the goal, however long it takes."""
     world = RenderedWorld(StraightRoadWorld(lost_at_tick=lost_at_tick), renderer, scale=2)
     return DrivingEnv(
-        world, Task(task), observation=ALL_KEYS, image_scale=2, render_mode="rgb_array"
+        world, Task(task or LONG), observation=ALL_KEYS, image_scale=2, render_mode="rgb_array"
     )
 
 
