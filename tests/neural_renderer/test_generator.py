@@ -1,6 +1,7 @@
 """The generator: cost, shapes, and that unused paths change nothing at the start."""
 
 import copy
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
