@@ -24,6 +24,24 @@ if TYPE_CHECKING:
     from neural_renderer.evaluation.evaluate import Watch
     from neural_renderer.evaluation.report import Report
 
+SegmenterOption = Annotated[
+    Path | None, typer.Option("--segmenter", help="Exported segmenter (.pt2): label agreement.")
+]
+AlexnetOption = Annotated[
+    Path | None, typer.Option("--alexnet", help="AlexNet's weights: KID, style retrieval, LPIPS.")
+]
+LpipsOption = Annotated[
+    Path | None, typer.Option("--lpips", help="LPIPS' linear heads for AlexNet.")
+]
+KidFeaturesOption = Annotated[
+    Path | None,
+    typer.Option("--kid-features", help="TorchScript features for KID, such as Inception."),
+]
+TownClipsOption = Annotated[
+    Path | None,
+    typer.Option("--town-clips", help="Folder of packed clips (see sim2street pack)."),
+]
+
 
 def evaluate(
     weights: Annotated[Path, typer.Argument(help="The checkpoint to measure (.safetensors).")],
@@ -36,25 +54,11 @@ def evaluate(
     folder: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for NAME.json and NAME.png.")
     ] = Path("out/evaluate"),
-    segmenter: Annotated[
-        Path | None,
-        typer.Option("--segmenter", help="Exported segmenter (.pt2): label agreement."),
-    ] = None,
-    alexnet: Annotated[
-        Path | None,
-        typer.Option("--alexnet", help="AlexNet's weights: KID, style retrieval, LPIPS."),
-    ] = None,
-    lpips: Annotated[
-        Path | None, typer.Option("--lpips", help="LPIPS' linear heads for AlexNet.")
-    ] = None,
-    kid_features: Annotated[
-        Path | None,
-        typer.Option("--kid-features", help="TorchScript features for KID, such as Inception."),
-    ] = None,
-    town_clips: Annotated[
-        Path | None,
-        typer.Option("--town-clips", help="Folder of packed clips (see sim2street pack)."),
-    ] = None,
+    segmenter: SegmenterOption = None,
+    alexnet: AlexnetOption = None,
+    lpips: LpipsOption = None,
+    kid_features: KidFeaturesOption = None,
+    town_clips: TownClipsOption = None,
     stills: Annotated[
         int | None, typer.Option("--stills", min=1, help="At most so many photographs a source.")
     ] = None,
@@ -81,20 +85,23 @@ def evaluate(
     settings = under(load(EvaluationConfig, "evaluate", config), data).model_copy(update=changes)
     if quick:
         settings = settings.quick()
-    judges = Judges(
-        segmenter=segmenter, alexnet=alexnet, lpips=lpips, kid_features=kid_features
-    )  # fmt: skip
+    judges = Judges(segmenter=segmenter, alexnet=alexnet, lpips=lpips, kid_features=kid_features)
     with watched() as watch:
         report = run_evaluation(
             weights, settings, judges, chosen_device(device), watch, folder / "photos"
         )
     show(report)
-    target = folder / f"{weights.stem}.json"
+    save(report, folder, weights.stem)
+
+
+def save(report: Report, folder: Path, name: str) -> None:
+    """NAME.json, NAME.png and, where failures were asked for, NAME_failures.png."""
+    target = folder / f"{name}.json"
     with partial_file(target) as unfinished:
         unfinished.write_text(json.dumps(report.to_json(), indent=1) + "\n")
     save_png(report.sheet(), target.with_suffix(".png"))
     if report.failures is not None:
-        worst = folder / f"{weights.stem}_failures.png"
+        worst = folder / f"{name}_failures.png"
         save_png(report.failures, worst)
         say(f"failures  {escape(str(worst))}")
     say(f"numbers   {escape(str(target))}")
