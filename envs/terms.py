@@ -37,6 +37,10 @@ STANDSTILL_GAP_M = 4.0
 TIME_GAP_S = 1.5
 """The gap that car following asks for: at standstill, plus so many seconds of driving."""
 
+COMFORT_BRAKE_MPS2 = 2.0
+HARDEST_BRAKE_MPS2 = 10.0
+"""Between these, `late_braking` tells how much too late it is to brake for a red light."""
+
 GAP_TOLERANCE_M = 10.0
 """Error of the gap at which keeping it is worth nothing any more."""
 
@@ -101,6 +105,16 @@ def ran_red_light(t: Transition) -> bool:
     return light.distance_m <= reach_m and (after is None or after.distance_m > reach_m)
 
 
+def late_braking(t: Transition) -> float:
+    """Deceleration needed to stop for a red light, above 2 m/s² up to 10, times seconds."""
+    light = t.after.ego.next_light
+    if light is None or light.state is not LightState.RED:
+        return 0.0
+    needed_mps2 = t.after.ego.speed_mps**2 / (2.0 * max(light.distance_m, 0.5))
+    excess_mps2 = min(needed_mps2, HARDEST_BRAKE_MPS2) - COMFORT_BRAKE_MPS2
+    return max(excess_mps2, 0.0) * t.dt_s
+
+
 def collision(t: Transition) -> bool:
     """The ego touched something."""
     return t.after.ego.collision
@@ -145,6 +159,7 @@ TERMS: Mapping[str, Term] = {
     "acceleration": acceleration,
     "time": time,
     "gap_kept": gap_kept,
+    "late_braking": late_braking,
     **{name: _as_term(ending) for name, ending in ENDINGS.items()},
 }
 """What can be rewarded, by name, in the unit of its docstring."""

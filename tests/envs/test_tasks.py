@@ -47,6 +47,10 @@ def red(distance_m: float) -> NextLight:
         ("gap_kept", {}, {"lead": lead(14.0)}, 0.05),
         ("gap_kept", {}, {"lead": lead(40.0)}, 0.0),
         ("gap_kept", {}, {"lead": None}, 0.0),
+        ("late_braking", {}, {"next_light": red(10.0)}, 0.3),  # 5 m/s² needed, 3 too many
+        ("late_braking", {}, {"next_light": red(1.0)}, 0.8),
+        ("late_braking", {}, {"next_light": red(50.0)}, 0.0),
+        ("late_braking", {}, {"next_light": NextLight(LightState.GREEN, 1.0)}, 0.0),
         ("lead_lost", {}, {"lead": None}, 1.0),
         ("lead_lost", {}, {"lead": lead(70.0)}, 0.0),
         ("collision", {}, {"collision": True}, 1.0),
