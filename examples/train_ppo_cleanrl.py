@@ -245,7 +245,7 @@ def train(config: PpoConfig, out: Path) -> Agent:
             rollout = collector.collect(agent)
             numbers = update(agent, optimiser, rollout, config)
             agent.observe(rollout.states.flatten(0, 1))  # not before: old log_probs would move
-            _save(saved, agent, optimiser, collector.steps)
+            save_agent(saved, agent, optimiser, collector.steps)
             rate = (collector.steps - first) / (time.monotonic() - start_s)
             shown = " ".join(f"{name} {value:.3f}" for name, value in numbers.items())
             shown += f" spread {np.round(agent.log_std.detach().exp().numpy(), 2).tolist()}"
@@ -264,7 +264,8 @@ def load_agent(path: Path) -> Agent:
     return agent
 
 
-def _save(path: Path, agent: Agent, optimiser: torch.optim.Optimizer, steps: int) -> None:
+def save_agent(path: Path, agent: Agent, optimiser: torch.optim.Optimizer, steps: int) -> None:
+    """Write what `train` goes on from and `load_agent` reads, under another name first."""
     state = {"agent": agent.state_dict(), "optimiser": optimiser.state_dict(), "steps": steps}
     torch.save(state, path.with_suffix(".new"))
     path.with_suffix(".new").replace(path)

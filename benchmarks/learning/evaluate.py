@@ -97,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--env-settings", type=json.loads, default={})
     parser.add_argument("--drivers", nargs="*", choices=list(BASELINES), default=[])
     parser.add_argument("--agents", type=Path, nargs="*", default=[])
+    parser.add_argument("--name", default="PPO", help="of the agents, in the table")
     parser.add_argument("--episodes", type=int, default=40)
     parser.add_argument("--towns", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/learning/town_route.json"))
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     drivers = {name: [BASELINES[name]()] for name in chosen.drivers}
     if chosen.agents:
-        drivers["PPO"] = [agent_driver(path) for path in chosen.agents]
+        drivers[chosen.name] = [agent_driver(path) for path in chosen.agents]
     results = evaluate(chosen.env_id, chosen.env_settings, drivers, chosen.towns, chosen.episodes)
     described = {
         "env_id": chosen.env_id,

@@ -1,7 +1,7 @@
 """Learning curves as a picture, and the table of drivers as Markdown, from what was saved.
 
     python -m benchmarks.learning.report curves RUN1 RUN2 RUN3   # docs/images/learning_curves.png
-    python -m benchmarks.learning.report table                   # to the terminal
+    python -m benchmarks.learning.report tables                  # into docs/learning.md
 
 Each RUN is a folder of `examples/train_ppo_cleanrl.py`. Run from the repository's root.
 """
@@ -31,6 +31,10 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "offset_m": ("off centre, m", "{:.2f}"),
 }
 """Figure -> its heading and how it is written."""
+
+SEEN_COLUMNS = ("off_lane_per_km", "collisions_per_km", "offset_m")
+SEEN_FILES = {"steers, accelerates": "imitation.json"}
+"""What the network that sees frames controls -> the file of its episodes."""
 
 FAILURES = {
     "off_lane": "left its lane",
@@ -81,11 +85,13 @@ def draw(curves: Mapping[str, Any], path: Path) -> None:
     left.set(ylabel="return of training episodes", xlabel="thousand steps")
     left.legend(frameon=False)
     right.plot(steps, _share(curves, "success"), "tab:green", lw=2, label="reached the goal")
-    for name, label in FAILURES.items():
-        right.plot(steps, _share(curves, name), lw=1.2, label=label)
+    for (name, label), colour in zip(FAILURES.items(), ("C0", "C1", "C3"), strict=True):
+        right.plot(steps, _share(curves, name), colour, lw=1.2, label=label)
     right.set(ylabel="% of training episodes", xlabel="thousand steps", ylim=(0, 100))
     right.legend(frameon=False)
     for axes in (left, right):
+        for step in curves.get("stages", ()):
+            axes.axvline(step / 1000.0, color="0.4", ls=":", lw=1)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
@@ -97,8 +103,8 @@ def _share(curves: Mapping[str, Any], name: str) -> Floats:
 
 
 def _mean_of_runs(values: Floats) -> Floats:
-    counts = np.isfinite(values).sum(axis=0)
-    return np.where(counts, np.nansum(values, axis=0) / np.maximum(counts, 1), np.nan)
+    """The mean where every run has a value."""
+    return np.where(np.isfinite(values).all(axis=0), values.mean(axis=0), np.nan)
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -111,6 +117,40 @@ def table(results: Mapping[str, Any]) -> str:
             cells = [_cell(entry["summary"][key], form) for key, (_, form) in COLUMNS.items()]
             lines.append(f"| {split} | {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def imitation_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: a row per set of controls and kind of towns and styles."""
+    heads = [COLUMNS[key][0] for key in SEEN_COLUMNS]
+    lines = ["| network | towns and styles | episodes | m an episode | " + " | ".join(heads) + " |"]
+    lines.append("|" + "---|" * (4 + len(heads)))
+    for controls, measured in results.items():
+        for name, entry in measured["results"].items():
+            figures = entry["summary"]
+            count = figures["episodes"]
+            cells = [_cell(figures[key], COLUMNS[key][1]) for key in SEEN_COLUMNS]
+            metres = 1000.0 * figures["km"]["value"] / count
+            lines.append(f"| {controls} | {name} | {count} | {metres:.0f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def with_tables(page: str, folder: Path) -> str:
+    """The page with each table between its marks replaced by what the results say."""
+    made = {
+        "drivers": table(json.loads((folder / "town_route.json").read_text())),
+        "imitation": imitation_table(
+            {
+                controls: json.loads((folder / file).read_text())
+                for controls, file in SEEN_FILES.items()
+            }
+        ),
+    }
+    for name, text in made.items():
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(end)
+        page = before + begin + text + end + after
+    return page
 
 
 def _cell(figure: Mapping[str, float | None], form: str) -> str:
@@ -126,15 +166,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     what = parser.add_subparsers(dest="what", required=True)
     curves = what.add_parser("curves")
     curves.add_argument("runs", type=Path, nargs="+")
+    curves.add_argument("--stages", type=int, nargs="*", default=[], help="steps to mark")
     curves.add_argument("--json", type=Path, default=Path("benchmarks/learning/curves.json"))
     curves.add_argument("--png", type=Path, default=Path("docs/images/learning_curves.png"))
-    shown = what.add_parser("table")
-    shown.add_argument("json", type=Path, nargs="?", default="benchmarks/learning/town_route.json")
+    tables = what.add_parser("tables")
+    tables.add_argument("--page", type=Path, default=Path("docs/learning.md"))
+    tables.add_argument("--results", type=Path, default=Path("benchmarks/learning"))
     chosen = parser.parse_args(arguments)
-    if chosen.what == "table":
-        print(table(json.loads(Path(chosen.json).read_text())))
+    if chosen.what == "tables":
+        chosen.page.write_text(with_tables(chosen.page.read_text(), chosen.results))
         return
-    values = thinned([read_run(folder) for folder in chosen.runs])
+    values = {**thinned([read_run(run) for run in chosen.runs]), "stages": chosen.stages}
     chosen.json.write_text(json.dumps(values) + "\n")
     draw(values, chosen.png)
 

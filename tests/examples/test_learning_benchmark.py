@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from benchmarks.learning import evaluate, imitation, report  # noqa: E402
 from benchmarks.learning.measure import FIGURES, Episode, summary  # noqa: E402
 
+ROOT = Path(__file__).parents[2]
 WORLD = {"tick_s": 0.2, "vehicles": 2, "pedestrians": 0}
 
 
@@ -45,7 +46,7 @@ def test_intervals_are_wider_where_runs_differ() -> None:
     assert width[1] < 0.6
 
 
-def test_all_drivers_drive_and_make_a_table(tmp_path: Path, capsys) -> None:
+def test_all_drivers_drive_and_make_a_table(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     settings = {"world_settings": WORLD, "task": {"time_limit_s": 4.0}}
     command = ["--episodes", "1", "--towns", "1", "--out", str(out)]
@@ -61,11 +62,16 @@ def test_all_drivers_drive_and_make_a_table(tmp_path: Path, capsys) -> None:
         (row,) = by_driver["rules"]["episodes"]
         assert row["town"] == evaluate.SPLITS[split]
         assert row["ending"] == "time_limit"
-    capsys.readouterr()
-    report.main(["table", str(out)])
-    table = capsys.readouterr().out.splitlines()
+    table = report.table(results).splitlines()
     assert len(table) == 2 + 6
     assert table[2].startswith("| train | random |")
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    page = (ROOT / "docs" / "learning.md").read_text()
+    assert page == report.with_tables(page, ROOT / "benchmarks" / "learning")
+    for split in ("train", "test"):
+        assert f"| {split} | PPO |" in page
 
 
 def test_curves_are_means_over_steps(tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""The agent of `examples/train_ppo_cleanrl.py`, taught by the rules instead of by reward.
+
+    python -m benchmarks.learning.imitate_rules --seeds 1 2 3 --out out/imitated
+
+The rules of `apps.autopilot` drive in training towns, disturbed now and then; the policy
+learns what they do. Each agent lies in OUT/SEED/agent.pt; `train_ppo_cleanrl.py --out
+OUT/SEED` would go on from it. Run from the repository's root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+import envs
+from apps.autopilot import drive
+from benchmarks.learning.drivers import action_of
+from examples.train_ppo_cleanrl import Agent, PpoConfig, save_agent
+
+
+def collect(env: envs.DrivingEnv, steps: int, seed: int) -> tuple[Tensor, Tensor]:
+    """States (N, size) and what the rules do there (N, 2)."""
+    rng = np.random.default_rng(seed)
+    states, actions, push = [], [], np.zeros(2, np.float32)
+    observation, _ = env.reset(seed=30_000_000 + 10_000 * seed)
+    while len(states) < steps:
+        assert env.last_frame is not None
+        right = action_of(drive(env.last_frame.ego))
+        states.append(spaces.flatten(env.observation_space, observation))
+        actions.append(right)
+        if len(states) % 5 == 0:  # every other second is disturbed
+            spread = np.array([0.12, 0.4]) * (not push.any())
+            push = rng.normal(0.0, 1.0, 2).astype(np.float32) * spread.astype(np.float32)
+        observation, _, terminated, truncated, _ = env.step(np.clip(right + push, -1.0, 1.0))
+        if terminated or truncated:
+            observation, _ = env.reset()
+    return torch.from_numpy(np.stack(states).astype(np.float32)), torch.from_numpy(
+        np.stack(actions)
+    )
+
+
+def imitate(states: Tensor, actions: Tensor, epochs: int, seed: int) -> Agent:
+    """An agent whose mean action is that of the rules, by squared error."""
+    torch.manual_seed(seed)
+    config = PpoConfig()
+    agent = Agent(states.shape[1], config.start_action, config.start_spread)
+    agent.observe(states)
+    optimiser = torch.optim.Adam(agent.policy.parameters(), lr=2e-3)
+    batches = max(1, len(states) // 256)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
+    scale = torch.tensor([3.0, 1.0])  # steering is the smaller number
+    for _ in range(epochs):
+        for batch in torch.randperm(len(states)).chunk(batches)[:batches]:
+            made = agent.actions(states[batch]).mean
+            loss = nn.functional.mse_loss(made * scale, actions[batch] * scale)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    print(f"seed {seed}: squared error {loss.item():.4f}", flush=True)
+    return agent
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, collect, teach, save."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env-id", default="sim2street/TownRouteState-v0")
+    parser.add_argument("--env-settings", type=json.loads, default={})
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--out", type=Path, default=Path("out/imitated"))
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    settings: dict[str, Any] = chosen.env_settings
+    env = gymnasium.make(chosen.env_id, disable_env_checker=True, **settings).unwrapped
+    assert isinstance(env, envs.DrivingEnv)
+    try:
+        for seed in chosen.seeds:
+            agent = imitate(*collect(env, chosen.steps, seed), chosen.epochs, seed)
+            (chosen.out / str(seed)).mkdir(parents=True, exist_ok=True)
+            optimiser = torch.optim.Adam(agent.parameters(), eps=1e-5)
+            save_agent(chosen.out / str(seed) / "agent.pt", agent, optimiser, steps=0)
+    finally:
+        env.close()
+
+
+if __name__ == "__main__":
+    main()
