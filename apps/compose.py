@@ -54,20 +54,20 @@ class ReplayConfig(StrictModel):
 
 
 WEIGHTS_FOLDER = Path(str(resources.files("neural_renderer"))) / "weights"
-"""What ships: NAME.safetensors, its styles in styles/, and a model card each."""
+"""What ships, a folder each: NAME/NAME.safetensors, its styles in styles/, its model card."""
 
 
 class NeuralConfig(StrictModel):
     """Which weights and styles the neural renderer uses, and where it runs.
 
     Attributes:
-        weights: a checkpoint; the shipped one where there is none.
+        weights: a checkpoint, or the name of a shipped one ("small", "tiny").
         styles: folder of styles made with these weights; `styles` beside them otherwise.
         device: "auto" (a GPU where there is one), "cpu", "cuda", ...
         precision: "auto" times float32 and bfloat16 and keeps the faster.
     """
 
-    weights: Path | None = None
+    weights: Path = Path("small")
     styles: Path | None = None
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -152,7 +152,7 @@ def open_rendered(
 def neural_can_run() -> bool:
     """Whether torch is installed and weights have been shipped or put in place."""
     has_packages = all(find_spec(name) is not None for name in ("torch", "safetensors"))
-    return has_packages and any(WEIGHTS_FOLDER.glob("*.safetensors"))
+    return has_packages and bool(shipped_weights())
 
 
 class EnvConfig(StrictModel):
@@ -301,19 +301,27 @@ def _neural(data: dict[str, Any], source: str) -> Renderer:
     config = parse(NeuralConfig, data, source)
     with needs_extra("neural"):
         from neural_renderer.session import NeuralRenderer
-    weights = config.weights or _shipped_weights()
+    weights = _weights_file(config.weights)
     styles = config.styles or weights.parent / "styles"
     return NeuralRenderer(weights, styles, config.device, config.precision)
 
 
-def _shipped_weights() -> Path:
-    found = sorted(WEIGHTS_FOLDER.glob("*.safetensors"))
-    if not found:
+def shipped_weights() -> dict[str, Path]:
+    """The checkpoints that came with the package, by name."""
+    return {path.stem: path for path in sorted(WEIGHTS_FOLDER.glob("*/*.safetensors"))}
+
+
+def _weights_file(weights: Path) -> Path:
+    if weights.suffix or len(weights.parts) > 1:
+        return weights
+    shipped = shipped_weights()
+    if weights.name not in shipped:
         raise ConfigError(
-            f"no weights in {WEIGHTS_FOLDER}: train some (docs/training.md), name a file with "
-            "--renderer mine.safetensors, or use --renderer palette"
+            f"no weights '{weights}' came with the package"
+            f"{did_you_mean(weights.name, list(shipped))}: train some (docs/training.md), name a "
+            "file with --renderer mine.safetensors, or use --renderer palette"
         )
-    return found[0]
+    return shipped[weights.name]
 
 
 def _remote_renderer(data: dict[str, Any], source: str) -> Renderer:

@@ -193,7 +193,7 @@ def test_signals_end_a_drive_cleanly(served_world, tmp_path, number, code) -> No
     command += ["--renderer", "palette", "--ticks", "1000000", "--out", str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        deadline_s = time.monotonic() + 30.0
+        deadline_s = time.monotonic() + 90.0
         while not list(tmp_path.glob("out/.demo.partial-*")):
             assert time.monotonic() < deadline_s
             assert process.poll() is None

@@ -62,6 +62,7 @@ def test_renderers_by_name_and_endpoint() -> None:
         (build_renderer, "palette", {"colour": 1}, "unknown key 'colour'"),
         (build_renderer, "neural", {"devise": "cpu"}, "did you mean 'device'"),
         (build_renderer, "neural", {"precision": "fp8"}, "'precision'"),
+        (build_renderer, "neural", {"weights": "smal"}, "no weights 'smal'.* did you mean 'small'"),
     ],
 )
 def test_mistakes_name_what_was_meant(build, name, settings, message) -> None:

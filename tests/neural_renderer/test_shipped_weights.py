@@ -12,7 +12,7 @@ from bridge.renderer import RenderRequest, SessionConfig
 from neural_renderer.session import NeuralRenderer
 
 WEIGHTS = Path(neural_renderer.__file__).parent / "weights"
-CHECKPOINTS = sorted(WEIGHTS.glob("*.safetensors"))
+CHECKPOINTS = sorted(WEIGHTS.glob("*/*.safetensors"))
 LIMIT_BYTES = 20_000_000
 CAMERA = Camera.from_fov(256, 128, 62.0)
 

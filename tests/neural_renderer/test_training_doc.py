@@ -23,7 +23,8 @@ def test_every_command_it_names_exists(capsys) -> None:
     for command in named:
         assert run([*command.split(), "--help"]) == 0, command
     for option in set(re.findall(r"(--[a-z][a-z-]+)", TEXT)) - {"--nproc-per-node"}:
-        sources = (path.read_text() for path in (ROOT / "apps" / "commands").glob("*.py"))
+        scripts = [*(ROOT / "apps" / "commands").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+        sources = (path.read_text() for path in scripts)
         assert any(f'"{option}"' in source for source in sources), option
 
 
