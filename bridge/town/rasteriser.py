@@ -56,6 +56,8 @@ class Rasteriser:
                 "panda3d's software display (p3tinydisplay) cannot be loaded; "
                 "reinstall with: pip install --force-reinstall panda3d"
             )
+        # Panda remembers every place an actor ever was, 40 kB a tick, and looks none of them up.
+        p3d.ConfigVariableBool("transform-cache").set_value(False)
         self._pipe = pipe
         self._engine = p3d.GraphicsEngine(pipe)
         self._root = p3d.NodePath("town")
