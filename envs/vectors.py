@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -17,6 +18,11 @@ from bridge.frame import (
 
 FAR_M = 100.0
 """Distance at which a light, a vehicle ahead or a goal counts as far away."""
+
+NEAR_M = 20.0
+SHORT_OF_LINE_M = 1.0
+FULL_BRAKE_MPS2 = 8.0
+"""Lights that ask to stop are told of a second time, finely: where, and how hard to brake."""
 
 STATE_FIELDS: Mapping[str, Callable[[EgoState], float]] = {
     "speed / 20 m/s": lambda ego: ego.speed_mps / 20.0,
@@ -37,6 +43,10 @@ STATE_FIELDS: Mapping[str, Callable[[EgoState], float]] = {
     ),
     "route left / 100 m": lambda ego: (
         ego.route_distance_m / FAR_M if ego.route_distance_m is not None else 1.0
+    ),
+    "distance to a light that asks to stop / 20 m": lambda ego: _to_stop_m(ego) / NEAR_M,
+    "braking that stops 1 m before it / 8 m/s²": lambda ego: (
+        ego.speed_mps**2 / (2.0 * max(_to_stop_m(ego) - SHORT_OF_LINE_M, 0.1)) / FULL_BRAKE_MPS2
     ),
 }
 """The elements of the `state` observation, in order; each is clipped to [-1, 1]."""
@@ -79,3 +89,8 @@ def vector(key: str, frame: SensorFrame) -> FloatArray:
 
 def _must_stop(ego: EgoState) -> bool:
     return ego.next_light is not None and ego.next_light.state is not LightState.GREEN
+
+
+def _to_stop_m(ego: EgoState) -> float:
+    """Metres to the line of a light that asks to stop; infinite where there is none."""
+    return ego.next_light.distance_m if ego.next_light and _must_stop(ego) else math.inf

@@ -8,11 +8,20 @@ import numpy as np
 import pytest
 from straight_road import StraightRoadWorld
 
-from bridge.frame import ROUTE_POINTS, Camera, EgoState, SensorFrame, View, WorldSpec
+from bridge.frame import (
+    ROUTE_POINTS,
+    Camera,
+    EgoState,
+    LightState,
+    NextLight,
+    SensorFrame,
+    View,
+    WorldSpec,
+)
 from bridge.labels import Tag, taxonomy_fingerprint
 from configs import ConfigError, parse
 from envs.observations import ObservationConfig, Observer
-from envs.vectors import ROUTE_FIELDS, route_vector
+from envs.vectors import ROUTE_FIELDS, STATE_FIELDS, route_vector, state_vector
 
 EGO = EgoState(pose=np.eye(4, dtype=np.float32))
 CAMERA = Camera.from_fov(8, 4, 60.0)
@@ -46,7 +55,7 @@ def test_a_stack_is_oldest_first_and_begins_with_the_first() -> None:
     assert second["image"].shape == (4, 8, 9)
     assert second["image"][0, 0].tolist() == [5, 5, 5, 5, 5, 5, 6, 6, 6]
     assert second["labels"][0, 0].tolist() == [5, 5, 6]
-    assert second["state"][[0, 11, 22]].tolist() == pytest.approx([0.1, 0.1, 0.2])
+    assert second["state"][[0, 13, 26]].tolist() == pytest.approx([0.1, 0.1, 0.2])
     assert np.array_equal(eyes.observe(frame(6))["image"], second["image"]), "the same tick again"
     assert eyes.observe(frame(0, episode=1))["labels"][0, 0].tolist() == [0, 0, 0]
 
@@ -84,7 +93,7 @@ def test_flat_is_a_picture_or_all_vectors_in_one() -> None:
     assert picture.space.contains(picture.observe(frame(7)))
     vectors = observer(keys=["state", "route"], flat=True, stack=2)
     values = vectors.observe(frame(0, speed_mps=10.0))
-    assert values.shape == vectors.space.shape == (2 * (11 + 2 * ROUTE_POINTS),)
+    assert values.shape == vectors.space.shape == (2 * (len(STATE_FIELDS) + 2 * ROUTE_POINTS),)
     assert values[0] == pytest.approx(0.5)
     with pytest.raises(ConfigError, match="plain array"):
         observer(keys=["image", "state"], flat=True)
@@ -176,3 +185,21 @@ def test_a_world_without_cameras_has_vectors_only() -> None:
     Observer(ObservationConfig(keys=("state",)), blind)
     with pytest.raises(ConfigError, match="no camera"):
         Observer(ObservationConfig(keys=("labels",)), blind)
+
+
+@pytest.mark.parametrize(
+    ("light", "told"),
+    [
+        (None, (0.0, 1.0, 1.0, 0.0)),
+        (NextLight(LightState.GREEN, 9.0), (0.0, 0.09, 1.0, 0.0)),
+        (NextLight(LightState.YELLOW, 9.0), (1.0, 0.09, 0.45, 36.0 / (2 * 8.0) / 8.0)),
+        (NextLight(LightState.RED, 9.0), (1.0, 0.09, 0.45, 36.0 / (2 * 8.0) / 8.0)),
+        (NextLight(LightState.RED, 60.0), (1.0, 0.6, 1.0, 36.0 / (2 * 59.0) / 8.0)),
+        (NextLight(LightState.RED, 0.5), (1.0, 0.005, 0.025, 1.0)),
+    ],
+)
+def test_the_state_tells_where_and_how_hard_to_stop(light, told) -> None:
+    ego = dataclasses.replace(EGO, speed_mps=6.0, next_light=light)
+    state = dict(zip(STATE_FIELDS, state_vector(ego).tolist(), strict=True))
+    names = [name for name in STATE_FIELDS if "light" in name or "braking" in name]
+    assert [state[name] for name in names] == pytest.approx(told)
