@@ -37,7 +37,7 @@ def growth_mib(env: gymnasium.Env, steps: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)  # minutes alone, much more on a busy machine
 def test_100_000_state_only_steps() -> None:
     settings = {**ONE_TOWN, "vehicles": 20, "pedestrians": 20}
     env = gymnasium.make("sim2street/TownRouteState-v0", world_settings=settings)
@@ -46,7 +46,7 @@ def test_100_000_state_only_steps() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)  # minutes alone, much more on a busy machine
 def test_5_000_steps_with_palette_pictures() -> None:
     settings = {**ONE_TOWN, "cameras": {"front": {"width_px": 128, "height_px": 64}}}
     env = gymnasium.make("sim2street/TownRoute-v0", world_settings=settings)
