@@ -13,7 +13,7 @@ import numpy.typing as npt
 from bridge.carla.associate import associated
 from bridge.carla.axes import camera_pose_of, mirrored, pose_of, poses_of
 from bridge.carla.config import CarlaConfig
-from bridge.carla.decode import picture_of, tags_of
+from bridge.carla.decode import Copies, picture_of, tags_of
 from bridge.carla.route import Route, lead_vehicle, make_route, next_light, places_ahead
 from bridge.errors import WorldLost
 from bridge.frame import (
@@ -82,6 +82,7 @@ class Episode:
     config: CarlaConfig
     cameras: Mapping[str, Camera]
     primary: ByteArray
+    copies: Copies
     by_place: bool = False
     cast: dict[int, Described] = field(default_factory=dict)
     numbers: dict[int, int] = field(default_factory=dict)
@@ -213,7 +214,8 @@ class Episode:
         return views
 
     def _picture(self, kind: str, start: int, memory: memoryview | None, camera: Camera) -> Any:
-        found = picture_of(memory, start, kind, (camera.width_px, camera.height_px))
+        size_px = camera.width_px, camera.height_px
+        found = picture_of(memory, start, kind, size_px, self.copies)
         return tags_of(found, self.primary) if kind == "labels" else found
 
 

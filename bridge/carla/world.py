@@ -17,6 +17,7 @@ import numpy as np
 from bridge.carla.child.pictures import camera_bytes
 from bridge.carla.client import CarlaClient
 from bridge.carla.config import CarlaConfig, CarlaOptions
+from bridge.carla.decode import Copies
 from bridge.carla.frames import Episode, carla_weather, primary_tags, release, weather_of
 from bridge.carla.scratch import Scratch
 from bridge.errors import WorldError
@@ -48,6 +49,7 @@ class CarlaWorld(World):
         self._cameras = {name: c.camera() for name, c in self.config.cameras.items()}
         self._client: CarlaClient | None = None
         self._scratch: Scratch | None = None
+        self._copies = Copies(2 * len(self._cameras) * len(self.config.pictures))
         self._sensors: bool | None = None
         self._left_behind: dict[str, Any] = {}
         self._primary: ByteArray | None = None
@@ -126,7 +128,7 @@ class CarlaWorld(World):
             ids_in_pictures=not self._by_place(),
         )
         self._weather = weather_of(header["weather"])
-        episode = Episode(config, self._cameras, self._primary, self._by_place())
+        episode = Episode(config, self._cameras, self._primary, self._copies, self._by_place())
         episode.lay_route({**header, "route_length_m": length_m}, route)
         self._episode_count += 1
         self._tick, self._start_s = 0, float(header["time_s"])

@@ -51,8 +51,7 @@ class Numbers:
     """Of the actors of an episode: from 1 in the order in which they are told.
 
     Attributes:
-        table: uint32 (65536,): from the 16 bits of CARLA's pictures to the ids of ours.
-        version: changes with the table, after it.
+        version: changes with the numbers, after them.
     """
 
     def __init__(self) -> None:
@@ -62,62 +61,53 @@ class Numbers:
     def clear(self) -> None:
         """Nobody has a number."""
         self._of = {}  # type: dict[int, int]
-        self.table = np.arange(OTHERS_FROM, 2 * OTHERS_FROM, dtype=np.uint32)
-        self.table[0] = 0
+        self._by_pixel = np.zeros(OTHERS_FROM, np.uint32)
+        self._lowest, self._highest = OTHERS_FROM - 1, 0
         self.version += 1
 
     def give(self, carla_id: int, in_pictures: bool) -> int:
         """Its number. `in_pictures`: its pixels carry its CARLA id, and shall carry this."""
         number = self._of.setdefault(carla_id, len(self._of) + 1)
         if in_pictures:
-            self.table[carla_id & (OTHERS_FROM - 1)] = number
+            carried = carla_id & (OTHERS_FROM - 1)
+            self._by_pixel[carried] = number
+            self._lowest, self._highest = min(self._lowest, carried), max(self._highest, carried)
             self.version += 1
         return number
 
-
-class Moving:
-    """The pixels of an instance picture that carry the tag of something that moves."""
-
-    def __init__(self, data: Any, picture: np.ndarray, numbers: Numbers) -> None:
-        self._flat = picture.reshape(-1)
-        self._numbers = numbers
-        first, last = ACTOR_TAGS
-        tags = np.frombuffer(data, np.uint8)[2::4] - np.uint8(first)
-        self._where = np.flatnonzero(tags <= last - first)  # unsigned: what is below wraps
-        self._carla_ids = self._flat[self._where] & np.uint32(OTHERS_FROM - 1)
-        self._put()
-
-    def renew(self) -> None:
-        """Put their numbers again where somebody has got one since."""
-        if self._version != self._numbers.version:
-            self._put()
-
-    def _put(self) -> None:
-        self._version = self._numbers.version
-        self._flat[self._where] = self._numbers.table[self._carla_ids]
+    def put(self, data: Any, into: np.ndarray) -> None:
+        """The ids of an instance picture (BGRA bytes), actors' numbers among them."""
+        flat = into.reshape(-1)
+        np.right_shift(np.frombuffer(data, ">u4"), np.uint32(16), out=flat)
+        actors = np.flatnonzero(_within(flat, self._lowest, self._highest))
+        carried = flat[actors]
+        above = flat + np.uint32(OTHERS_FROM - 1)
+        above &= np.uint32(OTHERS_FROM)  # 0 where nothing is
+        flat |= above
+        numbers = self._by_pixel[carried]
+        moves = _within(np.frombuffer(data, np.uint8)[2::4][actors], *ACTOR_TAGS)
+        known = np.flatnonzero(moves & (numbers > 0))
+        flat[actors[known]] = numbers[known]
 
 
-def decode(kind: str, data: Any, into: np.ndarray) -> None:
+def _within(values: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Where unsigned numbers lie in first..last: what is below wraps and is too much."""
+    return values - values.dtype.type(first) <= max(last - first, -1)
+
+
+def decode(kind: str, data: Any, into: np.ndarray, numbers: Numbers) -> None:
     """Decode CARLA's picture (BGRA bytes).
 
     Labels: the server's own tags. Depth: planar metres, exact to half of CARLA's 0.06 mm
-    steps. Instances: CARLA's 16 bits from `OTHERS_FROM` up, 0 where there are none; `Moving`
-    puts the numbers of actors there. What carries an actor's 16 bits but the tag of something
-    that never moves is not that actor: 16 bits wrap.
+    steps. Instances: the numbers of actors; of all else CARLA's 16 bits from `OTHERS_FROM`
+    up, 0 where there are none. What carries an actor's 16 bits but the tag of something that
+    never moves is not that actor: 16 bits wrap.
     """
-    bgra = np.frombuffer(data, np.uint8).reshape((*into.shape[:2], 4))
-    if kind == "labels":
-        into[...] = bgra[..., 2]
+    if kind == "instances":
+        numbers.put(data, into)
     elif kind == "depth_m":
-        steps = np.right_shift(_words(data, into), np.uint32(8))
+        steps = np.right_shift(np.frombuffer(data, ">u4").reshape(into.shape), np.uint32(8))
         np.multiply(steps, _METRES, out=into, dtype=np.float64, casting="same_kind")
-    elif kind == "instances":
-        np.right_shift(_words(data, into), np.uint32(16), out=into)
-        into += (into != 0) * np.uint32(OTHERS_FROM)
     else:
-        into[...] = bgra[..., 2::-1]
-
-
-def _words(data: Any, into: np.ndarray) -> np.ndarray:
-    """Blue, green, red, alpha as one number 0xBBGGRRAA: uint32 (H, W)."""
-    return np.frombuffer(data, ">u4").reshape(into.shape)
+        bgra = np.frombuffer(data, np.uint8).reshape((*into.shape[:2], 4))
+        into[...] = bgra[..., 2] if kind == "labels" else bgra[..., 2::-1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import carla
 from failures import ChildError
-from pictures import SPACES, Moving, Numbers, camera_bytes, decode, picture_bytes, space
+from pictures import SPACES, Numbers, camera_bytes, decode, picture_bytes, space
 
 BLUEPRINTS = {
     "labels": "sensor.camera.semantic_segmentation",
@@ -21,13 +21,17 @@ _MOST_EVENTS = 1000
 
 
 class Picture:
-    """A decoded picture: its frame, where the camera was, its space, who moves in it."""
+    """A decoded picture: its frame, where the camera was, its space.
 
-    def __init__(self, image: Any, place: int, moving: Moving | None) -> None:
+    Instances also keep the image, for when somebody gets a number that was decoded without.
+    """
+
+    def __init__(self, image: Any, place: int, version: int) -> None:
         self.frame = image.frame  # type: int
         self.transform = numbers_of(image.transform)
         self.place = place
-        self.moving = moving
+        self.version = version
+        self.image = None  # type: Any
 
 
 class Shared:
@@ -76,8 +80,9 @@ class Camera:
             if self._shown is not None:
                 self._free.append(self._shown.place)
             self._shown = picture
-        if picture.moving is not None:
-            picture.moving.renew()
+        if picture.image is not None and picture.version != self._shared.numbers.version:
+            self._decode(picture.image, picture.place)
+        picture.image = None
         return {"start": picture.place, "transform": picture.transform}
 
     def forget(self) -> None:
@@ -94,11 +99,11 @@ class Camera:
         place = self._room()
         if place is None:
             return
-        into = space(self._shared.memory, place, self._kind, *self._size)
-        decode(self._kind, image.raw_data, into)
-        is_instances = self._kind == "instances"
-        moving = Moving(image.raw_data, into, self._shared.numbers) if is_instances else None
-        picture = Picture(image, place, moving)
+        version = self._shared.numbers.version
+        self._decode(image, place)
+        picture = Picture(image, place, version)
+        if self._kind == "instances":
+            picture.image = image
         with self._shared.changed:
             again = self.waiting.pop(picture.frame, None)
             if again is not None:
@@ -106,6 +111,10 @@ class Camera:
             self.waiting[picture.frame] = picture
             self.has_sent = True
             self._shared.changed.notify_all()
+
+    def _decode(self, image: Any, place: int) -> None:
+        into = space(self._shared.memory, place, self._kind, *self._size)
+        decode(self._kind, image.raw_data, into, self._shared.numbers)
 
     def _room(self) -> int | None:
         """A space for one more picture: a free one, or that of the oldest that waits."""

@@ -17,7 +17,7 @@ from bridge.carla.child.pictures import OTHERS_FROM
 from bridge.carla.child.pipe import read_message, write_message
 from bridge.carla.client import CHILD
 from bridge.carla.config import CarlaCameraConfig
-from bridge.carla.decode import tags_of
+from bridge.carla.decode import Copies, tags_of
 from bridge.carla.frames import actor_tag, map_for
 from bridge.carla.route import lead_vehicle, make_route, next_light
 from bridge.frame import Actor, Camera, LightState, View
@@ -65,7 +65,7 @@ def test_depth_is_exact_over_all_24_bits() -> None:
     steps = np.array([0, 1, 255, 256, 65536, 2**23 + 7, 2**24 - 2, 2**24 - 1], np.int64)
     bgra = np.stack([steps >> 16, steps >> 8 & 255, steps & 255, 0 * steps + 9], -1)
     depth = np.empty((1, len(steps)), np.float32)
-    pictures.decode("depth_m", bgra.astype(np.uint8).tobytes(), depth)
+    pictures.decode("depth_m", bgra.astype(np.uint8).tobytes(), depth, pictures.Numbers())
     assert (depth[0] == (1000.0 * steps / (2**24 - 1)).astype(np.float32)).all()
     assert depth[0, -1] == 1000.0
 
@@ -77,17 +77,18 @@ def test_instances_are_actors_only_where_the_tag_can_be_one() -> None:
     tags = np.array([Tag.CAR, Tag.PEDESTRIAN, Tag.BUILDING, Tag.BICYCLE, Tag.SKY, Tag.CAR])
     bgra = np.stack([ids >> 8, ids & 255, tags, 0 * tags], -1).astype(np.uint8).tobytes()
     found = np.empty((1, 6), np.uint32)
-    pictures.decode("instances", bgra, found)
-    moving = pictures.Moving(bgra, found, numbers)
     others = OTHERS_FROM
+    pictures.decode("instances", bgra, found, numbers)
     assert found[0].tolist() == [1, 2, others + 300, others + 999, 0, others + 4000]
     assert numbers.give(4000, True) == 3
     assert numbers.give(999, False) == 4, "known, but its pixels carry something else"
-    moving.renew()
+    pictures.decode("instances", bgra, found, numbers)
     assert found[0].tolist() == [1, 2, others + 300, others + 999, 0, 3]
     numbers.clear()
+    pictures.decode("instances", bgra, found, numbers)
+    assert (found[0, [0, 1, 2, 3, 5]] >= others).all(), "nobody has a number"
     assert numbers.give(300, True) == 1
-    moving.renew()
+    pictures.decode("instances", bgra, found, numbers)
     assert found[0, :2].tolist() == [others + 70_000 % others, 1], "another episode's"
 
 
@@ -106,13 +107,34 @@ def test_pictures_lie_side_by_side_in_shared_memory() -> None:
     assert pictures.camera_bytes("rgb", 7, 5) == pictures.SPACES * 128
 
 
+def test_copies_take_memory_again_that_nobody_holds() -> None:
+    """A part of a picture holds it as well, and so does whatever shares memory with it."""
+    copies = Copies(spare=1)
+    source = np.arange(12, dtype=np.float32).reshape(3, 4)
+    first = copies.copy(source)
+    address = first.ctypes.data
+    part, seen = first[1:, ::2].T, memoryview(first[2])
+    del first
+    others = [copies.copy(source + 100.0 * n) for n in range(1, 4)]
+    assert part.tolist() == [[4.0, 8.0], [6.0, 10.0]]
+    assert seen.tolist() == [8.0, 9.0, 10.0, 11.0]
+    assert [other[0, 0] for other in others] == [100.0, 200.0, 300.0]
+    del part
+    others.append(copies.copy(source))
+    assert others[-1].ctypes.data != address
+    del seen
+    again = copies.copy(source + 7.0)
+    assert again.ctypes.data == address
+    assert (again == source + 7.0).all()
+
+
 def test_what_can_move_has_the_same_tags_on_both_sides() -> None:
     assert pictures.ACTOR_TAGS == (Tag.PEDESTRIAN, Tag.BICYCLE)
 
 
 def test_colours_come_in_the_order_of_this_project() -> None:
     rgb = np.empty((1, 2, 3), np.uint8)
-    pictures.decode("rgb", bytes([3, 2, 1, 255, 6, 5, 4, 255]), rgb)
+    pictures.decode("rgb", bytes([3, 2, 1, 255, 6, 5, 4, 255]), rgb, pictures.Numbers())
     assert rgb[0].tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
@@ -126,7 +148,9 @@ def test_tags_by_version(version: str, name: str | None, pedestrian: int, vehicl
     assert primary[pedestrian] == Tag.PEDESTRIAN
     assert primary[vehicle] == Tag.CAR
     tags = np.empty((1, 2), np.uint8)
-    pictures.decode("labels", bytes([0, 0, pedestrian, 255, 9, 9, vehicle, 255]), tags)
+    pictures.decode(
+        "labels", bytes([0, 0, pedestrian, 255, 9, 9, vehicle, 255]), tags, pictures.Numbers()
+    )
     assert tags_of(tags, primary).tolist() == [[int(Tag.PEDESTRIAN), int(Tag.CAR)]]
 
 
