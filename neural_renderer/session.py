@@ -44,6 +44,7 @@ from neural_renderer.networks.generator import (
 )
 from neural_renderer.networks.motion import catmull_rom_warp
 from neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
+from neural_renderer.precision import bfloat16_pays
 from neural_renderer.reprojection import (
     Movers,
     Reprojection,
@@ -121,7 +122,8 @@ class NeuralRenderer(Renderer):
         styles: folder of style files made with these weights, at least one; None: every
             session brings its own style as bytes.
         device: "auto" (a GPU where there is one), "cpu", "cuda", ...
-        precision: "auto" times float32 and bfloat16 at warm-up and keeps the faster.
+        precision: "auto" times float32 and bfloat16 at warm-up and keeps the faster, where
+            bfloat16 can pay at all.
     """
 
     def __init__(
@@ -131,7 +133,7 @@ class NeuralRenderer(Renderer):
         self._device = torch.device(chosen)
         generator, self.info = load_generator(weights)
         self._generator = generator.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._timed = precision != "auto"
+        self._timed = precision != "auto" or not bfloat16_pays(self._device)
         if precision == "bfloat16":
             self._generator.to(torch.bfloat16)
         self._compiled: dict[tuple[int, ...], tuple[Sequence[StyleCode], CompiledStyle]] = {}

@@ -200,9 +200,14 @@ class Generator(FrameGenerator):
                     block.conv_1.weight.mul_(0.5)
                     for spade in (block.spade_0, block.spade_1):
                         spade.modulation.weight.mul_(0.5)
-                        if level < 2:
-                            spade.modulation.weight[:, -HISTORY_CHANNELS:] = 0.0
-                            spade.down.weight[:, -HISTORY_CHANNELS:] = 0.0
+            for weight in self.history_weights():
+                weight[:, -HISTORY_CHANNELS:] = 0.0
+
+    def history_weights(self) -> list[Tensor]:
+        """Weights (out, in, 1, 1) whose last `HISTORY_CHANNELS` inputs are the history's map."""
+        blocks = [block for level in range(2) for block in self._level(level)]
+        spades = [spade for block in blocks for spade in (block.spade_0, block.spade_1)]
+        return [conv.weight for spade in spades for conv in (spade.modulation, spade.down)]
 
     @property
     def dtype(self) -> torch.dtype:

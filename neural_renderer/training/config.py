@@ -71,6 +71,8 @@ class TrainConfig(StrictModel):
         workers: processes that make batches ahead of time; 0: between the steps.
         teacher: a checkpoint whose pictures are the targets instead of the photographs
             (distillation); None: photographs.
+        history_map: whether the history is a SPADE map too, or is blended in only; learnt
+            from clips of few frames, the map lets long drives drift.
         validation: photographs for the sample sheets only.
         vgg16, efficientnet_lite0: files of pretrained features; without the first there is
             no perceptual loss, without the second no feature discriminator.
@@ -84,6 +86,7 @@ class TrainConfig(StrictModel):
     accumulate: int = Field(1, ge=1)
     workers: int = Field(0, ge=0)
     teacher: Path | None = None
+    history_map: bool = True
     seed: int = 1
     exemplars: int = Field(2, ge=1)
     sources: tuple[PhotoSourceConfig, ...]
@@ -112,6 +115,8 @@ class TrainConfig(StrictModel):
                     raise ValueError(f"a phase mixes '{name}'{did_you_mean(name, known)}")
             if phase.clip_share and phase.town_share and self.town_clips is None:
                 raise ValueError("a phase has a town_share, but there is no town_clips folder")
+        if self.kind == "plain" and not self.history_map:
+            raise ValueError("history_map: false, but the kind 'plain' has no history at all")
         return self
 
     @property

@@ -38,7 +38,7 @@ def render_batch(state: TrainState, batch: Batch) -> Tensor:
     batch = to_device(batch, state.device)
     groups = state.class_map.groups_from_multihot(batch.tags)
     exemplar_groups = state.class_map.groups_from_multihot(batch.exemplar_tags)
-    with torch.no_grad(), torch.autocast(state.device.type, torch.bfloat16):
+    with torch.no_grad(), state.autocast():
         style = state.ema.compile_style(state.ema.encode_style(batch.exemplar_rgb, exemplar_groups))
         return state.ema(still_input(groups, batch, rng), style).rgb.float()
 

@@ -11,7 +11,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from configs import ConfigError, did_you_mean
 from neural_renderer.checkpoint import (
@@ -29,7 +29,13 @@ from neural_renderer.networks.features import (
     load_efficientnet_lite0,
     load_vgg16,
 )
-from neural_renderer.networks.generator import SIZES, FrameGenerator
+from neural_renderer.networks.generator import (
+    HISTORY_CHANNELS,
+    SIZES,
+    FrameGenerator,
+    Generator,
+)
+from neural_renderer.precision import bfloat16_pays
 from neural_renderer.training.config import TrainConfig
 
 
@@ -69,6 +75,11 @@ class TrainState:
         }
         return {name: module for name, module in named.items() if module is not None}
 
+    def autocast(self) -> torch.autocast:
+        """Mixed precision in bfloat16, where that pays."""
+        kind = self.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=bfloat16_pays(self.device))
+
 
 def build_state(config: TrainConfig, device: torch.device) -> TrainState:
     """Networks from the seed (set before they are built), optimisers, frozen features."""
@@ -107,6 +118,27 @@ def build_state(config: TrainConfig, device: torch.device) -> TrainState:
             if path is not None
         ),
     )
+
+
+def hold_history_map(state: TrainState) -> None:
+    """Zero the weights of the history's SPADE map and give them no gradients.
+
+    They stay at zero: what is drawn depends on the present alone, whatever number of frames
+    came before, and the history acts by being blended in.
+    """
+    for net in (state.generator, state.ema):
+        assert isinstance(net, Generator)
+        for weight in net.history_weights():
+            with torch.no_grad():
+                weight[:, -HISTORY_CHANNELS:] = 0.0
+            if weight.requires_grad:
+                weight.register_hook(_without_history)
+
+
+def _without_history(gradient: Tensor) -> Tensor:
+    gradient = gradient.clone()
+    gradient[:, -HISTORY_CHANNELS:] = 0.0
+    return gradient
 
 
 def _teacher(

@@ -38,6 +38,7 @@ from neural_renderer.training.state import (
     TrainState,
     build_state,
     export_ema,
+    hold_history_map,
     load_state,
     save_state,
 )
@@ -95,6 +96,8 @@ def train(
         load_state(state, state_file)
     elif init_from is not None:
         transferred(start_from(state, init_from))
+    if not config.history_map:
+        hold_history_map(state)
     with rank_zero_first():
         source = Source(config, out_dir / "photos")
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -147,7 +150,7 @@ def still_step(
     state: TrainState, config: TrainConfig, batch: Batch, rng: torch.Generator, share: Share
 ) -> tuple[dict[str, Tensor], Tensor]:
     """One step on photographs: named terms, the pictures."""
-    with torch.autocast(state.device.type, torch.bfloat16):
+    with state.autocast():
         seen = conditions(state, batch, rng)
         real, valid = still_target(state, batch, seen.x)
         fake = state.generator(seen.x, seen.style).rgb
@@ -169,7 +172,7 @@ def clip_step(
         batch: photographs of the same batch size: exemplars, and real pictures, for clips
             that have none of their own.
     """
-    with torch.autocast(state.device.type, torch.bfloat16):
+    with state.autocast():
         groups = state.class_map.groups_from_multihot(clip.tags)
         exemplars = clip if bool(clip.has_exemplars.all()) else batch
         real, valid, paired = clip_target(state, clip, batch, exemplars, groups, rng)
@@ -209,7 +212,7 @@ def teach(
 ) -> dict[str, Tensor]:
     """Discriminators, then generator: all named terms."""
     fake, groups = shown.fake, shown.groups
-    with torch.autocast(state.device.type, torch.bfloat16):
+    with state.autocast():
         fake_aug, real_aug = losses.diff_augment([fake, shown.real], rng)
         fake_maps = state.lite(fake_aug) if state.lite is not None else None
         with torch.no_grad():
@@ -222,7 +225,7 @@ def teach(
     if real_maps is not None and state.step % config.label_mix_every == 0:
         terms["d_mix"] = label_mix_loss(state, real_aug, fake_aug.detach(), groups, rng)
     learn(state.optimiser_d, terms, share)
-    with torch.autocast(state.device.type, torch.bfloat16), frozen_judges(state):
+    with state.autocast(), frozen_judges(state):
         with torch.no_grad():
             real = judge(state, real_aug, None)
         judged = judge(state, fake_aug, fake_maps)
@@ -262,7 +265,7 @@ def label_mix_loss(
     assert state.semantic is not None
     pick = (torch.rand(groups.shape[1], generator=rng) < 0.5).to(groups.device)
     mixed, mask = losses.label_mix(real, fake, groups, pick)
-    with torch.autocast(state.device.type, torch.bfloat16):
+    with state.autocast():
         with torch.no_grad():
             maps = [state.lite(x) for x in (mixed, real, fake)]
         of_mixed, of_real, of_fake = (state.semantic(m).segmentation for m in maps)

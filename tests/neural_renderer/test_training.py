@@ -1,5 +1,6 @@
 """The trainer on made-up photographs: resume, dry failures, losses that point the right way."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tiny_runs import tiny_config, write_photos
 from configs import ConfigError, parse
 from neural_renderer.checkpoint import CheckpointError, load_generator
 from neural_renderer.networks.discriminators import Judgement
+from neural_renderer.networks.generator import HISTORY_CHANNELS, Generator
 from neural_renderer.training import losses
 from neural_renderer.training.config import TrainConfig
 from neural_renderer.training.state import build_state
@@ -44,6 +46,24 @@ def test_two_steps_and_two_more_equal_four(photos: Path, tmp_path: Path, clip_sh
         other = straight.modules()[name].state_dict()
         for key, tensor in module.state_dict().items():
             assert torch.equal(tensor, other[key]), f"{name}.{key}"
+
+
+def test_a_history_that_is_only_blended_in_gets_no_map(photos: Path, tmp_path: Path) -> None:
+    def largest(run: TrainConfig, folder: Path) -> float:
+        state = train(run, folder, CPU)
+        assert isinstance(state.generator, Generator)
+        assert isinstance(state.ema, Generator)
+        nets = (state.generator, state.ema)
+        weights = [weight for net in nets for weight in net.history_weights()]
+        return max(float(weight.detach()[:, -HISTORY_CHANNELS:].abs().max()) for weight in weights)
+
+    assert largest(config(photos, 1.0), tmp_path / "with") > 0.0
+    with_map = tmp_path / "with" / STATE_FILE
+    held = config(photos, 1.0, history_map=False)
+    (tmp_path / "held").mkdir()
+    shutil.copy(with_map, tmp_path / "held")  # goes on from weights that have a map
+    more = held.phases[0].model_copy(update={"steps": 6})
+    assert largest(held.model_copy(update={"phases": (more,)}), tmp_path / "held") == 0.0
 
 
 def test_batches_made_ahead_change_nothing(photos: Path, tmp_path: Path) -> None:
