@@ -301,7 +301,7 @@ def _neural(data: dict[str, Any], source: str) -> Renderer:
     config = parse(NeuralConfig, data, source)
     with needs_extra("neural"):
         from neural_renderer.session import NeuralRenderer
-    weights = _weights_file(config.weights)
+    weights = weights_file(config.weights)
     styles = config.styles or weights.parent / "styles"
     return NeuralRenderer(weights, styles, config.device, config.precision)
 
@@ -311,7 +311,8 @@ def shipped_weights() -> dict[str, Path]:
     return {path.stem: path for path in sorted(WEIGHTS_FOLDER.glob("*/*.safetensors"))}
 
 
-def _weights_file(weights: Path) -> Path:
+def weights_file(weights: Path) -> Path:
+    """A checkpoint: the file itself, or the shipped one of that name ("small", "tiny")."""
     if weights.suffix or len(weights.parts) > 1:
         return weights
     shipped = shipped_weights()

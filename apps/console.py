@@ -49,6 +49,7 @@ def progress() -> Progress:
         TimeRemainingColumn(),
         console=err,
         transient=True,
+        disable=not err.is_interactive,  # in a log it would leave an empty line
     )
 
 

@@ -140,10 +140,7 @@ def read_labels(path: Path, source_map: LabelMap) -> ByteArray:
 def read_depth_m(path: Path) -> FloatArray:
     """Depth in metres, float32 (H, W), in [0, 1000]; missing values count as far away."""
     if path.suffix == ".npy":
-        try:
-            depth_m = np.load(path, allow_pickle=False).astype(np.float32)
-        except ValueError as error:
-            raise ImageError(f"{path} is not a plain array of depths: {error}") from error
+        depth_m = _load_array(path)
     else:
         pixels = _open(path)
         if pixels.ndim == 3:  # docs of CARLA's depth camera: R + G * 256 + B * 256²
@@ -186,11 +183,26 @@ def find_map(naming: str) -> LabelMap:
 def _open(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
-            return np.asarray(image)
+            pixels = np.asarray(image)
+            return pixels[..., 0] if image.mode == "LA" else pixels  # opacity is no label
     except UnidentifiedImageError as error:
         raise ImageError(f"{path} is not an image that can be read") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path} is too large for an image: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on damaged files
         raise ImageError(f"{path} cannot be read, it may be damaged: {error}") from error
+
+
+def _load_array(path: Path) -> FloatArray:
+    try:
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise ImageError(f"{path} is not a plain array of depths: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise ImageError(f"{path}: expected depths in metres, got {array.dtype}")
+    depth_m: FloatArray = array.astype(np.float32)
+    return depth_m
 
 
 def _stem(file: Path) -> str:

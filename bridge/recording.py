@@ -207,7 +207,7 @@ class ReplayWorld(World):
         except BROKEN as error:
             raise RecordingError(
                 f"{self._path} is no finished recording ({error}): it was cut off, or is "
-                "another file. With recover=True what is complete in it is replayed"
+                "another file. With `recover` (--recover) what is complete in it is replayed"
             ) from error
         finally:
             if self._reader is None:
@@ -307,7 +307,7 @@ class ReplayWorld(World):
         except BROKEN as error:
             self._frames = iter(())
             raise RecordingError(
-                f"{self._path} is damaged here ({error}): with recover=True what comes before "
-                "is replayed"
+                f"{self._path} is damaged here ({error}): with `recover` (--recover) what comes "
+                "before is replayed"
             ) from error
         return frame

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,8 @@ class RenderedWorld(World):
         self, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> SensorFrame:
         rest = dict(options or {})
-        style = self._choose_style(rest.pop("style", self._default_style), seed)
+        asked = rest.pop("style", self._default_style)
+        style = choose_style(asked, self.renderer.styles(), seed)
         frame = self.world.reset(seed, rest)
         if not self._sensors:
             return frame
@@ -120,19 +121,6 @@ class RenderedWorld(World):
             self.renderer.close()
         finally:
             self.world.close()
-
-    def _choose_style(self, style: StyleChoice, seed: int | None) -> StyleChoice:
-        known = self.renderer.styles()
-        if style == "default":
-            return known[0]
-        if style == "random":
-            return known[int(np.random.default_rng(seed).integers(len(known)))]
-        for name in (
-            [style] if isinstance(style, str) else style if isinstance(style, Mapping) else ()
-        ):
-            if name not in known:
-                raise ConfigError(f"unknown style '{name}'{did_you_mean(name, list(known))}")
-        return style
 
     def _size_px(self, camera: Camera) -> tuple[int, int]:
         return camera.width_px * self._scale, camera.height_px * self._scale
@@ -176,3 +164,16 @@ class RenderedWorld(World):
         if any(rendering.reopened for rendering in renderings):
             flags = (*flags, "render_reset")
         return dataclasses.replace(frame, views=views, stamps=stamps, flags=flags)
+
+
+def choose_style(style: StyleChoice, known: Sequence[str], seed: int | None) -> StyleChoice:
+    """What "default" and "random" (drawn from the seed) mean; other names must be known."""
+    if style == "default":
+        return known[0]
+    if style == "random":
+        return known[int(np.random.default_rng(seed).integers(len(known)))]
+    names = [style] if isinstance(style, str) else style if isinstance(style, Mapping) else ()
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"unknown style '{name}'{did_you_mean(name, list(known))}")
+    return style

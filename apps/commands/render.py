@@ -16,7 +16,6 @@ from apps.commands.options import (
     CameraOption,
     RendererOption,
     ScaleOption,
-    SeedOption,
     StyleOption,
     make_renderer,
     parse_style,
@@ -28,8 +27,8 @@ from apps.label_folder import LabelFolder, naming_names
 from apps.output import partial_folder
 from apps.video import save_png
 from bridge.frame import EgoState, SensorFrame, View
+from bridge.rendered_world import choose_style
 from bridge.renderer import Renderer, RenderRequest, SessionConfig, StyleChoice
-from configs import ConfigError
 
 STILLS_PER_S = 2.0
 """Speed of a film of stills."""
@@ -65,7 +64,9 @@ def render(
     ] = None,
     renderer: RendererOption = "auto",
     style: StyleOption = "default",
-    seed: SeedOption = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="The same seed, the same pictures.")
+    ] = 0,
     scale: ScaleOption = 1,
     camera: CameraOption = None,
 ) -> None:
@@ -122,10 +123,11 @@ def _stills(
 ) -> Iterator[SensorFrame]:
     """Every label map rendered on its own: each counts as an episode of one tick."""
     session, config = 0, None
+    look = choose_style(style, renderer.styles(), seed)
     ego = EgoState(pose=np.eye(4, dtype=np.float32))
     for index, (name, view) in enumerate(labels.views()):
         size = (view.camera.width_px * scale, view.camera.height_px * scale)
-        wanted = SessionConfig(_known(renderer, style), view.camera, size, seed)
+        wanted = SessionConfig(look, view.camera, size, seed)
         if wanted != config:
             session, config = renderer.open_session(wanted), wanted
         started_s = time.perf_counter()
@@ -145,11 +147,3 @@ def _saved(
         if view.rgb is not None:
             save_png(view.rgb, folder / f"{frame.episode:04d}_{frame.tick:06d}.png")
         yield frame
-
-
-def _known(renderer: Renderer, style: StyleChoice) -> StyleChoice:
-    if style == "default":
-        return renderer.styles()[0]
-    if style == "random":
-        raise ConfigError(f"--style random is for episodes; choose of {renderer.styles()}")
-    return style

@@ -9,8 +9,8 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from apps.commands.options import SeedOption, parse_size, parse_style
-from apps.compose import needs_extra
+from apps.commands.options import parse_size, parse_style
+from apps.compose import needs_extra, weights_file
 from apps.console import say
 from apps.label_folder import find_map
 from apps.output import partial_file
@@ -18,11 +18,14 @@ from configs import ConfigError, did_you_mean, parse
 
 style = typer.Typer(name="style", help="Make styles out of photographs.", no_args_is_help=True)
 
+SHIPPED = Path("small")
+
 WeightsOption = Annotated[
-    Path, typer.Option("--weights", help="The checkpoint that the style is for.")
+    Path, typer.Option("--weights", help="The checkpoint it is for: a file, or small, tiny.")
 ]
 FolderOption = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Folder of styles; beside the weights.")
+    Path | None,
+    typer.Option("--out", "-o", help="Folder of styles; `styles` beside the weights otherwise."),
 ]
 
 
@@ -32,7 +35,7 @@ def make(
     photos: Annotated[
         Path, typer.Argument(help="Folder with images/ and labels/ of the same names.")
     ],
-    weights: WeightsOption,
+    weights: WeightsOption = SHIPPED,
     folder: FolderOption = None,
     naming: Annotated[
         str, typer.Option("--naming", "-n", help="Whose label ids (see sim2street render).")
@@ -43,7 +46,7 @@ def make(
     size: Annotated[
         str, typer.Option("--size", metavar="WxH", help="Size of the exemplars in the network.")
     ] = "512x256",
-    seed: SeedOption = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed, the same style.")] = 0,
 ) -> None:
     """Make a style out of a few labelled photographs; done once, used for every frame."""
     with needs_extra("neural"):
@@ -60,6 +63,7 @@ def make(
         from neural_renderer.data.photos import PhotoSourceConfig, list_photos
         from neural_renderer.data.prepare import load_photos
         from neural_renderer.styles import compile_style, style_to_bytes
+    weights = weights_file(weights)
     size_px = network_size(size)
     generator, info = load_generator(weights)
     source = {"name": name, "root": photos, "layout": "folder", "labels": find_map(naming).name}
@@ -82,17 +86,14 @@ def make(
 
 
 @style.command("list")
-def list_styles(weights: WeightsOption, folder: FolderOption = None) -> None:
+def list_styles(weights: WeightsOption = SHIPPED, folder: FolderOption = None) -> None:
     """The styles there are for a checkpoint, and the files that were made with other weights."""
     with needs_extra("neural"):
         from neural_renderer.checkpoint import read_checkpoint
         from neural_renderer.styles import StyleError, style_from_bytes, style_name
+    weights = weights_file(weights)
     _, info = read_checkpoint(weights)
-    place = styles_folder(weights, folder)
-    files = sorted(place.glob("*.safetensors"))
-    if not files:
-        raise ConfigError(f"no styles in {place}: make one with `sim2street style make`")
-    for path in files:
+    for path in _style_files(styles_folder(weights, folder)):
         try:
             code = style_from_bytes(path.read_bytes(), info.sha256, path.name)
             tokens, size_kib = code.keys.shape[1], path.stat().st_size / 1024
@@ -105,7 +106,7 @@ def list_styles(weights: WeightsOption, folder: FolderOption = None) -> None:
 def blend(
     name: Annotated[str, typer.Argument(help="Name of the new style.")],
     parts: Annotated[str, typer.Argument(help="What it is made of, such as day=0.3,dusk=0.7.")],
-    weights: WeightsOption,
+    weights: WeightsOption = SHIPPED,
     folder: FolderOption = None,
 ) -> None:
     """Blend styles into a new one (or name a blend where a style is asked for)."""
@@ -113,6 +114,7 @@ def blend(
         from neural_renderer.checkpoint import read_checkpoint
         from neural_renderer.networks.style import blend_styles
         from neural_renderer.styles import style_from_bytes, style_name, style_to_bytes
+    weights = weights_file(weights)
     shares = parse_style(parts)
     if isinstance(shares, str) or min(shares.values()) <= 0:
         raise ConfigError(
@@ -121,7 +123,7 @@ def blend(
         )
     _, info = read_checkpoint(weights)
     place = styles_folder(weights, folder)
-    known = {style_name(path): path for path in sorted(place.glob("*.safetensors"))}
+    known = {style_name(path): path for path in _style_files(place)}
     for part in shares:
         if part not in known:
             raise ConfigError(f"no style '{part}' in {place}{did_you_mean(part, list(known))}")
@@ -131,6 +133,13 @@ def blend(
         mixed = blend_styles(codes, list(shares.values()))
         unfinished.write_bytes(style_to_bytes(mixed, name, info.sha256))
     say(f"blend of {len(codes)} styles: {escape(str(target))}")
+
+
+def _style_files(place: Path) -> list[Path]:
+    files = sorted(place.glob("*.safetensors"))
+    if not files:
+        raise ConfigError(f"no styles in {place}: make one with `sim2street style make`")
+    return files
 
 
 def styles_folder(weights: Path, folder: Path | None) -> Path:

@@ -31,7 +31,7 @@ def supervise(
     same command would fail the same way.
 
     Args:
-        on_restart: called with (exit code, restarts so far, pause in seconds).
+        on_restart: called with (exit code, restarts so far, pause in seconds); logged otherwise.
 
     Returns:
         0 after a stop or a clean end, 2 after a mistake in the command.
@@ -53,9 +53,10 @@ def supervise(
         if time.monotonic() - started_s > _STABLE_S:
             pause_s = first_pause_s
         restarts += 1
-        _LOG.warning("server died with code %d, restart %d in %.1f s", code, restarts, pause_s)
         if on_restart is not None:
             on_restart(code, restarts, pause_s)
+        else:
+            _LOG.warning("server died with code %d, restart %d in %.1f s", code, restarts, pause_s)
         if stop.wait(pause_s):
             return 0
         pause_s = min(2 * pause_s, longest_pause_s)

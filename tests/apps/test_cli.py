@@ -40,7 +40,7 @@ def save_labels(folder: Path, count: int = 3, width: int = 40, height: int = 24)
 
 
 def one_error_line(capsys) -> str:
-    text = capsys.readouterr().err.strip()
+    text = capsys.readouterr().err.removesuffix("\n")
     assert text.startswith("error: ")
     assert len(text.splitlines()) == 1, text
     return text
@@ -75,6 +75,14 @@ def test_render_turns_label_maps_into_frames_and_a_film(tmp_path, capsys) -> Non
         assert frame.getpixel((20, 24)) == (128, 64, 128)
     assert len(film_frames(out / "film.mp4")) == 3
     assert (out / "contact.png").is_file()
+
+
+def test_render_answers_a_wrong_style_as_demo_does(tmp_path, capsys) -> None:
+    labels = save_labels(tmp_path / "labels")
+    arguments = ["render", str(labels), "-r", "palette", "--style", "dusk"]
+    assert run([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "unknown style 'dusk'" in one_error_line(capsys)
+    assert not (tmp_path / "out").exists()
 
 
 def test_render_takes_pictures_of_different_sizes(tmp_path) -> None:

@@ -116,9 +116,47 @@ def test_every_naming_can_be_asked_for(tmp_path) -> None:
             LabelFolder(tmp_path, naming).files()
 
 
+def test_grey_with_opacity_is_read_as_grey(tmp_path) -> None:
+    ids = street(1, 11)
+    Image.merge("LA", [Image.fromarray(ids), Image.new("L", ids.shape[::-1], 255)]).save(
+        tmp_path / "1.png"
+    )
+    _, view = only_view(LabelFolder(tmp_path, "carla"))
+    assert np.array_equal(view.labels, ids)
+
+
 def broken_png(path: Path) -> None:
     save(street(1, 11, 200, 200), path)
     path.write_bytes(path.read_bytes()[:60])
+
+
+def archive_of_depths(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, depth=np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda path: path.write_bytes(b""), "not a plain array"),
+        (lambda path: path.write_bytes(b"\x93NUMPY"), "not a plain array"),
+        (lambda path: np.save(path, np.array([["far"]])), "expected depths in metres"),
+        (archive_of_depths, "not a plain array"),
+    ],
+)
+def test_broken_arrays_of_depth_are_named(tmp_path, prepare, message) -> None:
+    path = tmp_path / "1.npy"
+    prepare(path)
+    with pytest.raises(ImageError, match=message) as caught:
+        read_depth_m(path)
+    assert "1.npy" in str(caught.value)
+
+
+def test_an_image_beyond_all_sizes_is_refused(tmp_path, monkeypatch) -> None:
+    save(street(1, 11), tmp_path / "1.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageError, match=r"1\.png is too large"):
+        list(LabelFolder(tmp_path, "carla").views())
 
 
 @pytest.mark.parametrize(
