@@ -1,17 +1,20 @@
 """What the bridge adds to CARLA's own client: `python benchmarks/carla_client.py [TICKS] [WxH]`.
 
-The same three cameras (labels, depth, instances) on the same stand-in server, first with
-the bare client, then through CarlaWorld; both wait for the server's rendering, which is
-left out of the bridge's share. Pictures are decoded as they arrive, while the server makes
-the next one: what that costs nevertheless is in the difference of the two ticks.
+The same three cameras (labels, depth, instances) on the same ego, between the same vehicles,
+on the same stand-in server: the bare client and CarlaWorld in turns. Both wait for the
+server's tick, which is left out of the bridge's share. Pictures are decoded as they arrive,
+while the server makes the next one: what that costs nevertheless is in the difference of the
+two ticks.
 """
 
 from __future__ import annotations
 
+import json
 import queue
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import psutil
@@ -29,94 +32,137 @@ BLUEPRINTS = {
 }
 VEHICLES = 10
 WARM_UP = 10
+TURNS = 3
+
+Numbers = dict[str, list[float]]
+"""Milliseconds by what took them."""
 
 
-def bare(port: int, ticks: int, width_px: int, height_px: int) -> None:
-    """CARLA's client alone, in a process of its own: prints milliseconds a tick, and of CPU."""
+def config_for(port: int, width_px: int, height_px: int) -> CarlaConfig:
+    """One view; the ego and the vehicles are there already."""
+    camera = CarlaCameraConfig(width_px=width_px, height_px=height_px)
+    return CarlaConfig(port=port, cameras={"front": camera}, vehicles=0, pictures=KINDS)
+
+
+def bare(config: CarlaConfig, ticks: int) -> Numbers:
+    """CARLA's client alone, in a process of its own."""
     import carla
 
-    client = carla.Client("127.0.0.1", port)
+    client = carla.Client(config.host, config.port)
     client.set_timeout(20.0)
     world = client.get_world()
     settings = world.get_settings()
-    settings.synchronous_mode, settings.fixed_delta_seconds = True, 0.05
+    settings.synchronous_mode, settings.fixed_delta_seconds = True, config.tick_s
     world.apply_settings(settings)
-    library, points = world.get_blueprint_library(), world.get_map().get_spawn_points()
-    ego_model = library.find("vehicle.tesla.model3")
-    ego = world.spawn_actor(ego_model, points[0])
-    cars = [world.spawn_actor(ego_model, point) for point in points[1 : VEHICLES + 1]]
-    sensors, pictures = [], []
+    world.tick()
+    ego = the_ego(world, config.role_name)
+    camera, sensors = config.cameras["front"], []
+    pictures: list[queue.Queue] = []
+    x, y, z, *turn = camera.mount(config.rear_axle_m)
+    mount = carla.Transform(carla.Location(x, y, z), carla.Rotation(*turn))
+    shape = {"image_size_x": camera.width_px, "image_size_y": camera.height_px}
     for kind in KINDS:
-        blueprint = library.find(BLUEPRINTS[kind])
-        for name, value in (("image_size_x", width_px), ("image_size_y", height_px), ("fov", 62)):
+        blueprint = world.get_blueprint_library().find(BLUEPRINTS[kind])
+        for name, value in {**shape, "fov": camera.fov_deg}.items():
             blueprint.set_attribute(name, str(value))
-        mount = carla.Transform(carla.Location(x=0.8, z=1.5))
         sensors.append(world.spawn_actor(blueprint, mount, attach_to=ego))
         pictures.append(queue.Queue())
         sensors[-1].listen(pictures[-1].put)
     time.sleep(1.0)  # until the streams are connected
-    wall_ms, cpu_s = [], time.process_time()
+    tick_ms, cpu_s = [], time.process_time()
     for _ in range(ticks + WARM_UP):
         started_s = time.perf_counter()
         world.tick()
         for waiting in pictures:
             np.frombuffer(waiting.get(timeout=10.0).raw_data, np.uint8)
-        wall_ms.append(1e3 * (time.perf_counter() - started_s))
+        tick_ms.append(1e3 * (time.perf_counter() - started_s))
     cpu_ms = 1e3 * (time.process_time() - cpu_s) / (ticks + WARM_UP)
     for sensor in sensors:
         sensor.stop()
-    for actor in (*sensors, *cars, ego):
-        actor.destroy()
+    for sensor in sensors:
+        sensor.destroy()
     settings.synchronous_mode, settings.fixed_delta_seconds = False, None
     world.apply_settings(settings)
     world.wait_for_tick()
-    print(f"{np.median(wall_ms[WARM_UP:])} {cpu_ms}")
+    return {"tick": tick_ms[WARM_UP:], "cpu": [cpu_ms]}
 
 
-def bridged(port: int, ticks: int, width_px: int, height_px: int, bare_ms: float) -> None:
-    """CarlaWorld: the same, with its stages. `bare_ms`: a tick of the bare client."""
-    camera = CarlaCameraConfig(width_px=width_px, height_px=height_px)
-    config = CarlaConfig(
-        port=port, cameras={"front": camera}, vehicles=VEHICLES, autopilot=False, pictures=KINDS
-    )
-    with CarlaWorld(config) as world:
+def the_ego(world: Any, role: str) -> Any:
+    """It and the vehicles around it are made once and stay, all of them at rest."""
+    for vehicle in world.get_actors().filter("vehicle.*"):
+        if vehicle.attributes["role_name"] == role:
+            return vehicle
+    model = world.get_blueprint_library().find("vehicle.tesla.model3")
+    points = world.get_map().get_spawn_points()
+    for point in points[1 : VEHICLES + 1]:
+        world.spawn_actor(model, point)
+    model.set_attribute("role_name", role)
+    return world.spawn_actor(model, points[0])
+
+
+def bridged(config: CarlaConfig, ticks: int) -> Numbers:
+    """The same through CarlaWorld, with its stages."""
+    numbers: Numbers = {"tick": []}
+    world = CarlaWorld(config)
+    with world:
         world.reset(0)
-        stages: dict[str, list[float]] = {}
-        wall_ms = []
         child = psutil.Process(world.client_pid)
-        before = time.process_time(), sum(child.cpu_times()[:2])
+        before_s = time.process_time(), sum(child.cpu_times()[:2])
         for tick in range(ticks + WARM_UP):
             started_s = time.perf_counter()
-            frame = world.step(Control(throttle=0.3))
+            frame = world.step(Control())
             if tick >= WARM_UP:
-                wall_ms.append(1e3 * (time.perf_counter() - started_s))
+                numbers["tick"].append(1e3 * (time.perf_counter() - started_s))
                 for name, seconds in frame.stamps.items():
-                    stages.setdefault(name, []).append(1e3 * seconds)
-        ours = 1e3 * (time.process_time() - before[0]) / (ticks + WARM_UP)
-        theirs = 1e3 * (sum(child.cpu_times()[:2]) - before[1]) / (ticks + WARM_UP)
-    share = np.sum([stages[name] for name in ("sensors", "handover", "decode")], axis=0)
-    parts = ", ".join(f"{name} {np.median(ms):.2f}" for name, ms in stages.items())
-    tick_ms = np.median(wall_ms)
+                    numbers.setdefault(name, []).append(1e3 * seconds)
+        ours_s = time.process_time() - before_s[0]
+        theirs_s = sum(child.cpu_times()[:2]) - before_s[1]
+    numbers["share"] = np.subtract(numbers["tick"], numbers["world"]).tolist()
+    numbers["cpu"] = [1e3 * ours_s / (ticks + WARM_UP)]
+    numbers["client_cpu"] = [1e3 * theirs_s / (ticks + WARM_UP)]
+    return numbers
+
+
+def report(alone: Numbers, ours: Numbers) -> None:
+    """Medians over all turns."""
+    bare_ms, tick_ms = np.median(alone["tick"]), np.median(ours["tick"])
+    share_ms, high_ms = np.percentile(ours["share"], (50, 95))
+    stages = ("world", "sensors", "handover", "decode")
+    parts = ", ".join(f"{name} {np.median(ours[name]):.2f}" for name in stages)
+    print(f"bare client: {bare_ms:.2f} ms a tick, {np.mean(alone['cpu']):.2f} ms of CPU")
     print(f"CarlaWorld: {tick_ms:.2f} ms a tick ({parts})")
+    print(
+        f"  CPU a tick: this process {np.mean(ours['cpu']):.2f} ms, "
+        f"the client's {np.mean(ours['client_cpu']):.2f} ms"
+    )
     print(f"  more than the bare client: {tick_ms - bare_ms:.2f} ms")
-    print(f"  CPU a tick: this process {ours:.2f} ms, the client's {theirs:.2f} ms")
-    high = np.percentile(share, 95)
-    print(f"  the bridge's share: median {np.median(share):.2f} ms, 95 % {high:.2f} ms")
+    print(
+        f"  the bridge's share: median {share_ms:.2f} ms, 95 % {high_ms:.2f} ms; "
+        f"{share_ms / bare_ms:.3f} of the bare client's tick"
+    )
 
 
 def main() -> None:
-    """One server, both clients."""
+    """One server, both clients in turns."""
     ticks = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     width_px, height_px = map(int, sys.argv[2].split("x")) if len(sys.argv) > 2 else (512, 256)
     if len(sys.argv) > 3:  # the child that measures the bare client
-        bare(int(sys.argv[3]), ticks, width_px, height_px)
+        print(json.dumps(bare(config_for(int(sys.argv[3]), width_px, height_px), ticks)))
         return
+    alone: Numbers = {}
+    ours: Numbers = {}
+    each = -(-ticks // TURNS)
     with StandInProcess() as standin:
-        again = [sys.executable, __file__, str(ticks), f"{width_px}x{height_px}"]
-        told = subprocess.run([*again, str(standin.port)], check=True, capture_output=True)
-        bare_ms, cpu_ms = map(float, told.stdout.decode().split())
-        print(f"bare client: {bare_ms:.2f} ms a tick, {cpu_ms:.2f} ms of CPU")
-        bridged(standin.port, ticks, width_px, height_px, bare_ms)
+        again = [sys.executable, __file__, str(each), f"{width_px}x{height_px}", str(standin.port)]
+        for _ in range(TURNS):
+            told = subprocess.run(again, check=True, capture_output=True)
+            for name, values in json.loads(told.stdout.splitlines()[-1]).items():
+                alone.setdefault(name, []).extend(values)
+            for name, values in bridged(
+                config_for(standin.port, width_px, height_px), each
+            ).items():
+                ours.setdefault(name, []).extend(values)
+    report(alone, ours)
 
 
 if __name__ == "__main__":

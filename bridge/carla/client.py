@@ -24,8 +24,6 @@ CHILD = Path(__file__).with_name("child")
 CLOSE_S = 8.0
 """How long the child may take to leave the server as it was found."""
 
-_PIPE_BYTES = 1 << 20
-_F_SETPIPE_SZ = 1031
 _LAST_WORDS_BYTES = 600
 
 Answer = tuple[dict[str, Any], list[bytearray]]
@@ -74,7 +72,6 @@ class CarlaClient:
             ) from error
         self._heard = ""
         assert self._process.stdout is not None
-        _widen(self._process.stdout.fileno())
         self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -90,20 +87,27 @@ class CarlaClient:
         return self._process.poll()
 
     def call(self, name: str, deadline_s: float, **request: Any) -> Answer:
-        """Answer to one request. Its buffers hold until the next call.
+        """Answer to one request, the first if there are two.
 
         Raises:
             WorldLost: the child died, or did not answer in time and was killed.
             SensorTimeout: a sensor's data did not come; the message names it.
             ConfigError: the versions, the interpreter or an option do not fit.
         """
-        header, buffers = self._ask(name, deadline_s, request)
+        return self._checked(self._ask(name, deadline_s, request))
+
+    def second(self, name: str, deadline_s: float) -> Answer:
+        """The second answer to that request. Raises what `call` raises."""
+        return self._checked(self._next(name, max(0.0, deadline_s)))
+
+    def _checked(self, answer: Answer) -> Answer:
+        header, _ = answer
         kind = header.get("error")
         if kind is not None:
             hint = _HINTS.get(kind)
             message = f"CARLA: {header['message']}" + (f"; {hint}" if hint else "")
             raise _ERRORS[kind](message)
-        return header, buffers
+        return answer
 
     def close(self, deadline_s: float = CLOSE_S) -> bool:
         """Let it clean up, then end it whatever it does. Whether it did all that it should."""
@@ -173,16 +177,6 @@ class CarlaClient:
     def _read(self) -> None:
         assert self._process.stdout is not None
         answer: Answer | None = ({}, [])
-        buffers: list[bytearray] = []  # one request at a time: the last answer's are free again
         while answer is not None:
-            answer = read_message(self._process.stdout, buffers)
+            answer = read_message(self._process.stdout)
             self._answers.put(answer)
-
-
-def _widen(descriptor: int) -> None:
-    """Room for a whole picture in the pipe, where the system lets us (Linux)."""
-    if sys.platform == "linux":
-        import fcntl
-
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_BYTES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bridge.carla.associate import associated
-from bridge.carla.axes import camera_pose_of, mirrored, pose_of, poses_of
+from bridge.carla.axes import camera_pose_of, mirrored, poses_of
 from bridge.carla.config import CarlaConfig
 from bridge.carla.decode import Copies, picture_of, tags_of
 from bridge.carla.route import Route, lead_vehicle, make_route, next_light, places_ahead
@@ -101,17 +101,25 @@ class Episode:
             length = min(float(header["route_length_m"]), float(rows[-1, 5]))
             self.route = make_route(rows, length, stops)
 
-    def read(
-        self, header: Mapping[str, Any], rows: bytes | bytearray, memory: memoryview | None
-    ) -> tuple[EgoState, tuple[Actor, ...], dict[str, View]]:
-        """Ego, actors within range and views of one frame; pictures are copied from `memory`."""
+    def lights(self) -> list[int]:
+        """CARLA's ids of those along the route."""
+        return [] if self.route is None else [stop.light_id for stop in self.route.stops]
+
+    def meet(
+        self, header: Mapping[str, Any], rows: bytes | bytearray
+    ) -> tuple[EgoState, tuple[Actor, ...]]:
+        """Ego and actors within range of one frame."""
         table: Table = np.frombuffer(rows, np.float64).reshape(-1, _COLUMNS)
-        ego_id = int(header["ego"])
-        self._meet(header["new"], ego_id)
-        row = next(row for row in table if int(row[0]) == ego_id)
-        everybody = self._actors(table, ego_id, row[1:4])
-        ego = self._ego(row, header, everybody)
-        views = self._views(header["pictures"], memory)
+        self._learn(header["new"], int(header["ego"]))
+        poses = poses_of(table[:, 1:7])
+        everybody = self._actors(table[1:].tolist(), poses[1:])
+        return self._ego(table[0].tolist(), poses[0], header, everybody), tuple(everybody)
+
+    def see(
+        self, told: list[dict[str, Any]], memory: memoryview | None, everybody: Sequence[Actor]
+    ) -> dict[str, View]:
+        """Views of that frame; pictures are copied from `memory`."""
+        views = self._views(told, memory)
         if self.by_place:
             for name, view in views.items():
                 if (
@@ -121,9 +129,9 @@ class Episode:
                 ):
                     instances = associated(view, everybody, self._placed)
                     views[name] = replace(view, instances=instances)
-        return ego, tuple(everybody), views
+        return views
 
-    def _meet(self, new: list[dict[str, Any]], ego_id: int) -> None:
+    def _learn(self, new: list[dict[str, Any]], ego_id: int) -> None:
         for told in new:
             carla_id, number = int(told["id"]), int(told["number"])
             if carla_id != ego_id:
@@ -131,19 +139,10 @@ class Episode:
             middle = mirrored(tuple(told["middle"]))
             self.cast[carla_id] = Described(number, actor_tag(told), middle, tuple(told["extent"]))
 
-    def _actors(self, table: Table, ego_id: int, near: Table) -> list[Actor]:
-        """Vehicles and walkers within range, by number; their origins on the ground."""
-        x, y, _ = near.tolist()
-        rows = [
-            row
-            for row in table.tolist()
-            if row[0] != ego_id and math.hypot(row[1] - x, row[2] - y) < self.config.actor_range_m
-        ]
-        if not rows:
-            return []
+    def _actors(self, rows: list[list[float]], poses: Table) -> list[Actor]:
+        """Vehicles and walkers by number; their origins on the ground."""
         described = [self.cast[int(row[0])] for row in rows]
         feet = [(*known.middle_m[:2], known.middle_m[2] - known.extent_m[2]) for known in described]
-        poses = poses_of(np.array(rows)[:, 1:7])
         poses[:, :3, 3:] += poses[:, :3, :3] @ np.reshape(feet, (-1, 3, 1))
         found = [
             Actor(known.number, known.tag, pose, known.extent_m, (row[7], -row[8], row[9]))
@@ -151,15 +150,16 @@ class Episode:
         ]
         return sorted(found, key=lambda actor: actor.actor_id)
 
-    def _ego(self, row: Table, header: Mapping[str, Any], actors: list[Actor]) -> EgoState:
-        pose = pose_of(tuple(row[1:7].tolist()))
-        velocity = mirrored(tuple(row[7:10].tolist()))
+    def _ego(
+        self, row: list[float], pose: Table, header: Mapping[str, Any], actors: list[Actor]
+    ) -> EgoState:
+        velocity = mirrored((row[7], row[8], row[9]))
         speed = float(np.dot(velocity, pose[:3, 0]))
         pose[:3, 3] += pose[:3, 0] * self.config.rear_axle_m
         plain = EgoState(
             pose=pose.astype(np.float32),
             velocity_mps=velocity,
-            yaw_rate_rps=-math.radians(float(row[12])),
+            yaw_rate_rps=-math.radians(row[12]),
             speed_mps=speed,
             speed_limit_mps=float(header["limit_kmh"]) / _KMH,
             collision=bool(header["hits"]),

@@ -8,8 +8,8 @@ clears away what its predecessor could not.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -108,40 +108,18 @@ class CarlaWorld(World):
         self._episode = None
         if self._client is None:
             self._connect()
-        assert self._primary is not None
-        config, begun_s = self.config, time.perf_counter()
-        length_m = chosen.route_length_m or config.route_length_m
-        placed, _ = self._call(
-            "place",
-            config.reset_deadline_s,
-            seed=drawn,
-            spawn=chosen.spawn,
-            vehicles=config.vehicles if chosen.vehicles is None else chosen.vehicles,
-            autopilot=config.autopilot if chosen.autopilot is None else chosen.autopilot,
-        )
-        self._left_behind = placed["ours"]
-        header, (route, table) = self._call(
-            "reset",
-            config.reset_deadline_s,
-            weather=self._wanted_weather(chosen.weather or config.weather, drawn),
-            route_length_m=length_m,
-            ids_in_pictures=not self._by_place(),
-        )
-        self._weather = weather_of(header["weather"])
-        episode = Episode(config, self._cameras, self._primary, self._copies, self._by_place())
-        episode.lay_route({**header, "route_length_m": length_m}, route)
-        self._episode_count += 1
-        self._tick, self._start_s = 0, float(header["time_s"])
-        return self._frame(episode, header, table, begun_s)
+        with self._or_let_go():
+            return self._begin(chosen, drawn)
 
     def step(self, control: Control) -> SensorFrame:
         episode = self._running()
         control.validate()
-        begun_s = time.perf_counter()
         given = [control.steer, control.throttle, control.brake, control.reverse]
-        header, (table,) = self._call("step", self.config.step_deadline_s, control=given)
-        self._tick += 1
-        return self._frame(episode, header, table, begun_s)
+        begun_s, deadline_s = time.perf_counter(), self.config.step_deadline_s
+        with self._or_let_go():
+            header, (table,) = self._ask("step", deadline_s, control=given, lights=episode.lights())
+            self._tick += 1
+            return self._frame(episode, header, table, begun_s, deadline_s)
 
     def close(self) -> None:
         self._let_go()
@@ -162,6 +140,35 @@ class CarlaWorld(World):
         pose = episode.ego_pose.astype(np.float64)
         return np.asarray((points - pose[:2, 3]) @ pose[:2, :2])
 
+    def _begin(self, chosen: CarlaOptions, drawn: int) -> SensorFrame:
+        assert self._primary is not None
+        config, deadline_s = self.config, self.config.reset_deadline_s
+        length_m = chosen.route_length_m or config.route_length_m
+        placed, _ = self._ask(
+            "place",
+            deadline_s,
+            seed=drawn,
+            spawn=chosen.spawn,
+            vehicles=config.vehicles if chosen.vehicles is None else chosen.vehicles,
+            autopilot=config.autopilot if chosen.autopilot is None else chosen.autopilot,
+        )
+        self._left_behind = placed["ours"]
+        begun_s = time.perf_counter()
+        header, (route, table) = self._ask(
+            "reset",
+            deadline_s,
+            weather=self._wanted_weather(chosen.weather or config.weather, drawn),
+            route_length_m=length_m,
+            ids_in_pictures=not self._by_place(),
+        )
+        self._weather = weather_of(header["weather"])
+        by_place = self._by_place()
+        episode = Episode(config, self._cameras, self._primary, self._copies, by_place)
+        episode.lay_route({**header, "route_length_m": length_m}, route)
+        self._episode_count += 1
+        self._tick, self._start_s = 0, float(header["time_s"])
+        return self._frame(episode, header, table, begun_s, deadline_s)
+
     def _running(self) -> Episode:
         if self._episode is None:
             raise WorldError("CARLA has no episode running: call open() and reset() first")
@@ -173,6 +180,10 @@ class CarlaWorld(World):
         return self.config.actors_by == "place"
 
     def _connect(self) -> None:
+        with self._or_let_go():
+            self._open_client()
+
+    def _open_client(self) -> None:
         config = self.config
         self._client = CarlaClient(config.client_python)
         if self._sensors and self._cameras:
@@ -183,7 +194,7 @@ class CarlaWorld(World):
                     for kind in config.pictures
                 )
             )
-        header, _ = self._call(
+        header, _ = self._ask(
             "open",
             config.open_deadline_s,
             host=config.host,
@@ -199,6 +210,7 @@ class CarlaWorld(World):
             traffic_manager_port=config.traffic_manager_port,
             warm_up_ticks=config.warm_up_ticks,
             settle_ticks=config.settle_ticks,
+            actor_range_m=config.actor_range_m,
             left_behind=self._left_behind,
             scratch=self._scratch.path if self._scratch else "",
         )
@@ -219,15 +231,18 @@ class CarlaWorld(World):
             for name, camera in self.config.cameras.items()
         }
 
-    def _call(
+    def _ask(
         self, name: str, deadline_s: float, **request: Any
     ) -> tuple[dict[str, Any], list[bytearray]]:
-        """Ask the client; whatever goes wrong, Ctrl-C included, ends it and the episode."""
         assert self._client is not None
+        return self._client.call(name, deadline_s, **request)
+
+    @contextmanager
+    def _or_let_go(self) -> Iterator[None]:
+        """Whatever goes wrong meanwhile, Ctrl-C included, ends the client and the episode."""
         try:
-            return self._client.call(name, deadline_s, **request)
+            yield
         except BaseException as error:  # Ctrl-C too: the child is let go
-            self._episode = None
             self._let_go(_HURRIED_CLOSE_S if isinstance(error, Sim2StreetError) else None)
             raise
 
@@ -259,16 +274,26 @@ class CarlaWorld(World):
         return carla_weather(draw_weather(rng, None if preset == _RANDOM else preset))
 
     def _frame(
-        self, episode: Episode, header: dict[str, Any], table: bytearray, begun_s: float
+        self,
+        episode: Episode,
+        header: dict[str, Any],
+        table: bytearray,
+        begun_s: float,
+        deadline_s: float,
     ) -> SensorFrame:
+        """The frame whose first half is `header` and `table`, and whose pictures follow."""
+        assert self._client is not None
         heard_s = time.perf_counter()
+        ego, actors = episode.meet(header, table)
+        met_s = time.perf_counter()
+        second, _ = self._client.second("pictures", begun_s + deadline_s - met_s)
+        came_s = time.perf_counter()
         memory = self._scratch.memory if self._scratch else None
-        ego, actors, views = episode.read(header, table, memory)
+        views = episode.see(second["pictures"], memory, actors)
         self._episode = episode
-        decoded_s = time.perf_counter()
+        seen_s = time.perf_counter()
         observing = self.config.attach == "observe"
         simulated_s = float(header["time_s"]) - self._start_s
-        bridge_s = heard_s - begun_s - header["world_s"] - header["join_s"]
         return SensorFrame(
             tick=self._tick,
             episode=self._episode_count,
@@ -279,9 +304,9 @@ class CarlaWorld(World):
             views=views,
             stamps={
                 "world": header["world_s"],
-                "sensors": header["join_s"],
-                "handover": bridge_s,
-                "decode": decoded_s - heard_s,
+                "sensors": came_s - met_s,
+                "handover": heard_s - begun_s - header["world_s"],
+                "decode": met_s - heard_s + seen_s - came_s,
             },
             flags=(LANE_INVASION,) if header["crossed"] else (),
         )

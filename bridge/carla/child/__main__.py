@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from failures import ChildError
@@ -30,7 +31,7 @@ def main() -> None:
 
 
 def serve(session: Any, answers: Any) -> None:
-    """One answer a request."""
+    """Each request gets its answers, in order."""
     requests = sys.stdin.buffer
     while True:
         message = read_message(requests)
@@ -40,19 +41,19 @@ def serve(session: Any, answers: Any) -> None:
         if request["call"] == "close":
             write_message(answers, {"failed": session.close()})
             return
-        header, buffers = answered(session, request)
-        write_message(answers, header, buffers)
+        for header, buffers in answers_to(session, request):
+            write_message(answers, header, buffers)
 
 
-def answered(session: Any, request: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-    """The result of one request, or its failure."""
+def answers_to(session: Any, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
+    """The results of one request; a failure is the last."""
     try:
         result = getattr(session, request["call"])(request)
+        yield from ([(result, [])] if isinstance(result, dict) else result)
     except ChildError as error:
-        return {"error": error.kind, "message": str(error)}, []
+        yield {"error": error.kind, "message": str(error)}, []
     except RuntimeError as error:  # all that the client library raises
-        return {"error": "server", "message": str(error)}, []
-    return result if isinstance(result, tuple) else (result, [])
+        yield {"error": "server", "message": str(error)}, []
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import hypot
 from typing import Any
 
 import carla
@@ -26,16 +27,20 @@ class Cast:
         self._ids_in_pictures = True
         self.numbers = Numbers()
 
-    def look(self, snapshot: Any, ego_id: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        """float64 (N, 13) of all vehicles and walkers, and who among them is new.
+    def look(
+        self, snapshot: Any, ego: Any, range_m: float
+    ) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """float64 (N, 13) of the ego and, after it, all vehicles and walkers within range of it.
 
-        They have numbers from 1 in the order of CARLA's ids; the ego has 0.
+        Also who has appeared, anywhere: they have numbers from 1 in the order of CARLA's ids;
+        the ego has 0.
         """
         seen = [(state.id, state) for state in snapshot]
+        ego_id = ego.id
         strange = [i for i, _ in seen if i not in self._shown and i not in self._others]
         new = self._describe(strange, ego_id) if strange else []
-        rows = [_row(i, state, i == ego_id) for i, state in seen if i in self._shown]
-        return np.array(rows, np.float64).reshape(-1, COLUMNS), new
+        others = [(i, state) for i, state in seen if i in self._shown and i != ego_id]
+        return _table((ego_id, ego), others, range_m), new
 
     def again(self, ids_in_pictures: bool) -> None:
         """A new episode: describe and number everybody anew with the next snapshot.
@@ -79,16 +84,25 @@ def _described(actor: Any) -> dict[str, Any]:
     }
 
 
-def _row(actor_id: int, state: Any, turns: bool) -> list[float]:
-    """`turns`: with its angular velocity, else 0: every question to the client costs time."""
-    transform, velocity = state.get_transform(), state.get_velocity()
-    place, turn = transform.location, transform.rotation
+def _table(ego: tuple[int, Any], others: list[tuple[int, Any]], range_m: float) -> np.ndarray:
+    """Every question to the client costs time: those far away are asked for their place only,
+    those near for all but their angular velocity (which is 0 in the table).
+    """
+    turning = ego[1].get_angular_velocity()
+    rows = [[*_row(ego[0], ego[1], ego[1].get_transform()), turning.x, turning.y, turning.z]]
+    x, y = rows[0][1:3]
+    for actor_id, state in others:
+        transform = state.get_transform()
+        place = transform.location
+        if hypot(place.x - x, place.y - y) < range_m:
+            rows.append([*_row(actor_id, state, transform), 0.0, 0.0, 0.0])
+    return np.array(rows, np.float64).reshape(-1, COLUMNS)
+
+
+def _row(actor_id: int, state: Any, transform: Any) -> list[float]:
+    place, turn, velocity = transform.location, transform.rotation, state.get_velocity()
     row = [actor_id, place.x, place.y, place.z, turn.pitch, turn.yaw, turn.roll]
-    row += velocity.x, velocity.y, velocity.z
-    if not turns:
-        return [*row, 0.0, 0.0, 0.0]
-    turning = state.get_angular_velocity()
-    return [*row, turning.x, turning.y, turning.z]
+    return [*row, velocity.x, velocity.y, velocity.z]
 
 
 class Traffic:

@@ -20,14 +20,8 @@ def write_message(stream: IO[bytes], header: dict[str, Any], buffers: Sequence[A
     stream.flush()
 
 
-def read_message(
-    stream: IO[bytes], spare: list[bytearray] | None = None
-) -> tuple[dict[str, Any], list[bytearray]] | None:
-    """The next header and its buffers, or None where the other end is gone.
-
-    `spare`: buffers that may be written over; fresh memory of a picture's size costs as much
-    as reading into it. It holds this message's buffers afterwards.
-    """
+def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], list[bytearray]] | None:
+    """The next header and its buffers, or None where the other end is gone."""
     length = _read(stream, bytearray(_LENGTH.size))
     if length is None:
         return None
@@ -35,17 +29,10 @@ def read_message(
     if text is None:
         return None
     header = json.loads(bytes(text).decode())
-    sizes = header.pop("sizes")
-    pool = [] if spare is None else spare
-    pool[len(sizes) :] = []
-    for index, size in enumerate(sizes):
-        if index == len(pool):
-            pool.append(bytearray(size))
-        elif len(pool[index]) != size:
-            pool[index] = bytearray(size)
-        if _read(stream, pool[index]) is None:
-            return None
-    return header, list(pool)
+    buffers = [bytearray(size) for size in header.pop("sizes")]
+    if any(_read(stream, buffer) is None for buffer in buffers):
+        return None
+    return header, buffers
 
 
 def _read(stream: IO[bytes], buffer: bytearray) -> bytearray | None:

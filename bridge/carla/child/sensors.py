@@ -64,22 +64,25 @@ class Camera:
         self._kind, self._size, self._shared = kind, size, shared
         step = picture_bytes(kind, *size)
         self._free = [start + step * i for i in range(SPACES)]
-        self._shown = None  # type: Picture | None
+        self._taken = None  # type: Picture | None
 
     def listen(self, actor: Any) -> None:
         """Begin."""
         self.actor = actor
         actor.listen(self._receive)
 
-    def show(self, frame: int) -> dict[str, Any]:
-        """Where in the shared memory this frame's picture is, until the next one is shown."""
-        with self._shared.changed:
-            picture = self.waiting.pop(frame)
-            for old in [number for number in self.waiting if number < frame]:
-                self._free.append(self.waiting.pop(old).place)
-            if self._shown is not None:
-                self._free.append(self._shown.place)
-            self._shown = picture
+    def take(self, frame: int) -> None:
+        """Keep this frame's picture until the next one is taken; the caller holds the lock."""
+        if self._taken is not None:
+            self._free.append(self._taken.place)
+        self._taken = self.waiting.pop(frame)
+        for old in [number for number in self.waiting if number < frame]:
+            self._free.append(self.waiting.pop(old).place)
+
+    def show(self) -> dict[str, Any]:
+        """Where in the shared memory the picture is that was taken."""
+        picture = self._taken
+        assert picture is not None
         if picture.image is not None and picture.version != self._shared.numbers.version:
             self._decode(picture.image, picture.place)
         picture.image = None
@@ -177,7 +180,7 @@ class Sensors:
             )
 
     def join(self, frame: int, deadline_s: float) -> None:
-        """Wait until every camera has its picture of this frame."""
+        """Wait until every camera has its picture of this frame, and take these."""
         cameras = self.cameras
         with self._changed:
             self._changed.wait_for(
@@ -187,24 +190,30 @@ class Sensors:
                 deadline_s,
             )
             missing = [camera for camera in cameras if frame not in camera.waiting]
-        if missing:
-            raise ChildError("sensor", f"no data of {_named(missing)} for frame {frame}")
+            if missing:
+                raise ChildError("sensor", f"no data of {_named(missing)} for frame {frame}")
+            self._take(frame)
 
     def join_next(self, after: int, deadline_s: float) -> int:
-        """Wait for a frame after this one that every camera has: the newest of those."""
+        """Wait for a frame after this one that every camera has: take the newest of those."""
         with self._changed:
             self._changed.wait_for(lambda: self._newest_whole() > after, deadline_s)
             frame = self._newest_whole()
-            late = [camera for camera in self.cameras if not _is_past(camera, after)]
-        if frame <= after:
-            raise ChildError(
-                "sensor", f"no data of {_named(late or self.cameras)} after frame {after}"
-            )
+            if frame <= after:
+                late = [camera for camera in self.cameras if not _is_past(camera, after)]
+                raise ChildError(
+                    "sensor", f"no data of {_named(late or self.cameras)} after frame {after}"
+                )
+            self._take(frame)
         return frame
 
-    def show(self, frame: int) -> list[dict[str, Any]]:
-        """Where the pictures of a frame that was joined are."""
-        return [camera.show(frame) for camera in self.cameras]
+    def show(self) -> list[dict[str, Any]]:
+        """Where the pictures are that were taken."""
+        return [camera.show() for camera in self.cameras]
+
+    def _take(self, frame: int) -> None:
+        for camera in self.cameras:
+            camera.take(frame)
 
     def _newest_whole(self) -> int:
         """The newest frame that every camera has, 0 where there is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import carla
@@ -22,7 +23,7 @@ _WAKE_TICKS, _WAKE_S = 20, 0.25
 
 
 class Session:
-    """The client's side of a CarlaWorld; every method answers one request."""
+    """The client's side of a CarlaWorld; a method answers a request: once, or twice."""
 
     def __init__(self) -> None:
         self.plan = {}  # type: dict[str, Any]
@@ -83,7 +84,7 @@ class Session:
             self.sensors.add_cameras(self.plan["cameras"], self.plan["kinds"])
         return {"ours": self._ours()}
 
-    def reset(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    def reset(self, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
         """The episode begins: warm-up, the route, the first frame."""
         assert self.sensors is not None
         if not self.plan["observe"]:
@@ -97,16 +98,21 @@ class Session:
             self.world.reset_all_traffic_lights()
         self.sensors.forget()
         self.cast.again(request["ids_in_pictures"])
-        header, buffers = self._advance()
+        told = self._advance([light.id for light, _ in self.lights])
+        header, buffers = next(told)
         location = self._state_of_ego().get_transform().location
         length_m = request["route_length_m"] + _BEYOND_GOAL_M
         route = route_from(self.map, location, length_m, self.rng)
         stops = [[light.id, ends] for light, ends in self.lights]
         header.update(stops=stops, weather=_weather_of(self.world))
-        return header, [route.tobytes(), *buffers]
+        yield header, [route.tobytes(), *buffers]
+        yield from told
 
-    def step(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-        """One tick with this control (an observer's is not applied)."""
+    def step(self, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
+        """One tick with this control (an observer's is not applied).
+
+        `lights`: whose states are asked for; each costs time.
+        """
         if not self.plan["observe"]:
             steer, throttle, brake, reverse = request["control"]
             self.ego.apply_control(
@@ -114,7 +120,7 @@ class Session:
                     throttle=throttle, steer=steer, brake=brake, reverse=bool(reverse)
                 )
             )
-        return self._advance()
+        return self._advance(request["lights"])
 
     def look(self, request: dict[str, Any]) -> dict[str, Any]:
         """What another client left or does here, without touching anything."""
@@ -149,7 +155,8 @@ class Session:
         self.world = None
         return failed
 
-    def _advance(self) -> tuple[dict[str, Any], list[Any]]:
+    def _advance(self, lights: list[int]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
+        """A new frame: the parent reads the first part while pictures are on their way."""
         assert self.sensors is not None
         started_s = time.perf_counter()
         deadline_s = self.plan["sensor_deadline_s"]
@@ -158,31 +165,26 @@ class Session:
         else:
             self.frame = self.world.tick(self.plan["timeout_s"])
         ticked_s = time.perf_counter()
-        header, table = self._told()
-        told_s = time.perf_counter()
+        header, table = self._told(lights)
+        yield dict(header, world_s=ticked_s - started_s), [table]
         if not self.plan["observe"]:
             self.sensors.join(self.frame, deadline_s)
-        joined_s = time.perf_counter()
-        header.update(
-            pictures=self.sensors.show(self.frame),
-            world_s=ticked_s - started_s,
-            join_s=joined_s - told_s,
-        )
-        return header, [table]
+        yield {"pictures": self.sensors.show()}, []
 
-    def _told(self) -> tuple[dict[str, Any], bytes]:
-        """All of this frame but its pictures, which may still be on their way."""
+    def _told(self, lights: list[int]) -> tuple[dict[str, Any], bytes]:
+        """All of this frame but its pictures."""
         assert self.sensors is not None
         snapshot = self._snapshot()
-        self._state_of_ego()
-        table, new = self.cast.look(snapshot, self.ego.id)
+        table, new = self.cast.look(snapshot, self._state_of_ego(), self.plan["actor_range_m"])
         hits, crossed = self.sensors.events()
         header = {
             "frame": self.frame,
             "time_s": snapshot.timestamp.elapsed_seconds,
             "ego": self.ego.id,
             "new": new,
-            "lights": [[light.id, str(light.get_state())] for light, _ in self.lights],
+            "lights": [
+                [light.id, str(light.get_state())] for light, _ in self.lights if light.id in lights
+            ],
             "limit_kmh": self.ego.get_speed_limit(),
             "hits": hits,
             "crossed": crossed,
