@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from bridge.errors import WorldError
-from bridge.frame import Actor, Control, EgoState, SensorFrame
+from bridge.frame import Actor, Control, EgoState, LightState, NextLight, SensorFrame
 from bridge.labels import taxonomy_fingerprint
 from bridge.town.autopilot import Autopilot
 from bridge.town.layout import FIRST_PARKED_ID, FIRST_PEDESTRIAN_ID, TEST_TOWNS, TRAIN_TOWNS
@@ -281,19 +282,49 @@ def test_a_route_has_no_end(world: TownWorld):
     assert not frame.ego.off_lane
 
 
+def calibration() -> None:
+    """Work of the kinds that the town's is made of, none of it the town's own."""
+    corners = np.array([[2.0, 1.0], [2.0, -1.0], [-2.0, -1.0], [-2.0, 1.0]])
+    places: dict[int, tuple[float, float]] = {}
+    for number in range(100):
+        angle = 0.01 * number
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        turned = corners @ turn.T
+        edges = np.roll(turned, -1, axis=0) - turned
+        assert (np.hypot(edges[:, 0], edges[:, 1]) > 1.0).all()
+        for key in range(20):
+            x, y = places.get(key, (angle, 0.5))
+            light = NextLight(LightState.RED, math.hypot(x - key, y))
+            places[key] = (0.5 * x + math.cos(light.distance_m), y)
+
+
+def cpu_share(work: Callable[[], object], measure: Callable[[], object], turns: int) -> float:
+    """CPU time of the one over that of the other, in short turns: what disturbs, disturbs both."""
+    spent_s = [0.0, 0.0]
+    for _ in range(turns):
+        for index, one in enumerate((work, measure)):
+            start_s = time.process_time()
+            one()
+            spent_s[index] += time.process_time() - start_s
+    return spent_s[0] / spent_s[1]
+
+
 def test_state_only_speed(world: TownWorld):
-    """The budget is 1,000 ticks a second of a core; measured by the process's own clock."""
+    """Five ticks cost about three calibrations, on an idle machine and on a busy one.
+
+    The budget is 1,000 ticks a second of a core, where it measured 1,290.
+    """
     world.reset(1)
     control = Control(throttle=0.2)
-    for _ in range(100):
-        world.step(control)
-    rates = []
-    for _ in range(4):
-        start_s = time.process_time()
-        for _ in range(250):
+
+    def five_ticks() -> None:
+        for _ in range(5):
             world.step(control)
-        rates.append(250 / (time.process_time() - start_s))
-    assert max(rates) > 600.0, f"{max(rates):.0f} ticks/s (budget 1,000, slack for a busy core)"
+
+    for _ in range(20):
+        five_ticks()
+    cost = cpu_share(five_ticks, calibration, turns=80)
+    assert cost < 4.9, f"five ticks cost {cost:.2f} calibrations, 2.8 to 3.2 when this was written"
 
 
 def grown_bytes(world: TownWorld, ticks: int) -> int:
