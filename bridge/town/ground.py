@@ -13,6 +13,8 @@ from bridge.town.layout import Layout, Points, Road
 from bridge.town.meshes import Floats, Item, Layer, mesh, polygon, ribbon, walls
 from bridge.town.polyline import offset
 
+Indices = npt.NDArray[np.intp]
+
 KERB_M = 0.13
 """Height of the sidewalks."""
 
@@ -23,15 +25,21 @@ _UNDER_KERB_M = 0.15
 _TERRAIN_M = 1100.0
 _TILE_M = 220.0
 _PIECE_M = 24.0
+_LONGEST = 12
+"""Most points that one chord may stand for."""
+
+_BEFORE = np.triu(np.ones((_LONGEST, _LONGEST)), 1)
+"""1 where the point (row) comes before the chord's end (column)."""
 
 
 def ground_items(layout: Layout) -> Iterator[Item]:
     """Everything flat, as scenery items."""
     yield from _terrain(layout)
     for road in layout.roads:
-        yield from _carriageway(road)
+        pieces = list(_pieces(road.centre_m))
+        yield from _carriageway(road, pieces)
         for side in (0, 1):
-            yield from _sidewalk(road, side)
+            yield from _sidewalk(road, side, pieces)
     for junction in layout.junctions:
         outline = _grown(junction.outline_m, junction.centre_m)
         yield _flat(polygon(outline, 0.0), Tag.ROAD, Layer.ROAD, outline.mean(axis=0))
@@ -59,7 +67,7 @@ def _grown(outline: Points, centre: Points) -> Points:
     return outline + away * (_UNDER_KERB_M / np.hypot(*away.T))[:, None]
 
 
-def _pieces(line: Points) -> Iterator[npt.NDArray[np.intp]]:
+def _pieces(line: Points) -> Iterator[Indices]:
     """Indices into a line in runs of about 24 m (what is culled at once), sparse where the
     line is straight; each run starts where the one before ended."""
     marks = landmarks(line)
@@ -72,29 +80,29 @@ def _pieces(line: Points) -> Iterator[npt.NDArray[np.intp]]:
             first = k
 
 
-def landmarks(line: Points, tolerance_m: float = 0.03, longest: int = 12) -> npt.NDArray[np.intp]:
+def landmarks(line: Points, tolerance_m: float = 0.03) -> Indices:
     """Indices of the points that are enough to draw a line to within a tolerance."""
     kept = [0]
     while kept[-1] < len(line) - 1:
         start = kept[-1]
-        end = min(start + longest, len(line) - 1)
-        while end > start + 1 and _deviation(line[start : end + 1]) > tolerance_m:
-            end -= 1
-        kept.append(end)
+        kept.append(start + _reach(line[start : start + _LONGEST + 1], tolerance_m))
     return np.array(kept, np.intp)
 
 
-def _deviation(line: Points) -> float:
-    chord = line[-1] - line[0]
-    away = line[1:-1] - line[0]
-    across = away[:, 0] * chord[1] - away[:, 1] * chord[0]
-    return float(np.abs(across).max() / max(float(np.hypot(*chord)), 1e-9))
+def _reach(line: Points, tolerance_m: float) -> int:
+    """How many points further the farthest is that a chord from the first one may end at."""
+    away = line[1:] - line[0]
+    count = len(away)
+    across = np.outer(away[:, 0], away[:, 1]) - np.outer(away[:, 1], away[:, 0])
+    deviation = (np.abs(across) * _BEFORE[:count, :count]).max(axis=0)
+    deviation /= np.maximum(np.hypot(*away.T), 1e-9)
+    return int(np.flatnonzero(deviation <= tolerance_m)[-1]) + 1
 
 
-def _carriageway(road: Road) -> Iterator[Item]:
+def _carriageway(road: Road, pieces: list[Indices]) -> Iterator[Item]:
     left = offset(road.centre_m, road.kerb_m[0] + _UNDER_KERB_M)
     right = offset(road.centre_m, -road.kerb_m[1] - _UNDER_KERB_M)
-    for piece in _pieces(road.centre_m):
+    for piece in pieces:
         strip = ribbon(left[piece], right[piece], 0.0)
         yield _flat(strip, Tag.ROAD, Layer.ROAD, road.centre_m[piece].mean(axis=0))
 
@@ -107,9 +115,9 @@ def sidewalk_lines(road: Road, side: int) -> tuple[Points, Points]:
     return inner, offset(road.centre_m, sign * (kerb + road.sidewalk_width_m))
 
 
-def _sidewalk(road: Road, side: int) -> Iterator[Item]:
+def _sidewalk(road: Road, side: int, pieces: list[Indices]) -> Iterator[Item]:
     kerb, outer = sidewalk_lines(road, side)
-    for piece in _pieces(road.centre_m):
+    for piece in pieces:
         yield from _pavement(kerb[piece], outer[piece], kerb_on_left=side == 1)
 
 

@@ -100,8 +100,9 @@ def placed(
     """The mesh scaled, turned about z and moved."""
     cos, sin = math.cos(yaw_rad) * scale, math.sin(yaw_rad) * scale
     turn = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, scale]], np.float32)
-    moved = part.triangles @ turn + np.array([x_m, y_m, z_m], np.float32)
-    return replace(part, triangles=moved)
+    moved = part.triangles.reshape(-1, 3) @ turn
+    moved += np.array([x_m, y_m, z_m], np.float32)
+    return Mesh(moved.reshape(-1, 3, 3), part.tags, part.instances)
 
 
 def with_instance(part: Mesh, instance: int) -> Mesh:

@@ -9,7 +9,7 @@ count only where they fill a cell, up to their eaves, and on neighbouring rays t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from bridge.frame import Camera, FloatArray
 from bridge.town.meshes import Floats, Occluder, Triangles
+
+Corners = npt.NDArray[np.float32]
 
 _SOLID_CELL_M = 2.0
 _FULL = 18
@@ -60,14 +62,12 @@ class Sight:
 class Viewshed:
     """The height maps of a town, and what can be seen over them."""
 
-    def __init__(self, parts: Iterable[Triangles], occluders: Iterable[Occluder]) -> None:
+    def __init__(self, parts: Sequence[Triangles], occluders: Iterable[Occluder]) -> None:
         """`parts`: the triangles of everything that is asked about, in order."""
-        boxes = [_bounds(part) for part in parts]
-        low = np.array([box[0] for box in boxes]).reshape(-1, 3)
-        high = np.array([box[1] for box in boxes]).reshape(-1, 3)
-        self._count = len(boxes)
-        self._origin = (low[:, :2].min(axis=0) if boxes else np.zeros(2)) - _CELL_M
-        size = (high[:, :2].max(axis=0) if boxes else np.zeros(2)) - self._origin
+        low, high = _bounds(parts)
+        self._count = len(parts)
+        self._origin = (low[:, :2].min(axis=0) if parts else np.zeros(2)) - _CELL_M
+        size = (high[:, :2].max(axis=0) if parts else np.zeros(2)) - self._origin
         shape = (size / _CELL_M).astype(int) + 2
         self._top = np.full(shape, _NOTHING, np.float32)
         self._cells, self._owners = self._occupy(low, high)
@@ -124,22 +124,20 @@ class Viewshed:
         mask[low[0] : high[0], low[1] : high[1]] = True
 
     def _occupy(
-        self, low: Floats, high: Floats
+        self, low: Corners, high: Corners
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Pairs of cell and part, for every cell a part's box touches; fills `_top`."""
-        cells, owners = [], []
         first = ((low[:, :2] - self._origin) / _CELL_M).astype(int)
-        last = ((high[:, :2] - self._origin) / _CELL_M).astype(int)
-        for part in range(self._count):
-            (i0, j0), (i1, j1) = first[part], last[part]
-            area = self._top[i0 : i1 + 1, j0 : j1 + 1]
-            np.maximum(area, high[part, 2], out=area)
-            grid = np.arange(i0, i1 + 1)[:, None] * self._top.shape[1] + np.arange(j0, j1 + 1)
-            cells.append(grid.ravel())
-            owners.append(np.full(grid.size, part))
-        if not cells:
-            return np.empty(0, np.intp), np.empty(0, np.intp)
-        return np.concatenate(cells), np.concatenate(owners)
+        deep, wide = (((high[:, :2] - self._origin) / _CELL_M).astype(int) + 1 - first).T
+        owners = np.repeat(np.arange(self._count), deep * wide)
+        # Count the cells of each part from 0, row by row.
+        inner = np.arange(len(owners)) - np.repeat(
+            np.cumsum(deep * wide) - deep * wide, deep * wide
+        )
+        i = first[owners, 0] + inner // wide[owners]
+        j = first[owners, 1] + inner % wide[owners]
+        np.maximum.at(self._top, (i, j), high[owners, 2])
+        return i * self._top.shape[1] + j, owners
 
     def _raise(self, occluders: Iterable[Occluder], shape: npt.NDArray[np.intp]) -> Floats:
         """Height of what surely blocks the view, by cell of two metres."""
@@ -167,9 +165,13 @@ def _widened(cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return wide
 
 
-def _bounds(part: Triangles) -> tuple[Triangles, Triangles]:
-    points = part.reshape(-1, 3)
-    return points.min(axis=0), points.max(axis=0)
+def _bounds(parts: Sequence[Triangles]) -> tuple[Corners, Corners]:
+    """Lowest and highest coordinates (parts, 3) of each part's corners; none is empty."""
+    if not parts:
+        return np.empty((0, 3), np.float32), np.empty((0, 3), np.float32)
+    corners = np.concatenate(parts).reshape(-1, 3)
+    starts = np.cumsum([0, *(3 * len(part) for part in parts[:-1])])
+    return np.minimum.reduceat(corners, starts), np.maximum.reduceat(corners, starts)
 
 
 def _azimuths(camera: Camera, pose: Floats) -> Floats:

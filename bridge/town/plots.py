@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bridge.town.ground import sidewalk_lines
 from bridge.town.layout import Layout, Points
-from bridge.town.polyline import arc_lengths, at_lengths, headings, resample, tidy
+from bridge.town.polyline import Floats, arc_lengths, at_lengths, resample, tidy
 
 _CELL_M = 0.5
 _MARGIN_M = 70.0
@@ -60,10 +60,9 @@ class FreeGround:
 
     def _take_strip(self, left: Points, right: Points) -> None:
         reach = float(np.hypot(*(left - right).T).max())
-        across = np.linspace(0.0, 1.0, max(2, int(reach / 0.35)))
+        across = np.linspace(0.0, 1.0, max(2, int(reach / 0.35)))[:, None, None]
         dense_left, dense_right = _dense(left), _dense(right)
-        for t in across:
-            self.take(dense_left + (dense_right - dense_left) * t)
+        self.take((dense_left + (dense_right - dense_left) * across).reshape(-1, 2))
 
 
 def _dense(line: Points) -> Points:
@@ -79,22 +78,20 @@ class Front:
 
     Attributes:
         line_m: (N, 2); the plots lie to its left, the sidewalk to its right.
-        sidewalk_m: width of the sidewalk. length_m: of the line.
+        marks_m: (N,), distance along it of every point.
     """
 
     line_m: Points
-    sidewalk_m: float
-    length_m: float
+    marks_m: Floats
 
-    def at(self, s_m: float) -> tuple[Points, float]:
-        """Point (2,) and heading (radians) at a distance along the line."""
-        marks = arc_lengths(self.line_m)
-        point = at_lengths(self.line_m, np.array([s_m]))[0]
-        return point, float(np.interp(s_m, marks, headings(self.line_m)))
+    @property
+    def length_m(self) -> float:
+        """Length of the line."""
+        return float(self.marks_m[-1])
 
     def frame(self, s0_m: float, s1_m: float) -> Frame:
         """The frame of the plot between two distances: x along the chord, y away from it."""
-        a, b = at_lengths(self.line_m, np.array([s0_m, s1_m]))
+        a, b = at_lengths(self.line_m, np.array([s0_m, s1_m]), self.marks_m)
         return Frame(
             float(a[0]), float(a[1]), math.atan2(*(b - a)[::-1]), float(np.hypot(*(b - a)))
         )
@@ -147,4 +144,4 @@ def fronts(layout: Layout) -> Iterator[Front]:
             before = halves.get((road.road_id, first, True), line[:1])
             after = halves.get((road.road_id, last, False), line[-1:])
             whole = tidy(np.concatenate([before, line, after]))
-            yield Front(whole, road.sidewalk_width_m, float(arc_lengths(whole)[-1]))
+            yield Front(whole, arc_lengths(whole))

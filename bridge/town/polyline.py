@@ -24,35 +24,38 @@ def wrap_angle(angle_rad: float) -> float:
 
 def arc_lengths(points_m: Points) -> Floats:
     """Distance along the line of every point: float64 (N,), starts with 0."""
-    steps = np.hypot(*np.diff(points_m, axis=0).T)
-    return np.concatenate([[0.0], np.cumsum(steps)])
+    lengths = np.zeros(len(points_m))
+    np.cumsum(np.hypot(*(points_m[1:] - points_m[:-1]).T), out=lengths[1:])
+    return lengths
 
 
 def resample(points_m: Points, spacing_m: float = 1.0) -> Points:
     """Equally spaced points along the line, ends kept, steps as near `spacing_m` as can be."""
     lengths = arc_lengths(points_m)
     count = max(2, round(float(lengths[-1]) / spacing_m) + 1)
-    return at_lengths(points_m, np.linspace(0.0, lengths[-1], count))
+    return at_lengths(points_m, np.linspace(0.0, lengths[-1], count), lengths)
 
 
-def at_lengths(points_m: Points, s_m: Floats) -> Points:
-    """Points (K, 2) at the given distances along the line."""
-    lengths = arc_lengths(points_m)
-    columns = [np.interp(s_m, lengths, points_m[:, axis]) for axis in (0, 1)]
-    return np.stack(columns, axis=1)
+def at_lengths(points_m: Points, s_m: Floats, lengths_m: Floats | None = None) -> Points:
+    """Points (K, 2) at the given distances along the line (`lengths_m`: its `arc_lengths`)."""
+    known = arc_lengths(points_m) if lengths_m is None else lengths_m
+    points = np.empty((len(s_m), 2))
+    for axis in (0, 1):
+        points[:, axis] = np.interp(s_m, known, points_m[:, axis])
+    return points
 
 
 def cut(points_m: Points, from_m: float, to_m: float) -> Points:
     """The part of the line between two distances along it."""
     lengths = arc_lengths(points_m)
     inner = points_m[(lengths > from_m + 1e-9) & (lengths < to_m - 1e-9)]
-    ends = at_lengths(points_m, np.array([from_m, to_m]))
+    ends = at_lengths(points_m, np.array([from_m, to_m]), lengths)
     return np.concatenate([ends[:1], inner, ends[1:]])
 
 
 def headings(points_m: Points) -> Floats:
     """Direction at every point (N,), unwrapped (continuous, may exceed pi)."""
-    steps = np.diff(points_m, axis=0)
+    steps = points_m[1:] - points_m[:-1]
     middle = steps[:-1] / _norms(steps[:-1]) + steps[1:] / _norms(steps[1:])
     tangents = np.concatenate([steps[:1], middle, steps[-1:]])
     angles: Floats = np.arctan2(tangents[:, 1], tangents[:, 0])

@@ -69,11 +69,12 @@ class Rasteriser:
         count = len(triangles)
         if first_id < 1 or first_id + count - 1 > MAX_TRIANGLE_ID:
             raise WorldError(f"triangle ids {first_id}+{count} do not fit in 24 bits")
-        vertices = np.empty(count * 3, dtype=[("point", "<f4", 3), ("colour", "u1", 4)])
-        vertices["point"] = triangles.reshape(-1, 3)
-        ids = np.repeat(np.arange(first_id, first_id + count, dtype="<u4"), 3) | 0xFF000000
+        vertices = np.empty((count, 3, 4), "<f4")
+        vertices[..., :3] = triangles
+        ids = np.arange(first_id, first_id + count, dtype="<u4")
         # Written as B, G, R, A, the order in which the picture is read back.
-        vertices["colour"] = ids.view(np.uint8).reshape(-1, 4)[:, [2, 1, 0, 3]]
+        colours = (ids >> 16) | (ids & 0xFF00) | ((ids & 0xFF) << 16) | 0xFF000000
+        vertices.view("<u4")[..., 3] = colours[:, None]
         data = p3d.GeomVertexData("ids", p3d.GeomVertexFormat.get_v3c4(), p3d.Geom.UH_static)
         data.unclean_set_num_rows(count * 3)
         data.modify_array(0).modify_handle().copy_data_from(vertices.tobytes())

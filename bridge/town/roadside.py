@@ -61,17 +61,16 @@ class _Kerb:
         self, shape: Mesh, s_m: float, back_m: float, seen_m: float, turn_rad: float = 0.0
     ) -> Item:
         """`shape` on the sidewalk, `back_m` behind the kerb (its +x along the traffic)."""
-        heading = float(np.interp(s_m, self.marks, self.turns))
-        at = at_lengths(self.line, np.array([s_m]))[0] + unit(heading - math.pi / 2) * back_m
-        here = (float(at[0]), float(at[1]))
-        body = placed(shape, *here, KERB_M, heading + turn_rad)
-        return Item(body, Layer.SOLID, here, 0.0, seen_m)
+        x, y, heading = self.spot(s_m, back_m)
+        body = placed(shape, x, y, KERB_M, heading + turn_rad)
+        return Item(body, Layer.SOLID, (x, y), 0.0, seen_m)
 
-    def point(self, s_m: float, back_m: float) -> tuple[float, float]:
-        """World place of a spot on the sidewalk."""
+    def spot(self, s_m: float, back_m: float) -> tuple[float, float, float]:
+        """World place (x, y) of a spot on the sidewalk, and the kerb's heading there."""
         heading = float(np.interp(s_m, self.marks, self.turns))
-        at = at_lengths(self.line, np.array([s_m]))[0] + unit(heading - math.pi / 2) * back_m
-        return float(at[0]), float(at[1])
+        at = at_lengths(self.line, np.array([s_m]), self.marks)[0]
+        at += unit(heading - math.pi / 2) * back_m
+        return float(at[0]), float(at[1]), heading
 
 
 def _side(
@@ -136,7 +135,7 @@ def _trees(kerb: _Kerb, rng: np.random.Generator) -> Iterator[Item]:
     step = float(rng.uniform(10.0, 19.0))
     for s in np.arange(step * 0.5, kerb.length_m, step):
         if rng.random() < 0.75:
-            x, y = kerb.point(float(s), 0.8)
+            x, y, _ = kerb.spot(float(s), 0.8)
             yield from tree_items(kind, rng, x, y, near=True)
 
 
