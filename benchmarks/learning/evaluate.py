@@ -40,6 +40,12 @@ BASELINES: Mapping[str, Callable[[], Driver]] = {
     "autopilot": autopilot_driver,
 }
 
+ENV_SETTINGS: Mapping[str, Any] = {
+    "world_settings": {"tick_s": 0.2},
+    "episodes": {"traffic": [0.0, 0.0]},
+}
+"""Five actions a second, nobody else on the streets: as the agents are trained."""
+
 FIRST_SEED = 50_000_000
 """Of the episodes; training uses smaller ones."""
 
@@ -94,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, drive, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env-id", default="sim2street/TownRouteState-v0")
-    parser.add_argument("--env-settings", type=json.loads, default={})
+    parser.add_argument("--env-settings", type=json.loads, default=dict(ENV_SETTINGS))
     parser.add_argument("--drivers", nargs="*", choices=list(BASELINES), default=[])
     parser.add_argument("--agents", type=Path, nargs="*", default=[])
     parser.add_argument("--name", default="PPO", help="of the agents, in the table")

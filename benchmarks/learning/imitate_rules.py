@@ -24,7 +24,16 @@ from torch import Tensor, nn
 import envs
 from apps.autopilot import drive
 from benchmarks.learning.drivers import action_of
-from examples.train_ppo_cleanrl import Agent, PpoConfig, save_agent
+from examples.train_ppo_cleanrl import ENV_SETTINGS, Agent, PpoConfig, save_agent
+
+MANY_TOWNS = {**ENV_SETTINGS, "task": {"reset_options": {"reuse": False}}}
+"""One env collects for all: it goes from town to town."""
+
+START_SPREAD = (0.05, 0.2)
+"""Of steering and acceleration, where PPO goes on: half of what it explores with from nothing."""
+
+SCALES_STAND = 1e9
+"""Observations that the mean and variance of states count for: what was taught hangs on them."""
 
 
 def collect(env: envs.DrivingEnv, steps: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -51,9 +60,10 @@ def collect(env: envs.DrivingEnv, steps: int, seed: int) -> tuple[Tensor, Tensor
 def imitate(states: Tensor, actions: Tensor, epochs: int, seed: int) -> Agent:
     """An agent whose mean action is that of the rules, by squared error."""
     torch.manual_seed(seed)
-    config = PpoConfig()
+    config = PpoConfig(start_spread=START_SPREAD)
     agent = Agent(states.shape[1], config.start_action, config.start_spread)
     agent.observe(states)
+    agent.count.fill_(SCALES_STAND)
     optimiser = torch.optim.Adam(agent.policy.parameters(), lr=2e-3)
     batches = max(1, len(states) // 256)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
@@ -74,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, collect, teach, save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env-id", default="sim2street/TownRouteState-v0")
-    parser.add_argument("--env-settings", type=json.loads, default={})
+    parser.add_argument("--env-settings", type=json.loads, default=MANY_TOWNS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--epochs", type=int, default=60)

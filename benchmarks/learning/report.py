@@ -90,8 +90,6 @@ def draw(curves: Mapping[str, Any], path: Path) -> None:
     right.set(ylabel="% of training episodes", xlabel="thousand steps", ylim=(0, 100))
     right.legend(frameon=False)
     for axes in (left, right):
-        for step in curves.get("stages", ()):
-            axes.axvline(step / 1000.0, color="0.4", ls=":", lw=1)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
@@ -166,7 +164,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     what = parser.add_subparsers(dest="what", required=True)
     curves = what.add_parser("curves")
     curves.add_argument("runs", type=Path, nargs="+")
-    curves.add_argument("--stages", type=int, nargs="*", default=[], help="steps to mark")
     curves.add_argument("--json", type=Path, default=Path("benchmarks/learning/curves.json"))
     curves.add_argument("--png", type=Path, default=Path("docs/images/learning_curves.png"))
     tables = what.add_parser("tables")
@@ -176,7 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.what == "tables":
         chosen.page.write_text(with_tables(chosen.page.read_text(), chosen.results))
         return
-    values = {**thinned([read_run(run) for run in chosen.runs]), "stages": chosen.stages}
+    configs = [json.loads((run / "config.json").read_text()) for run in chosen.runs]
+    values = {"configs": configs, **thinned([read_run(run) for run in chosen.runs])}
     chosen.json.write_text(json.dumps(values) + "\n")
     draw(values, chosen.png)
 

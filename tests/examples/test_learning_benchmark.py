@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from benchmarks.learning import evaluate, imitation, report  # noqa: E402
+from benchmarks.learning import evaluate, imitation, recipe, report  # noqa: E402
 from benchmarks.learning.measure import FIGURES, Episode, summary  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +66,25 @@ def test_all_drivers_drive_and_make_a_table(tmp_path: Path) -> None:
     table = report.table(results).splitlines()
     assert len(table) == 2 + 6
     assert table[2].startswith("| train | random |")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_recipe_goes_from_nothing_to_the_page(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    page, seen = tmp_path / "page.md", ROOT / "benchmarks" / "learning" / "imitation.json"
+    marks = [f"<!-- {name} -->\n\n<!-- end of {name} -->\n" for name in ("drivers", "imitation")]
+    page.write_text("".join(marks))
+    shutil.copy(seen, tmp_path)
+    short = ["--seeds", "1", "2", "--demonstration-steps", "300", "--ppo-steps", "2048"]
+    where = ["--out", str(tmp_path / "runs"), "--results", str(tmp_path)]
+    where += ["--page", str(page), "--png", str(tmp_path / "curves.png")]
+    recipe.main([*short, *where, "--episodes", "1"])
+    for row in ("train | random", "test | autopilot", "train | taught", "test | PPO"):
+        assert f"| {row} |" in page.read_text()
+    curves = json.loads((tmp_path / "curves.json").read_text())
+    assert [config["seed"] for config in curves["configs"]] == [1, 2]
+    assert (tmp_path / "curves.png").exists()
 
 
 def test_the_page_shows_what_was_measured() -> None:

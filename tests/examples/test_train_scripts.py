@@ -36,6 +36,19 @@ def test_the_cleanrl_script_trains_saves_and_goes_on(tmp_path: Path) -> None:
     assert loaded.actions(states).mean.shape == (3, 2)
 
 
+def test_at_first_a_taught_agent_only_learns_what_states_are_worth(tmp_path: Path) -> None:
+    start = ppo.Agent(25, (0.0, 0.2), (0.05, 0.2))
+    optimiser = torch.optim.Adam(start.parameters())
+    ppo.save_agent(tmp_path / "agent.pt", start, optimiser, steps=0)
+    agent = ppo.train(ppo.PpoConfig(**SHORT, steps=128, values_first=64), tmp_path)
+    ppo.save_agent(tmp_path / "agent.pt", start, optimiser, steps=0)
+    first = ppo.train(ppo.PpoConfig(**SHORT, steps=64, values_first=64), tmp_path)
+    for name, values_only in (("policy.0.weight", True), ("value.0.weight", False)):
+        before = start.state_dict()[name]
+        assert torch.equal(first.state_dict()[name], before) is values_only
+        assert not torch.equal(agent.state_dict()[name], before)
+
+
 def test_advantages_are_those_of_the_definition() -> None:
     """One env, three steps, the second ends its episode: nothing flows over that end."""
     column = torch.tensor
