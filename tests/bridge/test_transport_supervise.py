@@ -48,7 +48,7 @@ def test_a_stop_ends_the_child() -> None:
     threading.Timer(0.3, stop.set).start()
     started_s = time.monotonic()
     assert supervise(run("import time; time.sleep(60)"), stop) == 0
-    assert time.monotonic() - started_s < 5.0
+    assert time.monotonic() - started_s < 30.0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -65,5 +65,5 @@ def test_a_signal_to_the_supervisor_ends_the_server_too(number: int, tmp_path: P
     assert process.stdout is not None
     assert process.stdout.readline().strip() == endpoint.encode()
     process.send_signal(number)
-    out, errors = process.communicate(timeout=10)
+    out, errors = process.communicate(timeout=30)
     assert (process.returncode, out, errors) == (0, b"", b"")

@@ -251,7 +251,7 @@ def test_old_interpreters_can_read_the_child(file: Path) -> None:
     """Wheels of 0.9.13 and 0.9.14 exist for Python 3.7 and 3.8 at most."""
     tree = ast.parse(file.read_text(), feature_version=(3, 7))
     own = {path.stem for path in CHILD.glob("*.py")}
-    known = {"__future__", "carla", "numpy", "collections", "json", "mmap", "os", "signal"}
+    known = {"__future__", "carla", "numpy", "collections", "json", "math", "mmap", "os", "signal"}
     known |= {"struct", "sys", "threading", "time", "typing"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
