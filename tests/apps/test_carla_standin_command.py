@@ -24,7 +24,7 @@ def test_it_listens_answers_and_ends_cleanly() -> None:
         port = int(line.split("port ")[1].split()[0])
         assert call(port, "version") == [[1, "0.9.16"]]
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0
         assert errors == ""
     finally:

@@ -17,6 +17,8 @@ from bridge.errors import WorldError
 from bridge.frame import Control
 from bridge.world import World
 
+pytestmark = pytest.mark.timeout(400)
+
 
 def make(standin: StandInProcess) -> World:
     camera = CarlaCameraConfig(width_px=160, height_px=80)

@@ -19,9 +19,9 @@ import msgpack
 from bridge.carla.standin.faults import FAULT_CALL, Fault
 from bridge.errors import WorldError
 
-START_S = 60.0
+START_S = 120.0
 _END_S = 5.0
-_CALL_S = 5.0
+_CALL_S = 30.0
 _ROOT = Path(__file__).parents[3]
 
 
@@ -92,8 +92,9 @@ class StandInProcess:
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
-            ready = selector.select(START_S)
-        line = self._process.stdout.readline().strip() if ready else b""
+            if not selector.select(START_S):
+                raise WorldError(f"the stand-in did not listen within {START_S:.0f} s")
+        line = self._process.stdout.readline().strip()
         if not line:
             raise WorldError("the stand-in did not start: its own message stands above this one")
         return int(line)

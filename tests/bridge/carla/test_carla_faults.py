@@ -28,8 +28,13 @@ from configs import ConfigError
 
 DEPTH = "sensor.camera.depth"
 HURRY_S = 3.0
-SLACK_S = 2.5
-"""For a busy machine."""
+SLACK_S = 20.0
+"""For a busy machine; what does not keep its deadline hangs for longer."""
+
+HASTY = {"timeout_s": 2.5, "sensor_deadline_s": 1.5}
+"""Where something is not going to come, we need not wait for long."""
+
+pytestmark = pytest.mark.timeout(400)
 
 
 def config(standin: StandInProcess, **changes) -> CarlaConfig:
@@ -39,8 +44,6 @@ def config(standin: StandInProcess, **changes) -> CarlaConfig:
         "vehicles": 2,
         "autopilot": False,
         "warm_up_ticks": 2,
-        "timeout_s": 2.0,
-        "sensor_deadline_s": 1.0,
         **changes,
     }
     return CarlaConfig(**settings)
@@ -55,7 +58,17 @@ def standin(carla_standin: StandInProcess) -> Iterator[StandInProcess]:
 
 @pytest.fixture
 def world(standin: StandInProcess) -> Iterator[CarlaWorld]:
-    with CarlaWorld(config(standin)) as world:
+    yield from driving(standin)
+
+
+@pytest.fixture
+def hasty(standin: StandInProcess) -> Iterator[CarlaWorld]:
+    yield from driving(standin, **HASTY)
+
+
+def driving(standin: StandInProcess, **changes: float) -> Iterator[CarlaWorld]:
+    """In its second tick; in the end nothing is left of it."""
+    with CarlaWorld(config(standin, **changes)) as world:
         world.reset(0)
         world.step(Control())
         yield world
@@ -93,38 +106,38 @@ def recovers(world: CarlaWorld) -> None:
 
 @pytest.mark.parametrize("fault", ["drop", "stop", "mixed"])
 def test_a_picture_that_does_not_come_is_named(
-    world: CarlaWorld, standin: StandInProcess, fault: str
+    hasty: CarlaWorld, standin: StandInProcess, fault: str
 ) -> None:
     standin.fault(fault, DEPTH)
-    with within(1.0 + HURRY_S), pytest.raises(SensorTimeout, match=r"front\.depth_m"):
-        world.step(Control())
+    with within(1.5 + HURRY_S), pytest.raises(SensorTimeout, match=r"front\.depth_m"):
+        hasty.step(Control())
     standin.fault("none")
-    recovers(world)
+    recovers(hasty)
 
 
 def test_late_pictures_are_waited_for_until_the_deadline(
-    world: CarlaWorld, standin: StandInProcess
+    hasty: CarlaWorld, standin: StandInProcess
 ) -> None:
     standin.fault("delay", 0.2)
-    assert len(drive(world)) == 3
-    standin.fault("delay", 2.5)
-    with within(1.0 + HURRY_S), pytest.raises(SensorTimeout):
-        world.step(Control())
+    assert len(drive(hasty)) == 3
+    standin.fault("delay", 3.0)
+    with within(1.5 + HURRY_S), pytest.raises(SensorTimeout):
+        hasty.step(Control())
     standin.fault("none")
-    recovers(world)
+    recovers(hasty)
 
 
-def test_a_frozen_server(world: CarlaWorld, standin: StandInProcess) -> None:
+def test_a_frozen_server(hasty: CarlaWorld, standin: StandInProcess) -> None:
     standin.signal(signal.SIGSTOP)
-    with within(world.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost):
-        world.step(Control())
+    with within(hasty.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost):
+        hasty.step(Control())
     standin.signal(signal.SIGCONT)
-    recovers(world)
+    recovers(hasty)
 
 
 def test_a_server_that_freezes_while_an_episode_begins(standin: StandInProcess) -> None:
     """What had been made by then is known, and cleared away as soon as that is possible."""
-    world = CarlaWorld(config(standin, warm_up_ticks=100_000))
+    world = CarlaWorld(config(standin, warm_up_ticks=100_000, **HASTY))
     world.open()
     freezer = threading.Thread(target=freeze_once_there_are, args=(standin, 8))
     freezer.start()
@@ -177,13 +190,13 @@ def test_a_message_that_makes_the_client_abort(world: CarlaWorld, standin: Stand
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
 def test_a_client_that_crashes_or_hangs(
-    world: CarlaWorld, standin: StandInProcess, number: int
+    hasty: CarlaWorld, standin: StandInProcess, number: int
 ) -> None:
     before = sorted(standin.actors())
-    os.kill(world.client_pid, number)
-    with within(world.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost):
-        world.step(Control())
-    recovers(world)
+    os.kill(hasty.client_pid, number)
+    with within(hasty.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost):
+        hasty.step(Control())
+    recovers(hasty)
     assert sorted(standin.actors()) == before, "its successor cleared up"
 
 
@@ -224,12 +237,12 @@ def test_no_server() -> None:
 
 @pytest.mark.slow
 def test_a_server_that_dies_and_comes_back() -> None:
-    with StandInProcess(SMALL_TOWN) as mortal, CarlaWorld(config(mortal)) as world:
+    with StandInProcess(SMALL_TOWN) as mortal, CarlaWorld(config(mortal, **HASTY)) as world:
         world.reset(0)
         mortal.fault("die")
         with within(world.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost):
             drive(world)
-        with within(2.0 + HURRY_S), pytest.raises(WorldLost):
+        with within(2.5 + HURRY_S), pytest.raises(WorldLost):
             world.reset(0)
         mortal.stop()
         mortal.start()
@@ -241,7 +254,7 @@ def test_an_observer_sees_what_another_client_ticks(
     world: CarlaWorld, standin: StandInProcess
 ) -> None:
     present = standin.actors()
-    with CarlaWorld(config(standin, attach="observe", sensor_deadline_s=4.0)) as observer:
+    with CarlaWorld(config(standin, attach="observe")) as observer:
         with ticking(lambda: world.step(Control(throttle=0.5))):
             first = observer.reset()
             seen = [observer.step(Control(brake=1.0)) for _ in range(5)]
@@ -261,19 +274,19 @@ def test_a_slow_observer_skips_frames_and_stays_at_the_newest(
     world: CarlaWorld, standin: StandInProcess
 ) -> None:
     """Many more pictures come than it asks for: none waits for long, none is kept for ever."""
-    with CarlaWorld(config(standin, attach="observe", sensor_deadline_s=4.0)) as observer:
+    with CarlaWorld(config(standin, attach="observe")) as observer:
         ticked: list[SensorFrame] = []
         with ticking(lambda: ticked.append(world.step(Control(throttle=0.2)))):
-            first, before = observer.reset(), len(ticked)
-            time.sleep(1.0)
-            for _ in range(3):
-                since = len(ticked) - before
+            before = len(ticked)
+            first, after = observer.reset(), len(ticked)
+            for turn in range(1, 4):
+                while len(ticked) < after + 12 * turn:  # more than a camera keeps
+                    time.sleep(0.02)
+                since = len(ticked) - after
                 frame = observer.step(Control())
                 frame.validate()
                 seen = round((frame.time_s - first.time_s) / observer.config.tick_s)
-                assert since > 8, "more than a camera keeps"
-                assert since - 2 <= seen <= len(ticked) - before + 2
-                time.sleep(0.3)
+                assert since - 6 <= seen <= len(ticked) - before + 2
 
 
 def mount(world: CarlaWorld) -> np.ndarray:
@@ -283,7 +296,7 @@ def mount(world: CarlaWorld) -> np.ndarray:
 
 
 def test_an_observer_without_anybody_who_ticks(world: CarlaWorld, standin: StandInProcess) -> None:
-    observer = CarlaWorld(config(standin, attach="observe"))
+    observer = CarlaWorld(config(standin, attach="observe", **HASTY))
     with within(10.0), observer, pytest.raises(WorldLost, match="nobody ticks"):
         observer.reset()
 
@@ -335,8 +348,8 @@ def test_the_server_is_left_as_it_was_however_we_end(standin: StandInProcess, nu
             assert process.stdout.readline() == b"tick\n"
         assert synchronous(standin)
         os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-        process.wait(20)
-    until_s = time.monotonic() + 10.0
+        process.wait(60)
+    until_s = time.monotonic() + 60.0
     while time.monotonic() < until_s and (standin.actors() or synchronous(standin)):
         time.sleep(0.1)
     assert standin.actors() == []

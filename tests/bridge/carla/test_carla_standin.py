@@ -23,11 +23,13 @@ from bridge.labels import Tag
 
 TOUR = Path(__file__).with_name("client_tour.py")
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture(scope="module")
 def tour(carla_standin: StandInProcess) -> dict[str, Any]:
     command = [sys.executable, str(TOUR), str(carla_standin.port)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=380)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
 

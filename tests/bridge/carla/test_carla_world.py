@@ -20,6 +20,8 @@ from bridge.errors import WorldError
 from bridge.frame import Control, LightState, SensorFrame
 from bridge.labels import Tag
 
+pytestmark = pytest.mark.timeout(400)
+
 TINY = CarlaCameraConfig(width_px=48, height_px=24)
 
 
@@ -280,7 +282,7 @@ def test_a_hundred_resets_without_a_new_actor(standin: StandInProcess) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_ten_thousand_ticks_with_flat_memory(standin: StandInProcess) -> None:
     """Of this process and of the child's; measured after the first thousand."""
     with CarlaWorld(config(standin, vehicles=2, autopilot=False)) as world:
@@ -296,7 +298,7 @@ def test_ten_thousand_ticks_with_flat_memory(standin: StandInProcess) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_fifty_of_fifty_clients_end_well(standin: StandInProcess) -> None:
     """With traffic under the Traffic Manager in every other run."""
     codes = []
