@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-BINS = 40
+BINS = 12
 """Points of a curve: each is the mean over its share of the steps."""
 
 COLUMNS: Mapping[str, tuple[str, str]] = {
