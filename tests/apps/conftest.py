@@ -29,11 +29,11 @@ def serving(world: World) -> Iterator[str]:
     thread = threading.Thread(target=serve_world, args=(world, config, stop, on_bound), daemon=True)
     thread.start()
     try:
-        assert bound.wait(10.0)
+        assert bound.wait(60.0)
         yield endpoints[0]
     finally:
         stop.set()
-        thread.join(10.0)
+        thread.join(60.0)
     assert not thread.is_alive()
 
 

@@ -116,6 +116,7 @@ def test_a_vector_of_one_equals_a_single_env_with_a_neural_renderer(tmp_path: Pa
     assert not np.array_equal(pictures[0], pictures[-1])
 
 
+@pytest.mark.timeout(240)
 def test_worlds_by_endpoint_share_one_remote_renderer_and_come_back() -> None:
     size = {"size": [64, 32]}
     with ExitStack() as stack:
@@ -126,7 +127,7 @@ def test_worlds_by_endpoint_share_one_remote_renderer_and_come_back() -> None:
             2,
             worlds=[servers[0].endpoint, {"world": servers[1].endpoint}],
             renderer=renderer.endpoint,
-            world_settings={"deadline_s": 2.0, "open_deadline_s": 5.0},
+            world_settings={"deadline_s": 5.0, "open_deadline_s": 10.0},
         )
         stack.callback(vector.close)
         observation, _ = vector.reset(seed=0)

@@ -106,13 +106,13 @@ def town_server() -> Iterator[RemoteWorld]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE) as process:
         try:
-            query_status(ClientConfig(endpoint=endpoint, open_deadline_s=60.0))
+            query_status(ClientConfig(endpoint=endpoint, open_deadline_s=90.0))
             with RemoteWorld(ClientConfig(endpoint=endpoint, deadline_s=30.0)) as world:
                 world.open(sensors=False)
                 yield world
         finally:
             process.terminate()
-            process.communicate(timeout=20.0)
+            process.communicate(timeout=60.0)
 
 
 def drives(episodes, ticks):
@@ -131,6 +131,7 @@ def drives(episodes, ticks):
             yield before_m - frame.ego.route_distance_m, spoilt
 
 
+@pytest.mark.timeout(300)
 def test_a_town_behind_a_socket_is_driven_by_what_its_frames_tell():
     driven_m, spoilt = zip(*drives([0, 6], 350), strict=True)
     assert not any(spoilt)

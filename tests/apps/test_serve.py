@@ -21,9 +21,11 @@ import envs  # noqa: F401
 from apps.cli import run
 from bridge.transport import ClientConfig, query_status
 
+pytestmark = pytest.mark.timeout(400)
+
 ROOT = Path(__file__).parents[2]
 STRAIGHT_ON = np.array([0.0, 0.5], np.float32)
-START_S = 60.0
+START_S = 90.0
 
 TOWN = """
 kind: town
@@ -61,7 +63,7 @@ def served(*arguments: str, endpoint: str) -> Iterator[subprocess.Popen[str]]:
         finally:
             process.terminate()
             try:
-                process.wait(20.0)
+                process.wait(60.0)
             except subprocess.TimeoutExpired:
                 process.kill()
 
@@ -114,13 +116,14 @@ def test_a_server_says_where_it_listens_and_what_it_did(town, tmp_path) -> None:
         announced = process.stdout.readline()
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=20.0)
+        rest, _ = process.communicate(timeout=60.0)
     assert "serving a world on tcp://" in announced
     assert "no requests" in rest
     assert process.returncode == 0
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_thousand_ticks_through_three_processes(town) -> None:
     world, renderer = free_endpoint(), free_endpoint()
     with (

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from apps.compose_vector import make_vector_env
 from envs.vector_worker import VectorDeadlines
 
@@ -16,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "vector.md").read_text()
 
 
+@pytest.mark.timeout(240)
 def test_the_example_runs(tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     script = tmp_path / "example.py"
@@ -25,7 +28,7 @@ def test_the_example_runs(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=230,
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""

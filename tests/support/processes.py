@@ -14,7 +14,7 @@ from typing import Any
 
 SERVE = Path(__file__).with_name("serve.py")
 TESTS = Path(__file__).parents[1]
-END_S = 10.0
+END_S = 60.0
 
 
 class ServerProcess:
