@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from configs import Sim2StreetError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class OutputError(Sim2StreetError):
@@ -22,8 +25,9 @@ def partial_file(path: Path) -> Iterator[Path]:
     _make_folder(path.parent)
     temporary = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with _room_for(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -42,12 +46,26 @@ def partial_folder(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
     temporary.mkdir()
     try:
-        yield temporary
-        if path.exists():
-            path.rmdir()
-        os.replace(temporary, path)
+        with _room_for(path):
+            yield temporary
+            if path.exists():
+                path.rmdir()
+            os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _room_for(path: Path) -> Iterator[None]:
+    """Says which file a full disk had no room for: the error often does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}. Nothing of it was kept: make room, try again"
+        ) from error
 
 
 def _make_folder(folder: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_full_disk_leaves_no_film(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the disk: the same kind of error comes."""
     noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
     frames = [np.roll(noise, shift * 7, axis=0) for shift in range(60)]
-    with small_disk(40_000), pytest.raises(OSError, match="File too large"):
+    with small_disk(40_000), pytest.raises(OutputError, match=r"a\.mp4: File too large"):
         film_of(tmp_path / "a.mp4", frames)
     assert list(tmp_path.iterdir()) == []
 

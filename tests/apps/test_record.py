@@ -81,7 +81,7 @@ def test_a_full_disk_ends_a_film_with_one_line(serve, tmp_path, capsys) -> None:
         assert run([*arguments, "--out", str(out)]) == 1
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1
-    assert "File too large" in errors[0]
+    assert f"cannot write {out / 'demo.mp4'}: File too large" in errors[0]
     assert list(out.iterdir()) == []
 
 
