@@ -77,7 +77,7 @@ class Rasteriser:
         vertices.view("<u4")[..., 3] = colours[:, None]
         data = p3d.GeomVertexData("ids", p3d.GeomVertexFormat.get_v3c4(), p3d.Geom.UH_static)
         data.unclean_set_num_rows(count * 3)
-        data.modify_array(0).modify_handle().copy_data_from(vertices.tobytes())
+        data.modify_array(0).modify_handle().copy_data_from(vertices)
         primitive = p3d.GeomTriangles(p3d.Geom.UH_static)
         primitive.add_consecutive_vertices(0, count * 3)
         geom = p3d.Geom(data)
