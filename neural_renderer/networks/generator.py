@@ -38,6 +38,8 @@ NOISE_CHANNELS = 3
 STYLE_MAP_CHANNELS = 24
 HISTORY_CHANNELS = 16
 LEVELS = 5
+MOST_KEPT = 0.7
+"""Of a pixel's history: with more, facades are means of ten drawings that differ, and so grey."""
 
 SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "tiny": ((24, 48, 88, 160, 160), (1, 1, 1, 1, 1)),
@@ -254,7 +256,7 @@ class Generator(FrameGenerator):
         raw = torch.tanh(pixels[:, :3])
         if history is None:
             return GeneratorOutput(raw, raw, torch.zeros_like(raw[:, :1]))
-        keep = torch.sigmoid(pixels[:, 3:]) * history.validity
+        keep = torch.sigmoid(pixels[:, 3:]).clamp_max(MOST_KEPT) * history.validity
         return GeneratorOutput(blend_history(raw, history.rgb, keep), raw, keep)
 
     def _to_pixels(self, h: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch.nn import functional
 from bridge.frame import Actor
 from neural_renderer.inputs import ClassMap, anchored_noise
 from neural_renderer.networks.generator import Generator, GeneratorInput, build_generator
-from neural_renderer.networks.motion import blend_history, catmull_rom_warp
+from neural_renderer.networks.motion import catmull_rom_warp, clamp_to_neighbourhood
 from neural_renderer.networks.style import StyleCode, attend, attention_tokens
 from neural_renderer.views import instance_ids, movers_among
 
@@ -56,12 +56,11 @@ def test_history_is_kept_within_its_neighbourhood() -> None:
     rng = torch.Generator().manual_seed(1)
     raw, history = (torch.rand(1, 3, 12, 17, generator=rng) for _ in range(2))
     history[..., ::3] += 3.0
-    keep = torch.rand(1, 1, 12, 17, generator=rng)
     wide = functional.pad(raw, (2, 2, 2, 2), mode="replicate")
     high = functional.max_pool2d(wide, 5, stride=1) + 0.25
     low = -functional.max_pool2d(-wide, 5, stride=1) - 0.25
-    expected = raw + keep * (history.minimum(high).maximum(low) - raw)
-    torch.testing.assert_close(blend_history(raw, history, keep), expected)
+    expected = history.minimum(high).maximum(low)
+    torch.testing.assert_close(clamp_to_neighbourhood(history, raw), expected)
 
 
 def test_pixels_smoothed_in_their_cells_are_smoothed_as_pixels(
