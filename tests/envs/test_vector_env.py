@@ -24,6 +24,7 @@ from bridge.palette import PaletteRenderer
 from configs import ConfigError
 from envs.vector import STAGES, DrivingVectorEnv
 from envs.vector_worker import VectorDeadlines
+from envs.vectors import STATE_FIELDS
 
 MODES = list(AutoresetMode)
 
@@ -209,7 +210,7 @@ def test_stages_are_timed(four) -> None:
 def test_state_only_and_discrete() -> None:
     vector = DrivingVectorEnv(discrete_state_env, 2, PaletteRenderer())
     observation, _ = vector.reset(seed=0)
-    assert observation["state"].shape == (2, 11)
+    assert observation["state"].shape == (2, len(STATE_FIELDS))
     again, reward, *_ = vector.step(vector.action_space.sample())
     assert vector.observation_space.contains(again)
     assert reward.shape == (2,)
