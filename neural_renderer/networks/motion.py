@@ -147,7 +147,7 @@ def with_texture_of(raw: Tensor, mixed: Tensor) -> Tensor:
     of_raw = _fine((raw * weights).sum(dim=1))
     of_mixed = _fine((mixed * weights).sum(dim=1))
     energy = _box(torch.stack([of_raw, of_mixed]).square(), ENERGY_RADIUS_PX) + FLAT_ENERGY
-    gain = (energy[0] / energy[1]).sqrt_().clamp_(1.0 / MOST_GAIN, MOST_GAIN)
+    gain = (energy[0] / energy[1]).sqrt().clamp(1.0 / MOST_GAIN, MOST_GAIN)
     return mixed + ((gain - 1.0) * of_mixed)[:, None]
 
 

@@ -51,3 +51,12 @@ def test_a_history_without_texture_is_not_blown_up() -> None:
     flat, raw = textured(1, strength=0.0), textured(2)
     assert strength(with_texture_of(raw, flat)) < 0.02
     assert float(blend_history(raw * 3.0, raw, HALF).abs().max()) <= 1.0
+
+
+def test_gradients_reach_the_new_picture_and_what_is_kept() -> None:
+    raw, keep = textured(1).clone().requires_grad_(), HALF.clone().requires_grad_()
+    blend_history(raw, textured(2), keep).square().sum().backward()
+    for tensor in (raw, keep):
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+        assert float(tensor.grad.abs().max()) > 0.0
