@@ -45,7 +45,7 @@ SETTINGS: dict[str, Any] = {
 """Five steps a second. The route only becomes a command; its points would tell the lane."""
 
 TRAIN_STYLES, TEST_STYLES = ("day", "pale"), ("dusk",)
-TRAIN_TOWNS, TEST_TOWNS = (0, 1), (900, 901)
+TRAIN_TOWNS, TEST_TOWNS = (0, 1, 2, 3), (900, 901)
 MOST_STEPS = 200
 TURN_Y = 0.25
 """Sideways over distance of the route 30 m ahead from which it counts as a turn."""

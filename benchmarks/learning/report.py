@@ -32,8 +32,14 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
 }
 """Figure -> its heading and how it is written."""
 
-SEEN_COLUMNS = ("off_lane_per_km", "collisions_per_km", "offset_m")
-SEEN_FILES = {"steers, accelerates": "imitation.json"}
+SEEN_COLUMNS: Mapping[str, str] = {
+    "success": "to the end",  # also where it stood still
+    **{key: COLUMNS[key][0] for key in ("off_lane_per_km", "collisions_per_km", "offset_m")},
+}
+SEEN_FILES = {
+    "steers, accelerates": "imitation.json",
+    "steers; rules accelerate": "imitation_steers.json",
+}
 """What the network that sees frames controls -> the file of its episodes."""
 
 FAILURES = {
@@ -119,7 +125,7 @@ def table(results: Mapping[str, Any]) -> str:
 
 def imitation_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown: a row per set of controls and kind of towns and styles."""
-    heads = [COLUMNS[key][0] for key in SEEN_COLUMNS]
+    heads = list(SEEN_COLUMNS.values())
     lines = ["| network | towns and styles | episodes | m an episode | " + " | ".join(heads) + " |"]
     lines.append("|" + "---|" * (4 + len(heads)))
     for controls, measured in results.items():

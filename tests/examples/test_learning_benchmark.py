@@ -72,10 +72,11 @@ def test_all_drivers_drive_and_make_a_table(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_the_recipe_goes_from_nothing_to_the_page(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    page, seen = tmp_path / "page.md", ROOT / "benchmarks" / "learning" / "imitation.json"
+    page = tmp_path / "page.md"
     marks = [f"<!-- {name} -->\n\n<!-- end of {name} -->\n" for name in ("drivers", "imitation")]
     page.write_text("".join(marks))
-    shutil.copy(seen, tmp_path)
+    for file in report.SEEN_FILES.values():
+        shutil.copy(ROOT / "benchmarks" / "learning" / file, tmp_path)
     short = ["--seeds", "1", "2", "--demonstration-steps", "300", "--ppo-steps", "2048"]
     where = ["--out", str(tmp_path / "runs"), "--results", str(tmp_path)]
     where += ["--page", str(page), "--png", str(tmp_path / "curves.png")]
