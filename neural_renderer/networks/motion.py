@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 LUMA = (0.299, 0.587, 0.114)
-FINE_RADIUS_PX, ENERGY_RADIUS_PX = 6, 10
-"""Texture is what a blur over 13x13 pixels takes away; its energy is compared over 21x21."""
+CELL_PX = 4
+"""Texture is what a blur over 3x3 such cells takes away; its energy is compared over 5x5."""
 MOST_GAIN = 1.6
 FLAT_ENERGY = 1e-4
 """Texture weaker than a hundredth of the half range is none."""
@@ -141,27 +141,26 @@ def with_texture_of(raw: Tensor, mixed: Tensor) -> Tensor:
     By-Example Noise using a Histogram-Preserving Blending Operator", HPG 2018, section 3).
 
     Args:
-        raw, mixed: (B, 3, H, W) in [-1, 1].
+        raw, mixed: (B, 3, H, W) in [-1, 1]; H and W divisible by 4.
     """
-    weights = raw.new_tensor(LUMA)[:, None, None]
-    of_raw = _fine((raw * weights).sum(dim=1))
-    of_mixed = _fine((mixed * weights).sum(dim=1))
-    energy = _box(torch.stack([of_raw, of_mixed]).square(), ENERGY_RADIUS_PX) + FLAT_ENERGY
-    gain = (energy[0] / energy[1]).sqrt().clamp(1.0 / MOST_GAIN, MOST_GAIN)
-    return mixed + ((gain - 1.0) * of_mixed)[:, None]
+    luma = torch.cat([_luma(raw), _luma(mixed)])
+    fine = luma - _enlarged(_mean(functional.avg_pool2d(luma, CELL_PX), 3))
+    of_raw, of_mixed = _mean(functional.avg_pool2d(fine.square(), CELL_PX), 5).chunk(2)
+    gain = ((of_raw + FLAT_ENERGY) / (of_mixed + FLAT_ENERGY)).sqrt()
+    gain = _enlarged(gain.clamp(1.0 / MOST_GAIN, MOST_GAIN))
+    return mixed + (gain - 1.0) * fine.chunk(2)[1]
 
 
-def _fine(luma: Tensor) -> Tensor:
-    """What a blur takes away."""
-    return luma - _box(luma, FINE_RADIUS_PX)
+def _luma(rgb: Tensor) -> Tensor:
+    return functional.conv2d(rgb, rgb.new_tensor(LUMA)[None, :, None, None])
 
 
-def _box(x: Tensor, radius: int) -> Tensor:
-    """Means over (2 radius + 1)^2 pixels of (B, H, W) or (N, B, H, W).
+def _mean(cells: Tensor, size: int) -> Tensor:
+    """Means over `size` x `size` neighbours."""
+    wide = functional.pad(cells, (size // 2,) * 4, mode="replicate")
+    return functional.avg_pool2d(wide, size, stride=1)
 
-    Differences of running sums: on CPUs ten times as fast as pooling.
-    """
-    size = 2 * radius + 1
-    sums = functional.pad(x, (radius + 1, radius) * 2, mode="replicate").cumsum(-1)
-    sums = (sums[..., size:] - sums[..., :-size]).cumsum(-2)
-    return (sums[..., size:, :] - sums[..., :-size, :]) / size**2
+
+def _enlarged(cells: Tensor) -> Tensor:
+    """Back to pixels, smoothly."""
+    return functional.interpolate(cells, scale_factor=CELL_PX, mode="bilinear")
