@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from apps.commands.options import parse_size
@@ -112,7 +113,7 @@ def _rates(measured: Mapping[str, Measured], missing: str | None) -> Table:
     for name, result in measured.items():
         table.add_row(name, f"{result.best:.1f}", f"{result.median:.1f}")
     if missing is not None:
-        table.add_row(HIGHWAY, "-", missing)
+        table.add_row(HIGHWAY, "-", escape(missing))
     return table
 
 
