@@ -158,6 +158,23 @@ def test_odd_sizes_are_padded_and_cropped(renderer: NeuralRenderer) -> None:
         assert render(renderer, session, tick, view=view).shape == (50, 90, 3)
 
 
+@pytest.mark.parametrize(("capability", "timed"), [("AVX2", 0), ("AVX512", 1)])
+def test_bfloat16_is_tried_only_where_it_can_pay(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capability: str,
+    timed: int,
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    caplog.set_level("INFO", "neural_renderer.session")
+    with NeuralRenderer(folder / "tiny.safetensors", folder / "styles", device="cpu") as automatic:
+        session = opened(automatic)
+        for tick in range(2):
+            render(automatic, session, tick)
+    assert sum("a frame:" in record.message for record in caplog.records) == timed
+
+
 def test_an_unknown_session_and_style_are_named(renderer: NeuralRenderer) -> None:
     with pytest.raises(UnknownSession, match="99"):
         render(renderer, 99, 0)
