@@ -15,8 +15,7 @@ import numpy.typing as npt
 from bridge.frame import ByteArray, FloatArray
 from bridge.labels import Tag
 from configs import StrictModel
-
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+from neural_renderer.colour import LUMA
 
 THIN_RANK = np.zeros(29, dtype=np.uint8)
 """Per tag: > 0 for what is thin or small; a higher rank wins where pixels are merged."""

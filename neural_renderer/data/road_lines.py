@@ -9,10 +9,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from bridge.frame import ByteArray
+from neural_renderer.colour import LUMA
 
 BoolArray = npt.NDArray[np.bool_]
-
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from bridge.frame import SKY_DEPTH_M, FloatArray
 from bridge.labels import Tag
-from neural_renderer.data.augment import LUMA
+from neural_renderer.colour import LUMA
 from neural_renderer.data.prepare import PreparedPhoto
 
 Pose = npt.NDArray[np.float64]

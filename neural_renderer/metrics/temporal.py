@@ -16,8 +16,8 @@ from scipy import ndimage
 from bridge.errors import FrameError
 from bridge.frame import Actor, ByteArray, FloatArray, View
 from bridge.geometry import Motion, motion, visible_before, warp
+from neural_renderer.colour import LUMA
 
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 MOVED_PX = 2.0
 """Ghosts are looked for where the picture moves at least so far."""
 

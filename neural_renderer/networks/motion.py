@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-LUMA = (0.299, 0.587, 0.114)
+from neural_renderer.colour import LUMA
+
 CELL_PX = 4
 """Texture is what a blur over 3x3 such cells takes away; its energy is compared over 5x5."""
 MOST_GAIN = 1.6
