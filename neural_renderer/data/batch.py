@@ -41,6 +41,8 @@ class Batch:
             common world: a random yaw and position of the drive's own, z up.
         exemplar_rgb: float32 (B, K, 3, H, W) in [-1, 1], same tone jitter as `rgb`.
         exemplar_tags: uint8 (B, K, 29, H, W), multi-hot.
+        own_style: bool (B,), False where the exemplars are another picture's: `rgb` then is
+            no target.
         drives: data set and drive of each picture, such as "camvid/0016E5".
     """
 
@@ -54,7 +56,17 @@ class Batch:
     pose: Tensor
     exemplar_rgb: Tensor
     exemplar_tags: Tensor
+    own_style: Tensor
     drives: tuple[str, ...]
+
+    def in_next_style(self) -> Batch:
+        """The same pictures' labels with the exemplars of the next picture each."""
+        return replace(
+            self,
+            exemplar_rgb=self.exemplar_rgb.roll(-1, 0),
+            exemplar_tags=self.exemplar_tags.roll(-1, 0),
+            own_style=torch.zeros_like(self.own_style),
+        )
 
 
 @dataclass(frozen=True, slots=True)

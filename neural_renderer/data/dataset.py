@@ -124,6 +124,7 @@ class PhotoDataset:
             pose=torch.from_numpy(random_pose(photo.camera.height_m, rng))[None],
             exemplar_rgb=exemplar_rgb[None],
             exemplar_tags=exemplar_tags[None],
+            own_style=torch.tensor([True]),
             drives=(photo.drive,),
         )
 

@@ -7,8 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from configs import ConfigError
-from neural_renderer.networks.features import ImageNetInput, read_tensors
+from neural_renderer.networks.features import (
+    ImageNetInput,
+    picked,
+    read_tensors,
+    with_torchvision_weights,
+)
 
 ALEXNET_PLAN = ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))
 """Convolutions: width, kernel, stride, padding (Krizhevsky 2014, as torchvision has it)."""
@@ -61,24 +65,17 @@ class Lpips(nn.Module):
 
 def load_alexnet(path: Path) -> AlexNetFeatures:
     """Frozen AlexNet with torchvision's keys `features.N.weight` from .pth or .safetensors."""
-    net = AlexNetFeatures()
-    tensors = read_tensors(path)
-    wanted = {key for key in net.state_dict() if key.startswith("features.")}
-    missing = sorted(wanted - tensors.keys())
-    if missing:
-        raise ConfigError(f"{path} holds other weights than AlexNet's: missing {missing[0]}")
-    net.load_state_dict({key: tensors[key] for key in wanted}, strict=False)
-    return net.requires_grad_(False).eval()
+    return with_torchvision_weights(AlexNetFeatures(), path)
 
 
 def load_lpips(alexnet: Path, heads: Path) -> Lpips:
     """LPIPS v0.1 from AlexNet's weights and its linear heads (`lin0.model.1.weight`, ...)."""
-    tensors = read_tensors(heads)
-    names = [f"lin{k}.model.1.weight" for k in range(5)]
-    missing = [name for name in names if name not in tensors]
-    if missing:
-        raise ConfigError(f"{heads} holds no LPIPS heads: missing {missing[0]}")
-    return Lpips(load_alexnet(alexnet), [tensors[name] for name in names]).eval()
+    shapes = {
+        f"lin{k}.model.1.weight": torch.Size([1, plan[0], 1, 1])
+        for k, plan in enumerate(ALEXNET_PLAN)
+    }
+    own = picked(heads, read_tensors(heads), shapes)
+    return Lpips(load_alexnet(alexnet), list(own.values())).eval()
 
 
 def pooled_features(net: nn.Module, rgb: Tensor) -> Tensor:

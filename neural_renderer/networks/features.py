@@ -7,14 +7,20 @@ usual public weights (torchvision's VGG16 keys `features.N.weight`; EfficientNet
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from configs import ConfigError
+
+NetT = TypeVar("NetT", bound=nn.Module)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -34,9 +40,37 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors of a .safetensors or .pth file, or ConfigError."""
     if not path.is_file():
         raise ConfigError(f"no feature weights at {path}: give a file, or leave the option out")
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"{path} cannot be read as weights ({first}): copy it again") from error
+    return tensors
+
+
+def picked(
+    path: Path, tensors: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
+) -> dict[str, Tensor]:
+    """The tensors of these names and shapes, or ConfigError that names the first other one."""
+    missing = sorted(shapes.keys() - tensors.keys())
+    if missing:
+        raise ConfigError(f"{path} holds other weights: missing {missing[0]} (+{len(missing) - 1})")
+    for name, shape in shapes.items():
+        if tensors[name].shape != shape:
+            raise ConfigError(
+                f"{path} holds other weights: {name} should be {tuple(shape)}, is "
+                f"{tuple(tensors[name].shape)}"
+            )
+    return {name: tensors[name] for name in shapes}
+
+
+def with_torchvision_weights(net: NetT, path: Path) -> NetT:
+    """`net`, frozen, with torchvision's keys `features.N.weight` and `.bias` from `path`."""
+    own = {k: v.shape for k, v in net.state_dict().items() if k.startswith("features.")}
+    net.load_state_dict(picked(path, read_tensors(path), own), strict=False)
+    return net.requires_grad_(False).eval()
 
 
 class ImageNetInput(nn.Module):
@@ -83,12 +117,7 @@ class Vgg16Features(nn.Module):
 
 def load_vgg16(path: Path, taps: int = 3) -> Vgg16Features:
     """Frozen VGG16 features with weights from `path`."""
-    net = Vgg16Features(taps)
-    tensors = read_tensors(path)
-    wanted = {k for k in net.state_dict() if k.startswith("features.")}
-    _check_keys(path, wanted, tensors)
-    net.load_state_dict({k: tensors[k] for k in wanted}, strict=False)
-    return net.requires_grad_(False).eval()
+    return with_torchvision_weights(Vgg16Features(taps), path)
 
 
 class LiteBlock(nn.Module):
@@ -145,21 +174,30 @@ class EfficientNetLite0Features(nn.Module):
 def load_efficientnet_lite0(path: Path) -> EfficientNetLite0Features:
     """Frozen EfficientNet-Lite0 features with weights from `path`, batch norm folded."""
     net = EfficientNetLite0Features()
-    t = read_tensors(path)
-    _check_keys(path, {"_conv_stem.weight", "_bn0.weight", "_blocks.0._bn1.weight"}, t)
-    _fold(net.stem, t, "_conv_stem", "_bn0")
+    tensors = read_tensors(path)
+
+    def fold(conv: nn.Conv2d, conv_name: str, bn: str) -> None:
+        _fold(conv, path, tensors, conv_name, bn)
+
+    fold(net.stem, "_conv_stem", "_bn0")
     for i, block in enumerate(net.blocks):
         assert isinstance(block, LiteBlock)
         name = f"_blocks.{i}"
         if block.expand is not None:
-            _fold(block.expand, t, f"{name}._expand_conv", f"{name}._bn0")
-        _fold(block.depthwise, t, f"{name}._depthwise_conv", f"{name}._bn1")
-        _fold(block.project, t, f"{name}._project_conv", f"{name}._bn2")
+            fold(block.expand, f"{name}._expand_conv", f"{name}._bn0")
+        fold(block.depthwise, f"{name}._depthwise_conv", f"{name}._bn1")
+        fold(block.project, f"{name}._project_conv", f"{name}._bn2")
     return net.requires_grad_(False).eval()
 
 
-def _fold(conv: nn.Conv2d, tensors: dict[str, Tensor], conv_name: str, bn: str) -> None:
+def _fold(
+    conv: nn.Conv2d, path: Path, tensors: Mapping[str, Tensor], conv_name: str, bn: str
+) -> None:
     """Batch norm (eps 1e-3) folded into the convolution before it."""
+    width = torch.Size([conv.out_channels])
+    norms = (f"{bn}.{part}" for part in ("weight", "bias", "running_mean", "running_var"))
+    shapes = {f"{conv_name}.weight": conv.weight.shape} | dict.fromkeys(norms, width)
+    tensors = picked(path, tensors, shapes)
     scale = tensors[f"{bn}.weight"] / (tensors[f"{bn}.running_var"] + 1e-3).sqrt()
     with torch.no_grad():
         conv.weight.copy_(tensors[f"{conv_name}.weight"] * scale[:, None, None, None])
@@ -174,9 +212,3 @@ def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
         total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
         pads += [total // 2, total - total // 2]
     return functional.pad(x, pads)
-
-
-def _check_keys(path: Path, wanted: set[str], tensors: dict[str, Tensor]) -> None:
-    missing = sorted(wanted - tensors.keys())
-    if missing:
-        raise ConfigError(f"{path} holds other weights: missing {missing[0]} (+{len(missing) - 1})")

@@ -14,6 +14,7 @@ from neural_renderer.data.photos import PhotoSourceConfig
 class LossWeights(StrictModel):
     """Weight of every term of the generator's loss, and R1 of the discriminators'.
 
+    `style` compares pictures without a target with their exemplars, region by region;
     `temporal` compares a frame with its predecessor as moved exactly, `steady` what the
     generator drew of it before the history was blended in.
     """
@@ -24,6 +25,7 @@ class LossWeights(StrictModel):
     feature_matching: float = 10.0
     coarse_colour: float = 5.0
     pixel: float = 0.0
+    style: float = 0.0
     temporal: float = 12.0
     steady: float = 2.0
     r1: float = 40.0
@@ -41,6 +43,8 @@ class Phase(StrictModel):
         mix: share of each photo source by name.
         clip_share: share of steps on clips; `frames` views each.
         town_share: share of the clip steps that are town clips without a target picture.
+        swap_share: share of the still steps that paint every photograph's labels in the
+            next one's style: without a target picture too.
     """
 
     steps: int = Field(ge=1)
@@ -52,6 +56,7 @@ class Phase(StrictModel):
     clip_share: float = Field(0.0, ge=0.0, le=1.0)
     frames: int = Field(2, ge=2, le=16)
     town_share: float = Field(0.0, ge=0.0, le=1.0)
+    swap_share: float = Field(0.0, ge=0.0, le=1.0)
 
     @field_validator("size_px")
     @classmethod

@@ -10,6 +10,9 @@ from torch.nn import functional
 
 from neural_renderer.networks.discriminators import Judgement
 
+FEWEST_AREA = 0.005
+"""Share of a picture below which a group's statistics say little."""
+
 
 def hinge_discriminator(real: Judgement, fake: Judgement) -> Tensor:
     """Hinge loss over all scales (Lim & Ye, 2017; Miyato et al., ICLR 2018)."""
@@ -25,8 +28,8 @@ def hinge_generator(fake: Judgement) -> Tensor:
     return -torch.stack([f.float().mean() for f in fake.scores]).mean()
 
 
-def segmentation_targets(groups: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
-    """Labels at the segmentation head's resolution: soft multi-hot (B, G, h, w)."""
+def shrunken_labels(groups: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    """Labels at a feature map's resolution: soft multi-hot (B, G, h, w)."""
     return functional.interpolate(groups.float(), size=tuple(size), mode="area")
 
 
@@ -81,6 +84,55 @@ def perceptual(fake: Sequence[Tensor], real: Sequence[Tensor], weights: Sequence
         scale = r.float().abs().mean().clamp_min(1e-4)
         total = total + weight * (f.float() - r.float()).abs().mean() / scale
     return total
+
+
+def region_statistics(
+    fake: Sequence[Tensor],
+    fake_groups: Tensor,
+    like: Sequence[Tensor],
+    like_groups: Tensor,
+    weights: Sequence[float],
+) -> Tensor:
+    """How far the look of each label group is from that group's in other pictures.
+
+    L1 between mean and deviation of every channel inside a group, in units of the other
+    pictures' mean deviation: the style statistics of Huang & Belongie (ICCV 2017, eq. 13)
+    within regions (Gatys et al., CVPR 2017, section 4). No pixel has a counterpart. A group
+    counts by the root of its area, where both show enough of it.
+
+    Args:
+        fake: feature maps (B, C, h, w) a tap. fake_groups: (B, G, H, W) multi-hot.
+        like: maps of K pictures each (B * K, C, h', w'). like_groups: (B, K, G, H', W').
+        weights: one a tap.
+    """
+    k = like_groups.shape[1]
+    total = torch.zeros((), device=fake_groups.device)
+    for f, other, weight in zip(fake, like, weights, strict=True):
+        mean, deviation, area = _group_moments(f.float(), fake_groups, 1)
+        wanted_mean, wanted_deviation, wanted_area = _group_moments(
+            other.float(), like_groups.flatten(0, 1), k
+        )
+        present = ((area > FEWEST_AREA) & (wanted_area > FEWEST_AREA)).float() * area.sqrt()
+        scale = wanted_deviation.mean(dim=2).clamp_min(1e-2)
+        gap = ((mean - wanted_mean).abs() + (deviation - wanted_deviation).abs()).mean(dim=2)
+        total = total + weight * (gap / scale * present).sum() / present.sum().clamp_min(1e-3)
+    return total
+
+
+def _group_moments(x: Tensor, groups: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and deviation (B, G, C) of every group over K pictures each, its area (B, G).
+
+    x: (B * K, C, h, w). groups: (B * K, G, H, W).
+    """
+    masks = shrunken_labels(groups, x.shape[-2:])
+    pixels = masks.sum(dim=(2, 3)).unflatten(0, (-1, k)).sum(dim=1)[..., None]
+    sums = [
+        torch.einsum("nchw,nghw->ngc", moment, masks).unflatten(0, (-1, k)).sum(dim=1)
+        for moment in (x, x.square())
+    ]
+    mean, square = (s / pixels.clamp_min(1e-3) for s in sums)
+    deviation = (square - mean.square()).clamp_min(1e-4).sqrt()
+    return mean, deviation, pixels[..., 0] / (k * masks.shape[-2] * masks.shape[-1])
 
 
 def feature_matching(fake: Judgement, real: Judgement) -> Tensor:

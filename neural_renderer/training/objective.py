@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,28 +17,32 @@ from neural_renderer.reprojection import surface_points
 from neural_renderer.training import losses
 from neural_renderer.training.config import LossWeights
 from neural_renderer.training.state import TrainState
+from neural_renderer.training.targets import Exemplars, exemplars_of, style_of
 
 PERCEPTUAL_TAPS = (0.25, 0.35, 0.4)
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """A batch as the networks see it: inputs, style, groups of the target's labels."""
+    """A batch as the networks see it.
+
+    Attributes:
+        groups: of the target's labels.
+    """
 
     x: GeneratorInput
     style: CompiledStyle
     groups: Tensor
+    exemplars: Exemplars
 
 
 def conditions(state: TrainState, batch: Batch, rng: torch.Generator) -> Conditions:
     """Network inputs of a batch of stills."""
     groups = state.class_map.groups_from_multihot(batch.tags)
-    exemplar_groups = state.class_map.groups_from_multihot(batch.exemplar_tags)
-    style = state.generator.compile_style(
-        state.generator.encode_style(batch.exemplar_rgb, exemplar_groups)
-    )
+    exemplars = exemplars_of(state, batch)
+    style = style_of(state.generator, exemplars)
     x = still_input(groups, batch, rng)
-    return Conditions(x, style, groups)
+    return Conditions(x, style, groups, exemplars)
 
 
 def still_input(groups: Tensor, batch: Batch, rng: torch.Generator) -> GeneratorInput:
@@ -75,7 +80,7 @@ def discriminator_losses(real: Judged, fake: Judged, groups: Tensor) -> dict[str
     logits_real, logits_fake = real.semantic.segmentation, fake.semantic.segmentation
     assert logits_real is not None
     assert logits_fake is not None
-    targets = losses.segmentation_targets(groups, logits_real.shape[-2:])
+    targets = losses.shrunken_labels(groups, logits_real.shape[-2:])
     weights = losses.class_weights(targets)
     terms["d_segment"] = losses.segmentation_real(
         logits_real, targets, weights
@@ -103,7 +108,7 @@ def adversarial_losses(
         terms["g_feature"] = weights.adversarial * losses.hinge_generator(fake.semantic)
     logits = fake.semantic.segmentation
     assert logits is not None
-    targets = losses.segmentation_targets(groups, logits.shape[-2:])
+    targets = losses.shrunken_labels(groups, logits.shape[-2:])
     terms["g_segment"] = weights.segmentation * losses.segmentation_real(
         logits, targets, losses.class_weights(targets)
     )
@@ -125,16 +130,46 @@ def picture_losses(
         terms["g_pixel"] = weights.pixel * difference.sum() / (3.0 * valid.sum()).clamp_min(1.0)
     if state.vgg is None or not weights.perceptual:
         return terms
-    both = torch.cat([fake, real.to(fake.dtype)])
-    h, w = fake.shape[-2:]
-    if state.step % 2:  # in turn: all of it at half size, a quarter of it at full size
-        both = functional.avg_pool2d(both, 2)
-    else:
-        top = int(torch.randint(0, h - h // 2, (), generator=rng))
-        left = int(torch.randint(0, w - w // 2, (), generator=rng))
-        both = both[..., top : top + h // 2, left : left + w // 2]
+    (both,) = _looked_at(state, [torch.cat([fake, real.to(fake.dtype)])], rng)
     terms["g_perceptual"] = weights.perceptual * _vgg_term(state, both, fake.shape[0])
     return terms
+
+
+def style_losses(
+    state: TrainState,
+    fake: Tensor,
+    groups: Tensor,
+    exemplars: Exemplars,
+    weights: LossWeights,
+    rng: torch.Generator,
+) -> dict[str, Tensor]:
+    """What a picture without a target can be compared with: the look of its exemplars.
+
+    All at half size and a quarter at full size in turn, as in `picture_losses`: the same
+    quarter of each, for streets lie alike.
+    """
+    if state.vgg is None or not weights.style:
+        return {}
+    like, like_groups = exemplars
+    shown = [fake, groups, like.flatten(0, 1), like_groups.flatten(0, 1)]
+    fake, groups, like, labels = _looked_at(state, shown, rng)
+    with torch.no_grad():
+        wanted = state.vgg(like.to(fake.dtype))
+    gap = losses.region_statistics(
+        state.vgg(fake), groups, wanted, labels.unflatten(0, like_groups.shape[:2]),
+        PERCEPTUAL_TAPS,
+    )  # fmt: skip
+    return {"g_style": weights.style * gap}
+
+
+def _looked_at(state: TrainState, pictures: Sequence[Tensor], rng: torch.Generator) -> list[Tensor]:
+    """In turn: all of each (B, C, H, W) at half size, the same quarter of each at full size."""
+    if state.step % 2:
+        return [functional.avg_pool2d(x, 2) for x in pictures]
+    h, w = pictures[0].shape[-2:]
+    top = int(torch.randint(0, h - h // 2, (), generator=rng))
+    left = int(torch.randint(0, w - w // 2, (), generator=rng))
+    return [x[..., top : top + h // 2, left : left + w // 2] for x in pictures]
 
 
 def _vgg_term(state: TrainState, both: Tensor, b: int) -> Tensor:

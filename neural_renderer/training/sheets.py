@@ -14,6 +14,7 @@ from neural_renderer.data.batch import Batch, to_device
 from neural_renderer.training.objective import still_input
 from neural_renderer.training.sources import Source
 from neural_renderer.training.state import TrainState
+from neural_renderer.training.targets import exemplars_of, style_of
 
 
 def paint_tags(tags: Tensor) -> Tensor:
@@ -37,9 +38,8 @@ def render_batch(state: TrainState, batch: Batch) -> Tensor:
     rng = torch.Generator().manual_seed(0)
     batch = to_device(batch, state.device)
     groups = state.class_map.groups_from_multihot(batch.tags)
-    exemplar_groups = state.class_map.groups_from_multihot(batch.exemplar_tags)
     with torch.no_grad(), state.autocast():
-        style = state.ema.compile_style(state.ema.encode_style(batch.exemplar_rgb, exemplar_groups))
+        style = style_of(state.ema, exemplars_of(state, batch))
         return state.ema(still_input(groups, batch, rng), style).rgb.float()
 
 

@@ -52,7 +52,10 @@ class Source:
     def drawn(self, step: int, draw: int) -> Drawn:
         """Everything that a draw of a step needs: its clips, if any, and photographs."""
         clip = self.clip(step, draw)
-        return draw, clip, self.batch(step, draw, len(clip.drives) if clip else None)
+        stills = self.batch(step, draw, len(clip.drives) if clip else None)
+        if clip is None and self._swaps(step):
+            stills = stills.in_next_style()
+        return draw, clip, stills
 
     def batch(self, step: int, draw: int, batch_size: int | None = None) -> Batch:
         """The stills of a step's phase, from the seed and the number of the draw alone.
@@ -77,6 +80,11 @@ class Source:
         return still_clips(
             self._datasets[index], draw, phase.clip_batch_size, phase.frames, phase.mix
         )
+
+    def _swaps(self, step: int) -> bool:
+        """Whether a step of stills has no targets, from the step alone as in `clip`."""
+        _, phase = self._config.phase_at(step)
+        return np.random.default_rng((self._config.seed, step, 4)).random() < phase.swap_share
 
     def samples(self, count: int, step: int) -> Batch:
         """Fixed samples for a sheet: validation photographs where there are any."""

@@ -14,27 +14,40 @@ from neural_renderer.networks.generator import CompiledStyle, FrameGenerator, Ge
 from neural_renderer.training.rollout import roll_out
 from neural_renderer.training.state import TrainState
 
-
-def batch_style(state: TrainState, who: FrameGenerator, batch: Batch | ClipBatch) -> CompiledStyle:
-    """The style of a batch's exemplars, by one generator's own encoder."""
-    groups = state.class_map.groups_from_multihot(batch.exemplar_tags)
-    return who.compile_style(who.encode_style(batch.exemplar_rgb, groups))
+Exemplars = tuple[Tensor, Tensor]
+"""Pictures (B, K, 3, H, W) that a style is of, and their groups (B, K, G, H, W)."""
 
 
-def still_target(state: TrainState, batch: Batch, x: GeneratorInput) -> tuple[Tensor, Tensor]:
-    """Target pictures (B, 3, H, W) and where they count (B, 1, H, W)."""
+def exemplars_of(state: TrainState, batch: Batch | ClipBatch) -> Exemplars:
+    """A batch's exemplars as the networks see them."""
+    return batch.exemplar_rgb, state.class_map.groups_from_multihot(batch.exemplar_tags)
+
+
+def style_of(who: FrameGenerator, exemplars: Exemplars) -> CompiledStyle:
+    """Their style by a generator's own encoder."""
+    return who.compile_style(who.encode_style(*exemplars))
+
+
+def still_target(
+    state: TrainState, batch: Batch, x: GeneratorInput, exemplars: Exemplars
+) -> tuple[Tensor, Tensor, bool]:
+    """Target pictures (B, 3, H, W), where they count (B, 1, H, W), whether they are targets.
+
+    Without a teacher, a photograph's labels in another's style have none: the photographs
+    then only show what real looks like.
+    """
     if state.teacher is None:
-        return batch.rgb, batch.valid
+        return batch.rgb, batch.valid, bool(batch.own_style.all())
     with torch.no_grad():
-        rgb = state.teacher(x, batch_style(state, state.teacher, batch)).rgb
-    return rgb.float(), torch.ones_like(batch.valid)
+        rgb = state.teacher(x, style_of(state.teacher, exemplars)).rgb
+    return rgb.float(), torch.ones_like(batch.valid), True
 
 
 def clip_target(
     state: TrainState,
     clip: ClipBatch,
     batch: Batch,
-    exemplars: Batch | ClipBatch,
+    exemplars: Exemplars,
     groups: Tensor,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, bool]:
@@ -49,7 +62,7 @@ def clip_target(
         return (clip.rgb[:, -1] if paired else batch.rgb), clip.valid[:, -1], paired
     drawn = rng.get_state()
     with torch.no_grad():
-        style = batch_style(state, state.teacher, exemplars)
+        style = style_of(state.teacher, exemplars)
         out = roll_out(state.teacher, style, clip, groups, rng)
     rng.set_state(drawn)
     return out.rgb.detach().float(), torch.ones_like(clip.valid[:, -1]), True

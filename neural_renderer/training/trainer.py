@@ -29,6 +29,7 @@ from neural_renderer.training.objective import (
     discriminator_losses,
     judge,
     picture_losses,
+    style_losses,
 )
 from neural_renderer.training.ranks import average_gradients, meet, rank, rank_zero_first, ranks
 from neural_renderer.training.rollout import roll_out
@@ -42,7 +43,13 @@ from neural_renderer.training.state import (
     load_state,
     save_state,
 )
-from neural_renderer.training.targets import batch_style, clip_target, still_target
+from neural_renderer.training.targets import (
+    Exemplars,
+    clip_target,
+    exemplars_of,
+    still_target,
+    style_of,
+)
 from neural_renderer.training.transfer import Transfer, start_from
 
 STATE_FILE = "state.pt"
@@ -152,9 +159,9 @@ def still_step(
     """One step on photographs: named terms, the pictures."""
     with state.autocast():
         seen = conditions(state, batch, rng)
-        real, valid = still_target(state, batch, seen.x)
+        real, valid, paired = still_target(state, batch, seen.x, seen.exemplars)
         fake = state.generator(seen.x, seen.style).rgb
-    shown = Shown(fake, real, seen.groups, valid, paired=True, extra={})
+    shown = Shown(fake, real, seen.groups, valid, paired, seen.exemplars, extra={})
     return teach(state, config, shown, rng, share), fake.detach()
 
 
@@ -174,9 +181,9 @@ def clip_step(
     """
     with state.autocast():
         groups = state.class_map.groups_from_multihot(clip.tags)
-        exemplars = clip if bool(clip.has_exemplars.all()) else batch
+        exemplars = exemplars_of(state, clip if bool(clip.has_exemplars.all()) else batch)
         real, valid, paired = clip_target(state, clip, batch, exemplars, groups, rng)
-        style = batch_style(state, state.generator, exemplars)
+        style = style_of(state.generator, exemplars)
         out = roll_out(state.generator, style, clip, groups, rng)
     extra = {
         name: weight * losses.temporal(picture.float(), out.previous, out.validity)
@@ -185,13 +192,13 @@ def clip_step(
             ("g_steady", config.weights.steady, out.raw),
         )
     }
-    shown = Shown(out.rgb, real, out.groups, valid, paired, extra)
+    shown = Shown(out.rgb, real, out.groups, valid, paired, exemplars, extra)
     return teach(state, config, shown, rng, share), out.rgb.detach()
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Generated and real pictures of a step.
+    """Generated and real pictures of a step, and whose style the generated ones have.
 
     Attributes:
         paired: `real` is the target of `fake`; if not, it only shows what real looks like,
@@ -204,6 +211,7 @@ class Shown:
     groups: Tensor
     valid: Tensor
     paired: bool
+    exemplars: Exemplars
     extra: dict[str, Tensor]
 
 
@@ -232,6 +240,8 @@ def teach(
         g_terms = adversarial_losses(judged, real, groups, config.weights, shown.paired)
         if shown.paired:
             g_terms |= picture_losses(state, fake, shown.real, shown.valid, config.weights, rng)
+        else:
+            g_terms |= style_losses(state, fake, groups, shown.exemplars, config.weights, rng)
         g_terms |= shown.extra
         learn(state.optimiser_g, g_terms, share)
     return terms | g_terms
