@@ -24,22 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from configs import ConfigError, Sim2StreetError, load
 from neural_renderer.data.photos import PhotoSourceConfig
 from neural_renderer.evaluation.config import EvaluationConfig, Judges, under
 from neural_renderer.evaluation.evaluate import evaluate
-from neural_renderer.inputs import ClassMap
-from neural_renderer.networks.baselines import KINDS, build_frame_generator
-from neural_renderer.networks.generator import GeneratorInput
-from neural_renderer.networks.style import (
-    CLASS_CHANNELS,
-    CODE_CHANNELS,
-    KEY_CHANNELS,
-    VALUE_CHANNELS,
-    StyleCode,
-)
+from neural_renderer.networks.baselines import KINDS
+from neural_renderer.timing import frame_gmac
 from neural_renderer.training.config import TrainConfig
 from neural_renderer.training.sources import at_root, load_sources
 from neural_renderer.training.trainer import EXPORT_FILE, Progress, train
@@ -173,26 +164,6 @@ def claimed(path: Path) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-def frame_gmac(kind: str, size: str) -> float:
-    """GMAC of a 512x256 frame in a compiled style."""
-    groups = len(ClassMap.default().names)
-    with torch.device("meta"):
-        generator = build_frame_generator(kind, size, groups).eval()
-        x = GeneratorInput(
-            torch.empty(1, groups, 256, 512), torch.empty(1, 1, 256, 512),
-            torch.empty(1, 1, 256, 512), torch.empty(1, 1, 1, 1), torch.empty(1, 3, 256, 512),
-        )  # fmt: skip
-        code = StyleCode(
-            torch.empty(1, groups, CLASS_CHANNELS), torch.empty(1, CODE_CHANNELS),
-            torch.empty(1, 1024, KEY_CHANNELS), torch.empty(1, 1024, VALUE_CHANNELS),
-            torch.empty(1, 1024),
-        )  # fmt: skip
-        style = generator.compile_style(code)
-        with FlopCounterMode(display=False) as counter:
-            generator(x, style)
-    return float(counter.get_total_flops()) / 2e9
 
 
 def checked_costs(kinds: Sequence[str], size: str) -> dict[str, float]:

@@ -22,6 +22,7 @@ from configs import Sim2StreetError
 from neural_renderer.inputs import ClassMap
 from neural_renderer.networks.generator import FrameGenerator
 from neural_renderer.networks.style import StyleCode
+from neural_renderer.style_colours import in_exemplars_colours
 
 FORMAT = "sim2street-style/1"
 
@@ -33,7 +34,7 @@ class StyleError(Sim2StreetError):
 def compile_style(
     generator: FrameGenerator, class_map: ClassMap, rgb: Sequence[Tensor], tags: Sequence[Tensor]
 ) -> StyleCode:
-    """E_F on K exemplars: batch of one style.
+    """E_F on K exemplars, and how their colours are met: batch of one style.
 
     Args:
         rgb: K tensors (3, H, W) in [-1, 1], one size, divisible by 16.
@@ -44,8 +45,12 @@ def compile_style(
     groups = torch.stack([class_map.groups_from_multihot(t) for t in tags])[None]
     if not (groups[:, :, 1:].sum() > 0):
         raise StyleError("none of the exemplars' labels is a known class: check the label naming")
+    pictures = torch.stack(list(rgb)).float()
     with torch.inference_mode():
-        return generator.encode_style(torch.stack(list(rgb))[None].float(), groups)
+        style = generator.encode_style(pictures[None], groups)
+    if not generator.styled:
+        return style
+    return in_exemplars_colours(generator, class_map, style, pictures, torch.stack(list(tags)))
 
 
 def style_to_bytes(style: StyleCode, name: str, weights_sha256: str) -> bytes:
@@ -67,7 +72,10 @@ def style_from_bytes(data: bytes, weights_sha256: str, source: str) -> StyleCode
         tensors = load(data)
         names = {f.name for f in fields(StyleCode)}
         if tensors.keys() != names:
-            raise StyleError(f"style {source}: expected tensors {sorted(names)}")
+            raise StyleError(
+                f"style {source}: expected tensors {sorted(names)}, got {sorted(tensors)}: make it "
+                "again with `sim2street style make`"
+            )
     except (SafetensorError, ValueError) as error:
         raise StyleError(f"style {source} cannot be read ({error}): make it again") from error
     if weights_sha256.encode() not in data[: 8 + header]:

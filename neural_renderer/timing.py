@@ -1,4 +1,4 @@
-"""How fast generators render, each beside the others in the same run.
+"""What a frame costs, and how fast generators render, each beside the others in the same run.
 
 Contestants take turns, a few frames each, so that a busy moment of the machine hits all of
 them; what counts is the median over all turns. Cost does not depend on the weights, so
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from bridge.frame import SKY_DEPTH_M, Camera, View
 from bridge.labels import Tag
@@ -22,6 +23,15 @@ from bridge.renderer import RenderRequest, SessionConfig
 from neural_renderer.checkpoint import CheckpointInfo, load_generator, save_generator
 from neural_renderer.inputs import ClassMap
 from neural_renderer.networks.baselines import ImageUnet, build_frame_generator
+from neural_renderer.networks.generator import GeneratorInput, History
+from neural_renderer.networks.style import (
+    CLASS_CHANNELS,
+    CODE_CHANNELS,
+    COLOUR_CHANNELS,
+    KEY_CHANNELS,
+    VALUE_CHANNELS,
+    StyleCode,
+)
 from neural_renderer.session import NeuralRenderer
 from neural_renderer.styles import blob, compile_style, style_to_bytes
 
@@ -52,6 +62,25 @@ class Timing:
         """Turn by turn, the median of it: what disturbs both at once does not count."""
         turns = zip(self.turns_s, other.turns_s, strict=True)
         return float(np.median([others_s / own_s for own_s, others_s in turns]))
+
+
+def frame_gmac(kind: str, size: str, history: bool = False) -> float:
+    """GMAC of a 512x256 frame in a compiled style, counted on tensors without content."""
+    groups = len(ClassMap.default().names)
+    with torch.device("meta"), torch.no_grad():
+        generator = build_frame_generator(kind, size, groups).eval()
+        plane, picture = torch.empty(1, 1, 256, 512), torch.empty(1, 3, 256, 512)
+        number = torch.empty(1, 1, 1, 1)
+        x = GeneratorInput(torch.empty(1, groups, 256, 512), plane, plane, number, picture)
+        code = StyleCode(
+            torch.empty(1, groups, CLASS_CHANNELS), torch.empty(1, CODE_CHANNELS),
+            torch.empty(1, 1024, KEY_CHANNELS), torch.empty(1, 1024, VALUE_CHANNELS),
+            torch.empty(1, 1024), torch.empty(1, groups, COLOUR_CHANNELS),
+        )  # fmt: skip
+        style = generator.compile_style(code)
+        with FlopCounterMode(display=False) as counter:
+            generator(x, style, History(picture, plane, number) if history else None)
+    return float(counter.get_total_flops()) / 2e9
 
 
 def time_in_turns(

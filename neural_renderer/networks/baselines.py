@@ -30,6 +30,7 @@ from neural_renderer.networks.generator import (
 from neural_renderer.networks.style import (
     CLASS_CHANNELS,
     CODE_CHANNELS,
+    COLOUR_CHANNELS,
     KEY_CHANNELS,
     VALUE_CHANNELS,
     StyleCode,
@@ -49,6 +50,8 @@ PLAIN_SIZES: dict[str, tuple[tuple[int, ...], int]] = {
 class UnstyledGenerator(Generator):
     """SPADE from labels alone: every picture has the style that training settled on."""
 
+    styled = False
+
     def encode_style(self, rgb: Tensor, groups: Tensor) -> StyleCode:
         """The learned fallback features of all classes, whatever the exemplars show."""
         b, encoder = rgb.shape[0], self.style_encoder
@@ -60,11 +63,14 @@ class UnstyledGenerator(Generator):
             rgb.new_zeros(b, 1, KEY_CHANNELS),
             rgb.new_zeros(b, 1, VALUE_CHANNELS),
             rgb.new_zeros(b, 1),
+            rgb.new_zeros(b, groups.shape[2], COLOUR_CHANNELS),
         )
 
 
 class PlainGenerator(FrameGenerator):
     """Labels and their boundaries to a picture; no style, no depth, no history."""
+
+    styled = False
 
     def __init__(self, groups: int, widths: tuple[int, ...], blocks: int) -> None:
         super().__init__()
@@ -97,11 +103,13 @@ class PlainGenerator(FrameGenerator):
             rgb.new_zeros(b, 1, KEY_CHANNELS),
             rgb.new_zeros(b, 1, VALUE_CHANNELS),
             rgb.new_zeros(b, 1),
+            rgb.new_zeros(b, groups.shape[2], COLOUR_CHANNELS),
         )
 
     def compile_style(self, style: StyleCode) -> CompiledStyle:
         """Nothing to compile."""
-        return CompiledStyle((), style.code[:, :, None, None], style.keys, style.values)
+        start, colour = style.code[:, :, None, None], style.colour.transpose(1, 2)
+        return CompiledStyle((), start, style.keys, style.values, colour)
 
     def forward(
         self, x: GeneratorInput, style: CompiledStyle, history: History | None = None

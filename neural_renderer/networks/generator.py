@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from neural_renderer.networks.spade import ModulationWeights, SpadeBlock
 from neural_renderer.networks.style import (
     CLASS_CHANNELS,
     CODE_CHANNELS,
+    COLOUR_CHANNELS,
     VALUE_CHANNELS,
     LabelKey,
     StyleCode,
@@ -93,12 +94,14 @@ class CompiledStyle:
             coverage by groups in place of the class features of the style.
         start: (B, C, 1, 1) added to the start tensor.
         keys, values: the exemplars' tokens, see `style.attention_tokens`.
+        colour: (B, 4, G), how far each channel is bent in a label group, and 1.
     """
 
     modulation: tuple[tuple[tuple[ModulationWeights, ...], ...], ...]
     start: Tensor
     keys: Tensor
     values: Tensor
+    colour: Tensor
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,9 @@ class GeneratorOutput:
 
 
 class FrameGenerator(nn.Module, ABC):
-    """What trainer and session ask of a generator."""
+    """What trainer and session ask of a generator; `styled`: whether exemplars matter to it."""
+
+    styled: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -238,14 +243,17 @@ class Generator(FrameGenerator):
             for level, width in enumerate(self.widths)
         )
         start = self.start_from_code(style.code)[:, :, None, None]
-        return CompiledStyle(modulation, start, *attention_tokens(style))
+        ones = torch.ones_like(style.colour[..., :1])
+        colour = torch.cat([style.colour, ones], dim=-1).transpose(1, 2).float()
+        return CompiledStyle(modulation, start, *attention_tokens(style), colour)
 
     def forward(
         self, x: GeneratorInput, style: CompiledStyle, history: History | None = None
     ) -> GeneratorOutput:
         """One frame. All spatial inputs share (B, H, W), H and W divisible by 32."""
         embeddings = self._embed(x)
-        maps = self._maps(x, style, embeddings, history)
+        coverage = _halved(x.groups.to(self.dtype))
+        maps = self._maps(x, coverage, style, embeddings, history)
         h = embeddings[-1] + style.start.to(embeddings[-1].dtype)
         for level in reversed(range(LEVELS)):
             for block, weights in zip(self._level(level), style.modulation[level], strict=True):
@@ -253,7 +261,7 @@ class Generator(FrameGenerator):
             if level > 0:
                 h = functional.interpolate(self.ups[level - 1](h), scale_factor=2.0)
         pixels = self._to_pixels(functional.leaky_relu_(h, 0.2))
-        raw = torch.tanh(pixels[:, :3])
+        raw = _in_colours(torch.tanh(pixels[:, :3]), coverage, style.colour)
         if history is None:
             return GeneratorOutput(raw, raw, torch.zeros_like(raw[:, :1]))
         keep = torch.sigmoid(pixels[:, 3:]).clamp_max(MOST_KEPT) * history.validity
@@ -296,16 +304,16 @@ class Generator(FrameGenerator):
     def _maps(
         self,
         x: GeneratorInput,
+        coverage: Tensor,
         style: CompiledStyle,
         embeddings: list[Tensor],
         history: History | None,
     ) -> list[Tensor]:
-        """SPADE's maps per level: label embedding, coverage by groups, history."""
+        """SPADE's maps per level: label embedding, coverage by groups (at 1/2), history."""
         past = self._history_maps(x, history)
-        coverage = x.groups.to(self.dtype)
         maps = []
         for level, embedding in enumerate(embeddings):
-            coverage = _halved(coverage)
+            coverage = _halved(coverage) if level else coverage
             parts = [embedding, coverage]
             if level == 3:
                 parts.append(self.attended(attend(self.query(coverage), style.keys, style.values)))
@@ -345,6 +353,18 @@ def _halved(coverage: Tensor) -> Tensor:
     return functional.conv2d(
         coverage, weight.contiguous(memory_format=torch.channels_last), stride=2
     )
+
+
+def _in_colours(rgb: Tensor, coverage: Tensor, colour: Tensor) -> Tensor:
+    """Channels bent by label group, soft over a pixel or two where groups meet.
+
+    `x + a (1 - x^2)` leaves black and white where they are, and so edges without halos.
+    rgb (B, 3, H, W) in [-1, 1], coverage (B, G, H / 2, W / 2), colour (B, 4, G).
+    """
+    maps = (colour @ coverage.float().flatten(2)).unflatten(2, coverage.shape[-2:])
+    bend = maps[:, :COLOUR_CHANNELS] / maps[:, COLOUR_CHANNELS:].clamp_min(1e-3)
+    bend = functional.interpolate(bend, scale_factor=2.0, mode="bilinear")
+    return (rgb + bend * (1.0 - rgb.square())).clamp(-1.0, 1.0)
 
 
 def _of_coverage(weights: ModulationWeights, looks: Tensor, width: int) -> ModulationWeights:

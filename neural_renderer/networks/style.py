@@ -21,6 +21,7 @@ CLASS_CHANNELS = 64
 CODE_CHANNELS = 64
 KEY_CHANNELS = 32
 VALUE_CHANNELS = 64
+COLOUR_CHANNELS = 3
 NO_TOKEN = -1e4
 """Logit of a token that is none: exp of it is 0, and it stays finite in half precision."""
 
@@ -36,6 +37,8 @@ class StyleCode:
             1/16 resolution, N = K * (H/16) * (W/16).
         log_weight: float32 (B, N) added to the attention's logits (0, or log of the share
             of this token's style in a blend; -inf = no token).
+        colour: float32 (B, G, 3) in [-1, 1], how far the red, green and blue of each label
+            group are bent up; zeros change nothing. See `style_colours`.
     """
 
     classes: Tensor
@@ -43,6 +46,7 @@ class StyleCode:
     keys: Tensor
     values: Tensor
     log_weight: Tensor
+    colour: Tensor
 
     def to(self, device: torch.device | str) -> StyleCode:
         """The same style on another device."""
@@ -64,11 +68,12 @@ def stack_styles(styles: Sequence[StyleCode]) -> StyleCode:
         torch.cat([padded(s.keys, 0.0) for s in styles]),
         torch.cat([padded(s.values, 0.0) for s in styles]),
         torch.cat([padded(s.log_weight, -torch.inf) for s in styles]),
+        torch.cat([s.colour for s in styles]),
     )
 
 
 def blend_styles(styles: Sequence[StyleCode], weights: Sequence[float]) -> StyleCode:
-    """Weighted mean of codes and class features; tokens are pooled with log weights.
+    """Weighted mean of codes, class features and colours; tokens are pooled with log weights.
 
     Args:
         weights: positive, one per style; normalised here.
@@ -91,6 +96,7 @@ def blend_styles(styles: Sequence[StyleCode], weights: Sequence[float]) -> Style
         torch.cat([x.keys for x in styles], dim=1),
         torch.cat([x.values for x in styles], dim=1),
         torch.cat(logs, dim=1),
+        mean("colour"),
     )
 
 
@@ -138,8 +144,9 @@ class StyleEncoder(nn.Module):
         tokens = keys.permute(0, 1, 3, 2).flatten(1, 2)
         log_weight = torch.zeros(tokens.shape[:2], device=rgb.device)
         return StyleCode(
-            classes, code, tokens, values.permute(0, 1, 3, 2).flatten(1, 2), log_weight
-        )
+            classes, code, tokens, values.permute(0, 1, 3, 2).flatten(1, 2), log_weight,
+            classes.new_zeros(*classes.shape[:2], COLOUR_CHANNELS),
+        )  # fmt: skip
 
 
 class LabelKey(nn.Module):

@@ -100,7 +100,7 @@ def test_a_compiled_style_is_class_features_weighted_by_coverage(tiny: Generator
     style = StyleCode(
         torch.randn(1, GROUPS, 64, generator=rng), torch.randn(1, 64, generator=rng),
         torch.randn(1, 5, 32, generator=rng), torch.randn(1, 5, 64, generator=rng),
-        torch.zeros(1, 5),
+        torch.zeros(1, 5), torch.zeros(1, GROUPS, 3),
     )  # fmt: skip
     block, width = tiny._level(1)[0], 48
     embedding, past = torch.randn(7, width, generator=rng), torch.randn(7, 16, generator=rng)
@@ -121,7 +121,9 @@ def test_attention_without_a_mask_is_attention_with_one() -> None:
     log_weight[:, 6:] = -torch.inf  # no tokens
     logits = query.flatten(2).transpose(1, 2) @ keys.transpose(1, 2) / 32**0.5
     expected = (logits + log_weight[:, None]).softmax(dim=-1) @ values
-    style = StyleCode(torch.zeros(1, 1, 64), torch.zeros(1, 64), keys, values, log_weight)
+    style = StyleCode(
+        torch.zeros(1, 1, 64), torch.zeros(1, 64), keys, values, log_weight, torch.zeros(1, 1, 3)
+    )
     given = attend(query, *attention_tokens(style))
     torch.testing.assert_close(given.flatten(2).transpose(1, 2), expected)
 

@@ -17,10 +17,9 @@ from neural_renderer.data.prepare import load_photos
 from neural_renderer.evaluation.painter import Painter
 from neural_renderer.evaluation.scenes import Clip, Moment
 from neural_renderer.inputs import ClassMap
-from neural_renderer.networks.baselines import KINDS, ImageUnet, build_frame_generator
-from neural_renderer.networks.generator import SIZES, GeneratorInput
-from neural_renderer.networks.style import StyleCode
-from neural_renderer.timing import street_view
+from neural_renderer.networks.baselines import KINDS, ImageUnet
+from neural_renderer.networks.generator import SIZES
+from neural_renderer.timing import frame_gmac, street_view
 from neural_renderer.training.config import TrainConfig
 from neural_renderer.training.state import build_state
 from neural_renderer.training.trainer import EXPORT_FILE, STATE_FILE, Progress, Share, learn, train
@@ -167,26 +166,9 @@ def test_accumulation_resumes_exactly_and_sees_other_pictures(photos: Path, tmp_
     assert not torch.equal(resumed.generator.state_dict()[key], single.generator.state_dict()[key])
 
 
-def gmac(kind: str, size: str) -> float:
-    with torch.device("meta"):
-        generator = build_frame_generator(kind, size, GROUPS).eval()
-        x = GeneratorInput(
-            torch.empty(1, GROUPS, 256, 512), torch.empty(1, 1, 256, 512),
-            torch.empty(1, 1, 256, 512), torch.empty(1, 1, 1, 1), torch.empty(1, 3, 256, 512),
-        )  # fmt: skip
-        code = StyleCode(
-            torch.empty(1, GROUPS, 64), torch.empty(1, 64), torch.empty(1, 1024, 32),
-            torch.empty(1, 1024, 64), torch.empty(1, 1024),
-        )  # fmt: skip
-        style = generator.compile_style(code)
-        with FlopCounterMode(display=False) as counter:
-            generator(x, style)
-    return counter.get_total_flops() / 2e9
-
-
 @pytest.mark.parametrize("size", SIZES)
 def test_what_is_compared_costs_the_same(size: str) -> None:
-    costs = [gmac(kind, size) for kind in KINDS]
+    costs = [frame_gmac(kind, size) for kind in KINDS]
     assert max(costs) < 1.1 * min(costs)
 
 

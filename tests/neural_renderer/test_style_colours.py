@@ -1,0 +1,118 @@
+"""Colours of a style: what is painted for the exemplars' labels moves to what they show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import neural_renderer
+from bridge.labels import Tag
+from neural_renderer.checkpoint import load_generator
+from neural_renderer.inputs import ClassMap, generator_input
+from neural_renderer.networks.baselines import build_frame_generator
+from neural_renderer.networks.generator import FrameGenerator
+from neural_renderer.networks.style import StyleCode, blend_styles
+from neural_renderer.styles import compile_style
+
+WEIGHTS = Path(neural_renderer.__file__).parent / "weights"
+CLASSES = ClassMap.default()
+SKY, ROAD = (CLASSES.group_of[tag] for tag in (Tag.SKY, Tag.ROAD))
+CAR, SIDEWALK, TERRAIN = (CLASSES.group_of[t] for t in (Tag.CAR, Tag.SIDEWALK, Tag.TERRAIN))
+HEIGHT, WIDTH = 64, 96
+
+
+@pytest.fixture(scope="module")
+def generator() -> FrameGenerator:
+    """The shipped one: an untrained one paints with and without depth two different worlds."""
+    return load_generator(WEIGHTS / "tiny/tiny.safetensors")[0]
+
+
+def street(lower: tuple[Tag, ...] = (Tag.ROAD,)) -> Tensor:
+    """Sky above, one label or a set below: uint8 (29, H, W)."""
+    tags = torch.zeros(29, HEIGHT, WIDTH, dtype=torch.uint8)
+    tags[Tag.SKY, : HEIGHT // 2] = 1
+    for tag in lower:
+        tags[tag, HEIGHT // 2 :] = 1
+    return tags
+
+
+def picture(sky: float, ground: float) -> Tensor:
+    """Red above, blue below, of the given strengths, with a little grain."""
+    rgb = torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * 0.1
+    rgb[0, : HEIGHT // 2] += sky
+    rgb[2, HEIGHT // 2 :] += ground
+    return rgb
+
+
+def painted(generator: FrameGenerator, style: StyleCode, tags: Tensor) -> Tensor:
+    """(3, H, W), with depth and other noise than the style was measured with."""
+    rng = torch.Generator().manual_seed(5)
+    noise = torch.rand(1, 3, HEIGHT, WIDTH, generator=rng) * 2.0 - 1.0
+    x = generator_input(
+        CLASSES.groups_from_multihot(tags)[None], torch.zeros(1, 1, HEIGHT, WIDTH),
+        torch.full((1, HEIGHT, WIDTH), 30.0), torch.ones(1, dtype=torch.bool), noise,
+    )  # fmt: skip
+    with torch.inference_mode():
+        return generator(x, generator.compile_style(style)).rgb[0]
+
+
+def gaps(rgb: Tensor, wanted: Tensor) -> tuple[float, float]:
+    """Of mean colours, above and below."""
+    upper, lower = slice(0, HEIGHT // 2 - 2), slice(HEIGHT // 2 + 2, HEIGHT)
+    return tuple(  # type: ignore[return-value]
+        float((rgb[:, rows].mean(dim=(1, 2)) - wanted[:, rows].mean(dim=(1, 2))).abs().mean())
+        for rows in (upper, lower)
+    )
+
+
+def test_painted_colours_move_to_the_exemplars_group_by_group(generator: FrameGenerator) -> None:
+    tags, wanted = street(), picture(0.6, 0.4)
+    style = compile_style(generator, CLASSES, [wanted], [tags])
+    before = painted(generator, replace(style, colour=torch.zeros_like(style.colour)), tags)
+    after = painted(generator, style, tags)
+    for missed, left in zip(gaps(before, wanted), gaps(after, wanted), strict=True):
+        assert missed > 0.1
+        assert left < 0.4 * missed
+
+
+def test_groups_that_no_exemplar_shows_are_left_alone(generator: FrameGenerator) -> None:
+    colour = compile_style(generator, CLASSES, [picture(0.6, 0.4)], [street()]).colour
+    assert (colour[0, [SKY, ROAD]].abs().sum(dim=1) > 0.05).all()
+    others = [g for g in range(len(CLASSES.names)) if g not in (SKY, ROAD)]
+    assert (colour[0, others] == 0.0).all()
+
+
+def test_every_member_of_a_set_of_labels_is_corrected_as_it_is_painted_alone(
+    generator: FrameGenerator,
+) -> None:
+    tags, wanted = street((Tag.SIDEWALK, Tag.TERRAIN)), picture(0.6, 0.4)
+    style = compile_style(generator, CLASSES, [wanted], [tags])
+    assert (style.colour[0, [SIDEWALK, TERRAIN]].abs().sum(dim=1) > 0.05).all()
+    for tag in (Tag.SIDEWALK, Tag.TERRAIN):
+        alone = street((tag,))
+        plain = painted(generator, replace(style, colour=torch.zeros_like(style.colour)), alone)
+        assert gaps(painted(generator, style, alone), wanted)[1] < 0.5 * gaps(plain, wanted)[1]
+
+
+def test_a_blend_of_styles_blends_their_colours(generator: FrameGenerator) -> None:
+    styles = [
+        compile_style(generator, CLASSES, [picture(*look)], [street()])
+        for look in ((0.6, 0.1), (-0.6, 0.5))
+    ]
+    mixed = blend_styles(styles, [1.0, 3.0])
+    torch.testing.assert_close(mixed.colour, 0.25 * styles[0].colour + 0.75 * styles[1].colour)
+
+
+@pytest.mark.parametrize("kind", ["spade", "plain"])
+def test_kinds_without_style_take_no_colours_either(kind: str) -> None:
+    plain = build_frame_generator(kind, "tiny", len(CLASSES.names)).eval()
+    assert (compile_style(plain, CLASSES, [picture(0.6, 0.4)], [street()]).colour == 0.0).all()
+
+
+def test_exemplars_need_not_divide_by_what_frames_divide_by(generator: FrameGenerator) -> None:
+    rgb, tags = picture(0.6, 0.4)[:, :48, :80], street()[:, :48, :80]
+    assert torch.isfinite(compile_style(generator, CLASSES, [rgb], [tags]).colour).all()
