@@ -11,9 +11,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, distributed
+
+from configs import ConfigError
 
 DEADLINE = timedelta(minutes=10)
 """How long a rank waits for the others before it gives up."""
@@ -44,6 +48,27 @@ def joined_ranks(device: torch.device) -> Iterator[torch.device]:
         yield device
     finally:
         distributed.destroy_process_group()
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """No other run trains in `folder` meanwhile; the system lets go when a process dies.
+
+    Raises:
+        ConfigError: another one does.
+    """
+    if rank() != 0:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / "run.lock").acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"another process trains in {folder}: stop it, or give another folder"
+        ) from None
+    with lock:
+        yield
 
 
 @contextmanager

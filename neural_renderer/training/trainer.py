@@ -31,7 +31,14 @@ from neural_renderer.training.objective import (
     picture_losses,
     style_losses,
 )
-from neural_renderer.training.ranks import average_gradients, meet, rank, rank_zero_first, ranks
+from neural_renderer.training.ranks import (
+    alone_in,
+    average_gradients,
+    meet,
+    rank,
+    rank_zero_first,
+    ranks,
+)
 from neural_renderer.training.rollout import roll_out
 from neural_renderer.training.sheets import SheetMaker
 from neural_renderer.training.sources import Drawn, Source
@@ -96,7 +103,21 @@ def train(
 
     Raises:
         TrainingStopped: names the last good checkpoint.
+        ConfigError: before anything is computed; another process trains in `out_dir`.
     """
+    with alone_in(out_dir):
+        return _train(config, out_dir, device, stop_at, report, init_from, transferred)
+
+
+def _train(
+    config: TrainConfig,
+    out_dir: Path,
+    device: torch.device,
+    stop_at: int | None,
+    report: Callable[[Progress], None],
+    init_from: Path | None,
+    transferred: Callable[[Transfer], None],
+) -> TrainState:
     state = build_state(config, device)
     state_file = out_dir / STATE_FILE
     if state_file.exists():
@@ -107,7 +128,6 @@ def train(
         hold_history_map(state)
     with rank_zero_first():
         source = Source(config, out_dir / "photos")
-    out_dir.mkdir(parents=True, exist_ok=True)
     writes = rank() == 0
     sheets = SheetMaker(source, out_dir)
     logger = ScalarLog(out_dir) if writes else None

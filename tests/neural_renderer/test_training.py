@@ -18,6 +18,7 @@ from neural_renderer.training.state import build_state
 from neural_renderer.training.trainer import (
     EXPORT_FILE,
     STATE_FILE,
+    Progress,
     TrainingStopped,
     check_health,
     train,
@@ -93,6 +94,15 @@ def test_another_runs_state_is_refused(photos: Path, tmp_path: Path) -> None:
     (tmp_path / STATE_FILE).write_bytes(b"not a state")
     with pytest.raises(CheckpointError, match=r"state\.pt"):
         train(config(photos), tmp_path, CPU)
+
+
+def test_two_runs_do_not_share_a_folder(photos: Path, tmp_path: Path) -> None:
+    def begin_another(progress: Progress) -> None:
+        with pytest.raises(ConfigError, match="another process trains in"):
+            train(config(photos), tmp_path, CPU)
+
+    assert train(config(photos), tmp_path, CPU, stop_at=1, report=begin_another).step == 1
+    assert train(config(photos), tmp_path, CPU, stop_at=2).step == 2, "the lock is gone"
 
 
 @pytest.mark.parametrize(
