@@ -26,13 +26,13 @@ from neural_renderer.networks.spade import ModulationWeights, SpadeBlock
 from neural_renderer.networks.style import (
     CLASS_CHANNELS,
     CODE_CHANNELS,
-    COLOUR_CHANNELS,
     VALUE_CHANNELS,
     LabelKey,
     StyleCode,
     StyleEncoder,
     attend,
     attention_tokens,
+    in_colours,
 )
 
 NOISE_CHANNELS = 3
@@ -261,7 +261,7 @@ class Generator(FrameGenerator):
             if level > 0:
                 h = functional.interpolate(self.ups[level - 1](h), scale_factor=2.0)
         pixels = self._to_pixels(functional.leaky_relu_(h, 0.2))
-        raw = _in_colours(torch.tanh(pixels[:, :3]), coverage, style.colour)
+        raw = in_colours(torch.tanh(pixels[:, :3]), coverage, style.colour)
         if history is None:
             return GeneratorOutput(raw, raw, torch.zeros_like(raw[:, :1]))
         keep = torch.sigmoid(pixels[:, 3:]).clamp_max(MOST_KEPT) * history.validity
@@ -353,18 +353,6 @@ def _halved(coverage: Tensor) -> Tensor:
     return functional.conv2d(
         coverage, weight.contiguous(memory_format=torch.channels_last), stride=2
     )
-
-
-def _in_colours(rgb: Tensor, coverage: Tensor, colour: Tensor) -> Tensor:
-    """Channels bent by label group, soft over a pixel or two where groups meet.
-
-    `x + a (1 - x^2)` leaves black and white where they are, and so edges without halos.
-    rgb (B, 3, H, W) in [-1, 1], coverage (B, G, H / 2, W / 2), colour (B, 4, G).
-    """
-    maps = (colour @ coverage.float().flatten(2)).unflatten(2, coverage.shape[-2:])
-    bend = maps[:, :COLOUR_CHANNELS] / maps[:, COLOUR_CHANNELS:].clamp_min(1e-3)
-    bend = functional.interpolate(bend, scale_factor=2.0, mode="bilinear")
-    return (rgb + bend * (1.0 - rgb.square())).clamp(-1.0, 1.0)
 
 
 def _of_coverage(weights: ModulationWeights, looks: Tensor, width: int) -> ModulationWeights:

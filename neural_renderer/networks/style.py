@@ -188,6 +188,18 @@ def attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return out[:, 0].transpose(1, 2).unflatten(2, (h, w))
 
 
+def in_colours(rgb: Tensor, coverage: Tensor, colour: Tensor) -> Tensor:
+    """Channels bent by label group, soft over a pixel or two where groups meet.
+
+    `x + a (1 - x^2)` leaves black and white where they are, and so edges without halos.
+    rgb (B, 3, H, W) in [-1, 1], coverage (B, G, H / 2, W / 2), colour (B, 4, G).
+    """
+    maps = (colour @ coverage.float().flatten(2)).unflatten(2, coverage.shape[-2:])
+    bend = maps[:, :COLOUR_CHANNELS] / maps[:, COLOUR_CHANNELS:].clamp_min(1e-3)
+    bend = functional.interpolate(bend, scale_factor=2.0, mode="bilinear")
+    return (rgb + bend * (1.0 - rgb.square())).clamp(-1.0, 1.0)
+
+
 def _class_means(features: Tensor, masks: Tensor, b: int, k: int) -> tuple[Tensor, Tensor]:
     """Mean feature per class over all K exemplars: (B, G, C), and presence (B, G, 1)."""
     sums = torch.einsum("nchw,nghw->ngc", features, masks).unflatten(0, (b, k)).sum(dim=1)
