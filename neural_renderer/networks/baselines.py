@@ -34,6 +34,7 @@ from neural_renderer.networks.style import (
     KEY_CHANNELS,
     VALUE_CHANNELS,
     StyleCode,
+    colour_table,
 )
 
 KINDS = ("few-shot", "spade", "plain")
@@ -108,8 +109,8 @@ class PlainGenerator(FrameGenerator):
 
     def compile_style(self, style: StyleCode) -> CompiledStyle:
         """Nothing to compile."""
-        start, colour = style.code[:, :, None, None], style.colour.transpose(1, 2)
-        return CompiledStyle((), start, style.keys, style.values, colour)
+        start = style.code[:, :, None, None]
+        return CompiledStyle((), start, style.keys, style.values, colour_table(style))
 
     def forward(
         self, x: GeneratorInput, style: CompiledStyle, history: History | None = None

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neural_renderer.networks.motion import blend_history
-from neural_renderer.networks.spade import ModulationWeights, SpadeBlock
+from neural_renderer.networks.spade import ModulationWeights, SpadeBlock, halved
 from neural_renderer.networks.style import (
     CLASS_CHANNELS,
     CODE_CHANNELS,
@@ -32,6 +32,7 @@ from neural_renderer.networks.style import (
     StyleEncoder,
     attend,
     attention_tokens,
+    colour_table,
     in_colours,
 )
 
@@ -94,7 +95,7 @@ class CompiledStyle:
             coverage by groups in place of the class features of the style.
         start: (B, C, 1, 1) added to the start tensor.
         keys, values: the exemplars' tokens, see `style.attention_tokens`.
-        colour: (B, 4, G), how far each channel is bent in a label group, and 1.
+        colour: see `style.colour_table`.
     """
 
     modulation: tuple[tuple[tuple[ModulationWeights, ...], ...], ...]
@@ -243,16 +244,14 @@ class Generator(FrameGenerator):
             for level, width in enumerate(self.widths)
         )
         start = self.start_from_code(style.code)[:, :, None, None]
-        ones = torch.ones_like(style.colour[..., :1])
-        colour = torch.cat([style.colour, ones], dim=-1).transpose(1, 2).float()
-        return CompiledStyle(modulation, start, *attention_tokens(style), colour)
+        return CompiledStyle(modulation, start, *attention_tokens(style), colour_table(style))
 
     def forward(
         self, x: GeneratorInput, style: CompiledStyle, history: History | None = None
     ) -> GeneratorOutput:
         """One frame. All spatial inputs share (B, H, W), H and W divisible by 32."""
         embeddings = self._embed(x)
-        coverage = _halved(x.groups.to(self.dtype))
+        coverage = halved(x.groups.to(self.dtype))
         maps = self._maps(x, coverage, style, embeddings, history)
         h = embeddings[-1] + style.start.to(embeddings[-1].dtype)
         for level in reversed(range(LEVELS)):
@@ -313,7 +312,7 @@ class Generator(FrameGenerator):
         past = self._history_maps(x, history)
         maps = []
         for level, embedding in enumerate(embeddings):
-            coverage = _halved(coverage) if level else coverage
+            coverage = halved(coverage) if level else coverage
             parts = [embedding, coverage]
             if level == 3:
                 parts.append(self.attended(attend(self.query(coverage), style.keys, style.values)))
@@ -343,16 +342,6 @@ def _strided(conv: nn.Conv2d) -> Tensor:
     """
     weight = conv.weight
     return weight.view(len(weight), -1, 2, 2).contiguous(memory_format=torch.channels_last)
-
-
-def _halved(coverage: Tensor) -> Tensor:
-    """Means over 2x2 pixels; as a convolution, three times as fast as pooling on CPUs."""
-    groups = coverage.shape[1]
-    quarter = torch.eye(groups, device=coverage.device, dtype=coverage.dtype) / 4.0
-    weight = quarter[:, :, None, None].expand(-1, -1, 2, 2)
-    return functional.conv2d(
-        coverage, weight.contiguous(memory_format=torch.channels_last), stride=2
-    )
 
 
 def _of_coverage(weights: ModulationWeights, looks: Tensor, width: int) -> ModulationWeights:

@@ -188,11 +188,18 @@ def attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return out[:, 0].transpose(1, 2).unflatten(2, (h, w))
 
 
+def colour_table(style: StyleCode) -> Tensor:
+    """How far each channel is bent in a label group, and 1: float32 (B, 4, G)."""
+    ones = torch.ones_like(style.colour[..., :1])
+    return torch.cat([style.colour, ones], dim=-1).transpose(1, 2).float()
+
+
 def in_colours(rgb: Tensor, coverage: Tensor, colour: Tensor) -> Tensor:
     """Channels bent by label group, soft over a pixel or two where groups meet.
 
     `x + a (1 - x^2)` leaves black and white where they are, and so edges without halos.
-    rgb (B, 3, H, W) in [-1, 1], coverage (B, G, H / 2, W / 2), colour (B, 4, G).
+    rgb (B, 3, H, W) in [-1, 1], coverage (B, G, H / 2, W / 2), colour: a
+    `colour_table`.
     """
     maps = (colour @ coverage.float().flatten(2)).unflatten(2, coverage.shape[-2:])
     bend = maps[:, :COLOUR_CHANNELS] / maps[:, COLOUR_CHANNELS:].clamp_min(1e-3)
