@@ -54,6 +54,8 @@ def joined_ranks(device: torch.device) -> Iterator[torch.device]:
 def alone_in(folder: Path) -> Iterator[None]:
     """No other run trains in `folder` meanwhile; the system lets go when a process dies.
 
+    A folder in which nothing was begun is not left behind.
+
     Raises:
         ConfigError: another one does.
     """
@@ -61,14 +63,20 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "run.lock"
     try:
-        lock = FileLock(folder / "run.lock").acquire(timeout=0)
+        lock = FileLock(path).acquire(timeout=0)
     except Timeout:
         raise ConfigError(
             f"another process trains in {folder}: stop it, or give another folder"
         ) from None
-    with lock:
-        yield
+    try:
+        with lock:
+            yield
+    finally:
+        if all(file == path for file in folder.iterdir()):
+            path.unlink(missing_ok=True)
+            folder.rmdir()
 
 
 @contextmanager

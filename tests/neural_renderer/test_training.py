@@ -103,6 +103,9 @@ def test_two_runs_do_not_share_a_folder(photos: Path, tmp_path: Path) -> None:
 
     assert train(config(photos), tmp_path, CPU, stop_at=1, report=begin_another).step == 1
     assert train(config(photos), tmp_path, CPU, stop_at=2).step == 2, "the lock is gone"
+    with pytest.raises(ConfigError, match="size"):
+        train(config(photos, size="huge"), tmp_path / "never", CPU)
+    assert not (tmp_path / "never").exists()
 
 
 @pytest.mark.parametrize(
