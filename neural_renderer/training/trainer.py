@@ -106,71 +106,61 @@ def train(
         ConfigError: before anything is computed; another process trains in `out_dir`.
     """
     with alone_in(out_dir):
-        return _train(config, out_dir, device, stop_at, report, init_from, transferred)
+        state = build_state(config, device)
+        state_file = out_dir / STATE_FILE
+        if state_file.exists():
+            load_state(state, state_file)
+        elif init_from is not None:
+            transferred(start_from(state, init_from))
+        if not config.history_map:
+            hold_history_map(state)
+        with rank_zero_first():
+            source = Source(config, out_dir / "photos")
+        writes = rank() == 0
+        sheets = SheetMaker(source, out_dir)
+        logger = ScalarLog(out_dir) if writes else None
+        end = min(config.total_steps, stop_at or config.total_steps)
+        saved_s = time.monotonic()
 
+        def drawn(number: int) -> Drawn:
+            return source.drawn(number // config.accumulate, number * ranks() + rank())
 
-def _train(
-    config: TrainConfig,
-    out_dir: Path,
-    device: torch.device,
-    stop_at: int | None,
-    report: Callable[[Progress], None],
-    init_from: Path | None,
-    transferred: Callable[[Transfer], None],
-) -> TrainState:
-    state = build_state(config, device)
-    state_file = out_dir / STATE_FILE
-    if state_file.exists():
-        load_state(state, state_file)
-    elif init_from is not None:
-        transferred(start_from(state, init_from))
-    if not config.history_map:
-        hold_history_map(state)
-    with rank_zero_first():
-        source = Source(config, out_dir / "photos")
-    writes = rank() == 0
-    sheets = SheetMaker(source, out_dir)
-    logger = ScalarLog(out_dir) if writes else None
-    end = min(config.total_steps, stop_at or config.total_steps)
-    saved_s = time.monotonic()
-
-    def drawn(number: int) -> Drawn:
-        return source.drawn(number // config.accumulate, number * ranks() + rank())
-
-    numbers = (state.step * config.accumulate, max(state.step, end) * config.accumulate)
-    batches = prefetched(drawn, *numbers, config.workers)
-    while state.step < end:
-        start_s = time.monotonic()
-        set_learning_rates(state, config)
-        for part in range(config.accumulate):
-            draw, clip, stills = next(batches)
-            rng = torch.Generator().manual_seed(config.seed * 1_000_003 + draw)
-            batch = to_device(stills, device)
-            share = Share(part, config.accumulate)
-            if clip is None:
-                terms, fake = still_step(state, config, batch, rng, share)
-            else:
-                terms, fake = clip_step(state, config, to_device(clip, device), batch, rng, share)
-            check_health(state, terms, fake, state_file)
-        update_average(state, config)
-        state.step += 1
-        elapsed_s = time.monotonic() - start_s
-        values = {name: float(term.detach()) for name, term in terms.items()}
-        images = batch.rgb.shape[0] * config.accumulate * ranks()
-        report(Progress(state.step, end, values, images / elapsed_s))
-        if logger is None:
-            continue
-        logger.write(state.step, values)
-        if state.step % config.sample_every == 0:
-            sheets.write(state)
-        if time.monotonic() - saved_s > config.checkpoint_every_s or state.step == end:
-            save_state(state, config, state_file)
-            export_ema(state, config, source.seen_tags, out_dir / EXPORT_FILE)
-            saved_s = time.monotonic()
-    if logger is not None:
-        logger.close()
-    meet()  # nobody goes on before what rank 0 wrote is there
-    return state
+        numbers = (state.step * config.accumulate, max(state.step, end) * config.accumulate)
+        batches = prefetched(drawn, *numbers, config.workers)
+        while state.step < end:
+            start_s = time.monotonic()
+            set_learning_rates(state, config)
+            for part in range(config.accumulate):
+                draw, clip, stills = next(batches)
+                rng = torch.Generator().manual_seed(config.seed * 1_000_003 + draw)
+                batch = to_device(stills, device)
+                share = Share(part, config.accumulate)
+                if clip is None:
+                    terms, fake = still_step(state, config, batch, rng, share)
+                else:
+                    terms, fake = clip_step(
+                        state, config, to_device(clip, device), batch, rng, share
+                    )
+                check_health(state, terms, fake, state_file)
+            update_average(state, config)
+            state.step += 1
+            elapsed_s = time.monotonic() - start_s
+            values = {name: float(term.detach()) for name, term in terms.items()}
+            images = batch.rgb.shape[0] * config.accumulate * ranks()
+            report(Progress(state.step, end, values, images / elapsed_s))
+            if logger is None:
+                continue
+            logger.write(state.step, values)
+            if state.step % config.sample_every == 0:
+                sheets.write(state)
+            if time.monotonic() - saved_s > config.checkpoint_every_s or state.step == end:
+                save_state(state, config, state_file)
+                export_ema(state, config, source.seen_tags, out_dir / EXPORT_FILE)
+                saved_s = time.monotonic()
+        if logger is not None:
+            logger.close()
+        meet()  # nobody goes on before what rank 0 wrote is there
+        return state
 
 
 def still_step(
