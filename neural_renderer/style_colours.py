@@ -2,9 +2,9 @@
 
 A few drives teach a generator textures, but not every tint of sky and soil: left alone, it
 paints grey skies in the blue it knows. What it paints for the exemplars' own labels tells by
-how much it misses, label group by label group, and that is taken off every frame: mean and
-deviation of each channel as in Reinhard et al. (IEEE CG&A 2001), per group. Once per style;
-a frame costs one 1x1 convolution of the labels at half size.
+how much it misses, label group by label group, and every frame is bent back by so much: the
+mean of each channel meets the exemplars' (the first moment of Reinhard et al., IEEE CG&A
+2001). Once per style; a frame costs one product with the labels at half size.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def in_exemplars_colours(
                 pixels += members.sum(dim=1)
                 gap += members @ (picture - drawn).flatten(1).T
                 room += members @ (1.0 - drawn.square()).flatten(1).T
-    share = pixels / pixels.sum()
+    share = pixels / pixels.sum().clamp_min(1.0)
     strength = (share / (share + FEWEST_SHARE))[:, None]
     room += LEAST_ROOM * pixels.clamp_min(1.0)[:, None]
     colour = (strength * gap / room).clamp(-1.0, 1.0)

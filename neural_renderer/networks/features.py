@@ -45,7 +45,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"{path} cannot be read as weights ({first}): copy it again") from error
     return tensors
 
