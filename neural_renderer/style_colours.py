@@ -55,7 +55,7 @@ def in_exemplars_colours(
         for picture, hot in zip(functional.avg_pool2d(rgb, 2), tags[..., ::2, ::2], strict=True):
             for reading in _readings(hot):
                 groups = class_map.groups_from_multihot(reading)
-                x = _as_input(pad_to_multiple(groups[None]), reading)
+                x = exemplar_input(pad_to_multiple(groups[None]), reading)
                 height, width = picture.shape[-2:]
                 drawn = generator(x, compiled).rgb[0, :, :height, :width].float()
                 members = groups.flatten(1)
@@ -69,18 +69,7 @@ def in_exemplars_colours(
     return replace(style, colour=colour[None])
 
 
-def _readings(tags: Tensor) -> list[Tensor]:
-    """Multi-hot (29, H, W) with every set as one of its members; one, where nothing is a set."""
-    members = tags.int().sum(dim=0)
-    order = tags.int().cumsum(dim=0) * tags
-    count = min(int(members.max()), MOST_READINGS)
-    return [
-        (order == torch.remainder(torch.full_like(members, n), members.clamp_min(1)) + 1).byte()
-        for n in range(count)
-    ]
-
-
-def _as_input(groups: Tensor, tags: Tensor) -> GeneratorInput:
+def exemplar_input(groups: Tensor, tags: Tensor) -> GeneratorInput:
     """Labels without depth, as a generator takes them: groups (1, G, H, W), tags (29, h, w)."""
     height, width = groups.shape[-2:]
     edges = torch.from_numpy(boundaries(tags.argmax(dim=0).byte().numpy())).float()[None, None]
@@ -90,3 +79,14 @@ def _as_input(groups: Tensor, tags: Tensor) -> GeneratorInput:
     noise = anchored_noise(points_m, depth_m, camera[:, 0], torch.zeros(1, dtype=torch.int64))
     no_depth = torch.zeros(1, dtype=torch.bool)
     return generator_input(groups, pad_to_multiple(edges), depth_m, no_depth, noise)
+
+
+def _readings(tags: Tensor) -> list[Tensor]:
+    """Multi-hot (29, H, W) with every set as one of its members; one, where nothing is a set."""
+    members = tags.int().sum(dim=0)
+    order = tags.int().cumsum(dim=0) * tags
+    count = min(int(members.max()), MOST_READINGS)
+    return [
+        (order == torch.remainder(torch.full_like(members, n), members.clamp_min(1)) + 1).byte()
+        for n in range(count)
+    ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -26,19 +26,27 @@ from neural_renderer.style_colours import in_exemplars_colours
 
 FORMAT = "sim2street-style/1"
 
+StyleFit = Callable[[FrameGenerator, ClassMap, StyleCode, Tensor, Tensor], StyleCode]
+"""A style of exemplars (K, 3, H, W) with tags (K, 29, H, W), changed to suit them better."""
+
 
 class StyleError(Sim2StreetError):
     """A style cannot be made, read, or used with this generator."""
 
 
 def compile_style(
-    generator: FrameGenerator, class_map: ClassMap, rgb: Sequence[Tensor], tags: Sequence[Tensor]
+    generator: FrameGenerator,
+    class_map: ClassMap,
+    rgb: Sequence[Tensor],
+    tags: Sequence[Tensor],
+    fit: StyleFit | None = None,
 ) -> StyleCode:
     """E_F on K exemplars, and how their colours are met: batch of one style.
 
     Args:
         rgb: K tensors (3, H, W) in [-1, 1], one size, divisible by 16.
         tags: K uint8 tensors (29, H, W), multi-hot.
+        fit: betters what E_F says before the colours are measured.
     """
     if not rgb or len(rgb) != len(tags):
         raise StyleError(f"a style needs K >= 1 exemplars with labels, got {len(rgb)}")
@@ -50,7 +58,10 @@ def compile_style(
         style = generator.encode_style(pictures[None], groups)
     if not generator.styled:
         return style
-    return in_exemplars_colours(generator, class_map, style, pictures, torch.stack(list(tags)))
+    labels = torch.stack(list(tags))
+    if fit is not None:
+        style = fit(generator, class_map, style, pictures, labels)
+    return in_exemplars_colours(generator, class_map, style, pictures, labels)
 
 
 def style_to_bytes(style: StyleCode, name: str, weights_sha256: str) -> bytes:

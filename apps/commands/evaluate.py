@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from apps.commands.options import DeviceOption, chosen_device
+from apps.commands.style import FitOption, Vgg16Option, style_fit
 from apps.compose import needs_extra
 from apps.console import out, progress, say
 from apps.output import partial_file
@@ -74,6 +75,8 @@ def evaluate(
     quick: Annotated[
         bool, typer.Option("--quick", help="Few pictures: a look, not figures to compare.")
     ] = False,
+    fit: FitOption = 0,
+    vgg16: Vgg16Option = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Measure weights: labels read back, distances to photographs, stillness, style."""
@@ -88,8 +91,9 @@ def evaluate(
     judges = Judges(segmenter=segmenter, alexnet=alexnet, lpips=lpips, kid_features=kid_features)
     with watched() as watch:
         report = run_evaluation(
-            weights, settings, judges, chosen_device(device), watch, folder / "photos"
-        )
+            weights, settings, judges, chosen_device(device), watch, folder / "photos",
+            style_fit(fit, vgg16, 0),
+        )  # fmt: skip
     show(report)
     save(report, folder, weights.stem)
 

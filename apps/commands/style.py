@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -11,10 +12,15 @@ from rich.markup import escape
 
 from apps.commands.options import parse_size, parse_style
 from apps.compose import needs_extra, weights_file
-from apps.console import say
+from apps.console import progress, say
 from apps.label_folder import find_map
 from apps.output import partial_file
 from configs import ConfigError, did_you_mean, parse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from neural_renderer.styles import StyleFit
 
 style = typer.Typer(name="style", help="Make styles out of photographs.", no_args_is_help=True)
 
@@ -26,6 +32,12 @@ WeightsOption = Annotated[
 FolderOption = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Folder of styles; `styles` beside the weights otherwise."),
+]
+FitOption = Annotated[
+    int, typer.Option("--fit", min=0, help="Fit styles to their photographs in so many steps.")
+]
+Vgg16Option = Annotated[
+    Path | None, typer.Option("--vgg16", help="VGG16's weights, which --fit looks through.")
 ]
 
 
@@ -47,42 +59,66 @@ def make(
         str, typer.Option("--size", metavar="WxH", help="Size of the exemplars in the network.")
     ] = "512x256",
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed, the same style.")] = 0,
+    fit: FitOption = 0,
+    vgg16: Vgg16Option = None,
 ) -> None:
     """Make a style out of a few labelled photographs; done once, used for every frame."""
     with needs_extra("neural"):
         import torch
 
         from neural_renderer.checkpoint import load_generator
-        from neural_renderer.data.crops import (
-            CropConfig,
-            choose_crop,
-            crop_labels,
-            crop_rgb,
-            planes,
-        )
-        from neural_renderer.data.photos import PhotoSourceConfig, list_photos
-        from neural_renderer.data.prepare import load_photos
         from neural_renderer.styles import compile_style, style_to_bytes
     weights = weights_file(weights)
     size_px = network_size(size)
     generator, info = load_generator(weights)
-    source = {"name": name, "root": photos, "layout": "folder", "labels": find_map(naming).name}
-    config = parse(PhotoSourceConfig, source, "style make")
-    every = max(1, len(list_photos(config)) // count)
-    exemplars = load_photos(config.model_copy(update={"every": every}))[:count]
-    rng = np.random.default_rng(seed)
-    crops = CropConfig(size_px=size_px, zoom=(1.0, 1.0), flip=False)
-    rgb, tags = [], []
-    for photo in exemplars:
-        crop = choose_crop(photo, crops, rng)
-        rgb.append(crop_rgb(photo, crop, size_px, None))
-        tags.append(planes(crop_labels(photo, crop, size_px, rng, None).ids, photo.sets))
-    with torch.inference_mode():
-        code = compile_style(generator, info.class_map, rgb, tags)
+    with progress() as bar:
+        task = bar.add_task("fitting", total=fit, visible=fit > 0)
+        fitted = style_fit(fit, vgg16, seed, lambda done, of: bar.update(task, completed=done))
+        source = {"name": name, "root": photos, "layout": "folder", "labels": find_map(naming).name}
+        rgb, tags = _exemplars(source, count, size_px, seed)
+        with torch.inference_mode():
+            code = compile_style(generator, info.class_map, rgb, tags, fitted)
     target = styles_folder(weights, folder) / f"{name}.safetensors"
     with partial_file(target) as unfinished:
         unfinished.write_bytes(style_to_bytes(code, name, info.sha256))
-    say(f"style of {len(exemplars)} photographs: {escape(str(target))}")
+    say(f"style of {len(rgb)} photographs: {escape(str(target))}")
+
+
+def style_fit(
+    steps: int,
+    vgg16: Path | None,
+    seed: int,
+    report: Callable[[int, int], None] = lambda done, of: None,
+) -> StyleFit | None:
+    """What `--fit` and `--vgg16` ask for; `report` is told the steps done and of how many."""
+    if bool(steps) != (vgg16 is not None):
+        raise ConfigError("--fit and --vgg16 go together: how many steps, and a file of VGG16")
+    if vgg16 is None:
+        return None
+    with needs_extra("train"):
+        from neural_renderer.training.style_fit import StyleFitConfig
+        from neural_renderer.training.style_fit import style_fit as fit_through
+    return fit_through(vgg16, StyleFitConfig(iterations=steps, seed=seed), report)
+
+
+def _exemplars(
+    source: dict[str, object], count: int, size_px: tuple[int, int], seed: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Pictures (3, H, W) in [-1, 1] and tags (29, H, W) of `count` photographs, evenly spread."""
+    from neural_renderer.data.crops import CropConfig, choose_crop, crop_labels, crop_rgb, planes
+    from neural_renderer.data.photos import PhotoSourceConfig, list_photos
+    from neural_renderer.data.prepare import load_photos
+
+    config = parse(PhotoSourceConfig, source, "style make")
+    every = max(1, len(list_photos(config)) // count)
+    rng = np.random.default_rng(seed)
+    crops = CropConfig(size_px=size_px, zoom=(1.0, 1.0), flip=False)
+    rgb, tags = [], []
+    for photo in load_photos(config.model_copy(update={"every": every}))[:count]:
+        crop = choose_crop(photo, crops, rng)
+        rgb.append(crop_rgb(photo, crop, size_px, None))
+        tags.append(planes(crop_labels(photo, crop, size_px, rng, None).ids, photo.sets))
+    return rgb, tags
 
 
 @style.command("list")

@@ -45,6 +45,7 @@ from neural_renderer.evaluation.still_rows import (
 from neural_renderer.evaluation.style_rows import StyleTest, style_row
 from neural_renderer.metrics.label_agreement import Segmenter, load_segmenter
 from neural_renderer.metrics.perceptual import load_alexnet, load_lpips
+from neural_renderer.styles import StyleFit
 
 SHEET_STILLS = 6
 
@@ -78,10 +79,12 @@ def evaluate(
     device: str = "cpu",
     watch: Watch | None = None,
     cache: Path | None = None,
+    fit: StyleFit | None = None,
 ) -> Report:
     """Render and measure.
 
     Prepared photographs, and what networks found in them, are kept in `cache`, if one is given.
+    With `fit`, style retrieval is measured a second time, with styles so fitted.
 
     Raises:
         ConfigError: before anything is rendered, where a file or folder is not what it
@@ -98,6 +101,9 @@ def evaluate(
         painted, without = paint_stills(painter, book, scenes, config, watch)
         bench = Bench(config, judges, digests, cache, watch)
         rows, left_out, failures = still_measures(painter, book, painted, bench)
+        if fit is not None:
+            fitted = StyleBook(painter, scenes.gallery, config.size_px, config.exemplars, fit)
+            _add(_style(painter, fitted, painted, bench, ", fitted"), rows, left_out)
         if without:
             left_out.append(f"{without} photographs of drives without another one for a style")
         pictures = {f"still {i}": p for i, p in enumerate(_still_strips(painted))}
@@ -199,12 +205,16 @@ def still_measures(
         rows += label_rows(readings)
         failures = _failures(readings, painted, segmenter, bench.config)
     rows += _distances(painted, bench, left_out)
-    found = _style(painter, book, painted, bench)
+    _add(_style(painter, book, painted, bench), rows, left_out)
+    return rows, left_out, failures
+
+
+def _add(found: Row | str, rows: list[Row], left_out: list[str]) -> None:
+    """A measure, or why there is none."""
     if isinstance(found, Row):
         rows.append(found)
     else:
         left_out.append(found)
-    return rows, left_out, failures
 
 
 def _failures(
@@ -242,15 +252,16 @@ def _distances(painted: Sequence[Painted], bench: Bench, left_out: list[str]) ->
 
 
 def _style(
-    painter: Painter, book: StyleBook, painted: Sequence[Painted], bench: Bench
+    painter: Painter, book: StyleBook, painted: Sequence[Painted], bench: Bench, how: str = ""
 ) -> Row | str:
     """Style retrieval, or why there is none."""
+    name = f"style retrieval{how}"
     if bench.judges.alexnet is None:
-        return "style retrieval: no --alexnet"
+        return f"{name}: no --alexnet"
     config = bench.config
-    bench.watch.stage("style retrieval", 0)
+    bench.watch.stage(name, 0)
     kept = bench.kept("looks", "--alexnet")
-    test = StyleTest(config.size_px, config.retrieval_pictures, config.style_photos)
+    test = StyleTest(config.size_px, config.retrieval_pictures, config.style_photos, name)
     alexnet = load_alexnet(bench.judges.alexnet)
     found = style_row(alexnet, painter, book, [p.still for p in painted], test, kept)
     kept.save()

@@ -16,7 +16,7 @@ from neural_renderer.data.prepare import PreparedPhoto
 from neural_renderer.evaluation.scenes import Clip, still_of
 from neural_renderer.networks.style import StyleCode
 from neural_renderer.session import NeuralRenderer
-from neural_renderer.styles import blob, compile_style, style_to_bytes
+from neural_renderer.styles import StyleFit, blob, compile_style, style_to_bytes
 
 FRAMES_APART = 60
 """Exemplars are at least so many frame numbers (30 Hz) from the frame they are for."""
@@ -38,18 +38,27 @@ class Painter:
         self._renderer = NeuralRenderer(weights, None, device, precision)
 
     def style(
-        self, photos: Sequence[PreparedPhoto], size_px: tuple[int, int], name: str
+        self,
+        photos: Sequence[PreparedPhoto],
+        size_px: tuple[int, int],
+        name: str,
+        fit: StyleFit | None = None,
     ) -> StyleBlob:
-        """E_F on these exemplars, as it travels."""
-        code = self.style_code(photos, size_px)
+        """The style of these exemplars, as it travels."""
+        code = self.style_code(photos, size_px, fit)
         return blob(style_to_bytes(code, name, self.info.sha256), name)
 
-    def style_code(self, photos: Sequence[PreparedPhoto], size_px: tuple[int, int]) -> StyleCode:
-        """E_F on these exemplars."""
+    def style_code(
+        self,
+        photos: Sequence[PreparedPhoto],
+        size_px: tuple[int, int],
+        fit: StyleFit | None = None,
+    ) -> StyleCode:
+        """The style of these exemplars; with `fit`, fitted to them."""
         stills = [still_of(photo, size_px) for photo in photos]
         rgb, tags = [s.rgb for s in stills], [s.tags for s in stills]
         with torch.inference_mode():
-            return compile_style(self._generator, self.info.class_map, rgb, tags)
+            return compile_style(self._generator, self.info.class_map, rgb, tags, fit)
 
     def still(self, view: View, style: StyleBlob, seed: int = 0) -> ByteArray:
         """One view on its own: uint8 (H, W, 3)."""
@@ -93,8 +102,10 @@ class StyleBook:
         gallery: Sequence[PreparedPhoto],
         size_px: tuple[int, int],
         exemplars: int,
+        fit: StyleFit | None = None,
     ) -> None:
         self._painter, self._size_px, self._exemplars = painter, size_px, exemplars
+        self._fit = fit
         self._made: dict[tuple[str, tuple[int, ...]], StyleBlob] = {}
         self.drives: dict[str, list[PreparedPhoto]] = defaultdict(list)
         for photo in gallery:
@@ -115,7 +126,7 @@ class StyleBook:
             return None
         key = (drive, tuple(photo.frame for photo in photos))
         if key not in self._made:
-            self._made[key] = self._painter.style(photos, self._size_px, drive)
+            self._made[key] = self._painter.style(photos, self._size_px, drive, self._fit)
         return self._made[key]
 
     def any_style(self) -> StyleBlob:

@@ -41,11 +41,13 @@ class StyleTest:
         size_px: of pictures and photographs.
         pictures: label maps painted in each style.
         photos: drives with fewer photographs are not asked for.
+        name: of the measure.
     """
 
     size_px: tuple[int, int]
     pictures: int
     photos: int
+    name: str = "style retrieval"
 
 
 def style_row(
@@ -68,7 +70,7 @@ def style_row(
     }
     if len(shown) < FEWEST_STYLES:
         return (
-            f"style retrieval: {len(shown)} drives of at least {test.photos} photographs, "
+            f"{test.name}: {len(shown)} drives of at least {test.photos} photographs, "
             f"{FEWEST_STYLES} needed"
         )
     owners = [drive for drive, photos in shown.items() for _ in photos]
@@ -79,7 +81,7 @@ def style_row(
     space = fit(looks[inside], np.array(owners)[inside].tolist(), BLOCKS)
     found = retrieve(space, _queries(net, painter, book, _spread(stills, test.pictures), kept))
     return Row(
-        "style retrieval", found.accuracy,
+        test.name, found.accuracy,
         f"photographs find their own drive in {ceiling:.0%}, chance {1.0 / found.styles:.0%}; "
         f"{found.styles} of {len(shown)} drives, {found.queries} pictures, mean and deviation "
         "matched", "up",

@@ -154,6 +154,19 @@ def test_styles_are_listed_and_blended(place, capsys) -> None:
     assert "did you mean 'dusk'" in capsys.readouterr().err
 
 
+def test_styles_are_fitted(place, tmp_path, capsys) -> None:
+    from neural_renderer.networks.features import Vgg16Features
+
+    torch.save(Vgg16Features().state_dict(), tmp_path / "vgg.pth")
+    weights = ["--weights", str(place / "first" / "generator.safetensors"), "-o", str(tmp_path)]
+    make = ["style", "make", "day", str(place / "photos"), "-n", "carla", "--size", "64x32"]
+    styles = []
+    for more in ([], ["--fit", "2", "--vgg16", str(tmp_path / "vgg.pth")]):
+        assert run([*make, "--count", "1", *weights, *more]) == 0, capsys.readouterr().err
+        styles.append((tmp_path / "day.safetensors").read_bytes())
+    assert styles[0] != styles[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "hint"),
     [
@@ -165,6 +178,8 @@ def test_styles_are_listed_and_blended(place, capsys) -> None:
         (["finetune", "no.safetensors", ".", "-o", "x.pt"], 2, "end in .safetensors"),
         (["finetune", "x", ".", "-o", "x.safetensors", "--lpips", "y"], 2, "both --alexnet"),
         (["style", "list", "--weights", "no.safetensors"], 1, "no weights at"),
+        (["style", "make", "x", ".", "--fit", "9"], 2, "--fit and --vgg16 go together"),
+        (["evaluate", "x", "--fit", "9", "--vgg16", "no.pth"], 2, "no feature weights at no.pth"),
     ],
 )
 def test_mistakes_get_one_line(arguments, code, hint, tmp_path, monkeypatch, capsys) -> None:

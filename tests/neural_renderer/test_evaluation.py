@@ -8,6 +8,7 @@ import json
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ from neural_renderer.evaluation.scenes import (
 from neural_renderer.evaluation.still_rows import Painted, Readings, distance_rows
 from neural_renderer.metrics.label_agreement import NOT_SCORED, SCORED_GROUPS
 from neural_renderer.metrics.perceptual import ALEXNET_PLAN, AlexNetFeatures
+from neural_renderer.networks.style import StyleCode
 
 SIZE = (96, 64)
 
@@ -114,15 +116,23 @@ def test_every_measure_is_taken(root: Path) -> None:
         pictures += 1
 
     watch = Watch(lambda what, total: stages.append(what), count)
-    report = evaluate(root / "tiny.safetensors", settings(root), judges(root), watch=watch)
+    fits: list[StyleCode] = []
+
+    def fit(*given: Any) -> StyleCode:
+        fits.append(given[2])
+        return fits[-1]
+
+    report = evaluate(root / "tiny.safetensors", settings(root), judges(root), watch=watch, fit=fit)
     values = {row.measure: row.value for row in report.rows}
     expected = {
         "label agreement, mIoU", "label agreement, accuracy", "KID (AlexNet)", "LPIPS (alex)",
-        "style retrieval", "temporal error, town", "ghosting, town", "detail kept, town",
-        "temporal error, video", "ghosting, video", "detail kept, video", "revisit error",
+        "style retrieval", "style retrieval, fitted", "temporal error, town", "ghosting, town",
+        "detail kept, town", "temporal error, video", "ghosting, video", "detail kept, video",
+        "revisit error",
     }  # fmt: skip
     assert set(values) == expected
     assert report.left_out == ()
+    assert len(fits) >= 10
     assert all(math.isfinite(value) for value in values.values())
     assert values["LPIPS (alex)"] > 0.0
     assert pictures > 30

@@ -1,0 +1,115 @@
+"""Fitting: a style learns its exemplars' look, its weights stay, and the steps can be told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import neural_renderer
+from bridge.labels import Tag
+from configs import ConfigError
+from neural_renderer.checkpoint import load_generator
+from neural_renderer.inputs import ClassMap
+from neural_renderer.networks.features import Vgg16Features
+from neural_renderer.networks.generator import FrameGenerator
+from neural_renderer.networks.style import StyleCode
+from neural_renderer.style_colours import exemplar_input
+from neural_renderer.styles import compile_style
+from neural_renderer.training.style_fit import StyleFitConfig, fit_style, style_fit
+
+WEIGHTS = Path(neural_renderer.__file__).parent / "weights"
+CLASSES = ClassMap.default()
+SIZE = (64, 96)
+
+
+@pytest.fixture(scope="module")
+def generator() -> FrameGenerator:
+    return load_generator(WEIGHTS / "tiny/tiny.safetensors")[0]
+
+
+def wall(stripes_px: int, phase: int = 0) -> Tensor:
+    """Red and white stripes no street of the training had, with road below: (3, H, W)."""
+    rgb = torch.full((3, *SIZE), -0.4)
+    columns = (torch.arange(SIZE[1]) + phase) // stripes_px % 2
+    rgb[:, :40] = torch.where(columns == 0, torch.tensor([[0.8], [-0.6], [-0.6]]), 0.9)[:, None]
+    return rgb
+
+
+def labels() -> Tensor:
+    tags = torch.zeros(29, *SIZE, dtype=torch.uint8)
+    tags[Tag.BUILDING, :40], tags[Tag.ROAD, 40:] = 1, 1
+    return tags
+
+
+def encoded(generator: FrameGenerator, rgb: Tensor) -> StyleCode:
+    groups = CLASSES.groups_from_multihot(labels())
+    with torch.inference_mode():
+        return generator.encode_style(rgb[None, None], groups[None, None])
+
+
+def gap(generator: FrameGenerator, style: StyleCode, rgb: Tensor) -> float:
+    """Tone of what is painted against a picture, an eighth the size."""
+    x = exemplar_input(CLASSES.groups_from_multihot(labels())[None], labels())
+    with torch.inference_mode():
+        drawn = generator(x, generator.compile_style(style)).rgb
+        small = functional.avg_pool2d(drawn - rgb[None], 8)
+    return float(small.abs().mean())
+
+
+def fitted(generator: FrameGenerator, rgb: Tensor, **changes: object) -> StyleCode:
+    torch.manual_seed(0)
+    config = StyleFitConfig.model_validate({"iterations": 20} | changes)
+    style, told = encoded(generator, rgb), []
+    result = fit_style(
+        Vgg16Features().requires_grad_(False), config, lambda *n: told.append(n),
+        generator, CLASSES, style, rgb[None], labels()[None],
+    )  # fmt: skip
+    assert told == [(n + 1, config.iterations) for n in range(config.iterations)]
+    return result
+
+
+def test_the_look_of_the_exemplar_is_learnt_and_holds_for_another_picture_of_it(generator) -> None:
+    before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+    rgb = wall(8)
+    start, end = encoded(generator, rgb), fitted(generator, rgb)
+    assert gap(generator, end, rgb) < 0.85 * gap(generator, start, rgb)
+    assert gap(generator, end, wall(8, phase=3)) < 0.9 * gap(generator, start, wall(8, phase=3))
+    assert not end.classes.requires_grad
+    for name, tensor in generator.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    # Where the exemplars' labels are is no matter of taste.
+    assert torch.equal(end.keys, start.keys)
+    assert torch.equal(end.log_weight, start.log_weight)
+
+
+def test_the_same_seed_fits_the_same_style(generator) -> None:
+    one, two = (fitted(generator, wall(8), iterations=3, crop_px=(64, 32)) for _ in range(2))
+    other = fitted(generator, wall(8), iterations=3, crop_px=(64, 32), seed=1)
+    assert torch.equal(one.classes, two.classes)
+    assert not torch.equal(one.classes, other.classes)
+
+
+def test_colours_are_measured_on_the_fitted_style(generator) -> None:
+    seen: list[StyleCode] = []
+
+    def fit(*given: object) -> StyleCode:
+        style = given[2]
+        assert isinstance(style, StyleCode)
+        seen.append(replace(style, code=style.code + 1.0))
+        return seen[-1]
+
+    with torch.inference_mode():
+        style = compile_style(generator, CLASSES, [wall(8)], [labels()], fit)
+        plain = compile_style(generator, CLASSES, [wall(8)], [labels()])
+    assert torch.equal(style.code, seen[0].code)
+    assert not torch.equal(style.colour, plain.colour)
+
+
+def test_a_missing_feature_network_is_one_line(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="no feature weights at"):
+        style_fit(tmp_path / "none.safetensors", StyleFitConfig())
