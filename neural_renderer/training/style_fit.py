@@ -5,6 +5,9 @@ short descent: crops of the exemplars' labels are painted, compared with the pho
 the style alone learns (Abdal et al., ICCV 2019, do so with the latents of a face generator).
 The weights stay as they are, so any number of fitted styles serve side by side, unlike
 finetuned weights.
+
+What is compared is statistics by label group, not places: a style cannot know where a window
+is, and what brings features nearer place by place is fog.
 """
 
 from __future__ import annotations
@@ -38,15 +41,15 @@ class StyleFitConfig(StrictModel):
     Attributes:
         learning_rate: of the first iteration, falling linearly to nothing.
         crop_px: (width, height) of what is painted at a time, or the exemplar where smaller.
-        colour, perceptual, style: weights of the terms, as in `training.config.LossWeights`.
+        colour: weight of the tone, an eighth the size.
+        style: weight of the statistics of VGG's features, see `losses.region_statistics`.
     """
 
     iterations: int = Field(60, ge=1)
     learning_rate: float = Field(0.03, gt=0.0)
     crop_px: tuple[int, int] = (256, 128)
     colour: float = 5.0
-    perceptual: float = 5.0
-    style: float = 1.0
+    style: float = 5.0
     seed: int = 0
 
 
@@ -123,14 +126,11 @@ def _crop(
 def _distance(
     vgg: Vgg16Features, config: StyleFitConfig, drawn: Tensor, shown: Tensor, groups: Tensor
 ) -> Tensor:
-    """Painted crop to photograph: tone, features, and the look of each label group."""
-    looks = vgg(drawn)
+    """Painted crop to photograph: tone, and the look of each label group."""
     with torch.no_grad():
         wanted = vgg(shown)
-    known = groups[:, 1:].amax(dim=1, keepdim=True)
-    statistics = losses.region_statistics(looks, groups, wanted, groups[:, None], PERCEPTUAL_TAPS)
-    return (
-        config.colour * losses.coarse_colour(drawn, shown, known)
-        + config.perceptual * losses.perceptual(looks, wanted, PERCEPTUAL_TAPS)
-        + config.style * statistics
+    statistics = losses.region_statistics(
+        vgg(drawn), groups, wanted, groups[:, None], PERCEPTUAL_TAPS
     )
+    known = groups[:, 1:].amax(dim=1, keepdim=True)
+    return config.colour * losses.coarse_colour(drawn, shown, known) + config.style * statistics
