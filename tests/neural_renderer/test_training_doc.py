@@ -22,7 +22,7 @@ def test_every_command_it_names_exists(capsys) -> None:
     assert named >= {"train", "pack", "seed", "distil", "finetune", "evaluate", "style make"}
     for command in named:
         assert run([*command.split(), "--help"]) == 0, command
-    for option in set(re.findall(r"(--[a-z][a-z-]+)", TEXT)) - {"--nproc-per-node"}:
+    for option in set(re.findall(r"(--[a-z][a-z0-9-]+)", TEXT)) - {"--nproc-per-node"}:
         scripts = [*(ROOT / "apps" / "commands").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
         sources = (path.read_text() for path in scripts)
         assert any(f'"{option}"' in source for source in sources), option
