@@ -92,7 +92,7 @@ def evaluate(
     with watched() as watch:
         report = run_evaluation(
             weights, settings, judges, chosen_device(device), watch, folder / "photos",
-            style_fit(fit, vgg16, 0),
+            style_fit(fit, vgg16, 0, lambda done, of: watch.advance()),
         )  # fmt: skip
     show(report)
     save(report, folder, weights.stem)

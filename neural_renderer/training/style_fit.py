@@ -96,9 +96,8 @@ def fit_style(
             x, shown, labels = _crop((inputs[k], rgb[k][None], groups[k][None]), config, rng)
             drawn = generator(x, generator.compile_style(start)).rgb
             loss = _distance(vgg, config, drawn, shown, labels)
-            gradients = torch.autograd.grad(loss, list(learnt.values()), allow_unused=True)
-            for tensor, gradient in zip(learnt.values(), gradients, strict=True):
-                tensor.grad = gradient
+            optimiser.zero_grad()
+            loss.backward(inputs=list(learnt.values()))  # the weights get no gradients
             optimiser.step()
             report(iteration + 1, config.iterations)
     return replace(start, **{name: tensor.detach() for name, tensor in learnt.items()})
