@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
+from bridge.labels import Tag
 from bridge.renderer import StyleBlob
 from configs import Sim2StreetError
 from neural_renderer.inputs import ClassMap
@@ -58,10 +59,25 @@ def compile_style(
         style = generator.encode_style(pictures[None], groups)
     if not generator.styled:
         return style
+    style = _grass_as_foliage(class_map, style, groups)
     labels = torch.stack(list(tags))
     if fit is not None:
         style = fit(generator, class_map, style, pictures, labels)
     return in_exemplars_colours(generator, class_map, style, pictures, labels)
+
+
+def _grass_as_foliage(class_map: ClassMap, style: StyleCode, groups: Tensor) -> StyleCode:
+    """Grass that no exemplar shows looks like their foliage.
+
+    What E_F falls back on for it was learnt from few pictures, and glows in other light.
+    """
+    grass, foliage = (class_map.group_of[tag] for tag in (Tag.TERRAIN, Tag.VEGETATION))
+    shown = groups.sum(dim=(0, 1, 3, 4)) > 0
+    if shown[grass] or not shown[foliage]:
+        return style
+    classes = style.classes.clone()
+    classes[:, grass] = classes[:, foliage]
+    return replace(style, classes=classes)
 
 
 def style_to_bytes(style: StyleCode, name: str, weights_sha256: str) -> bytes:

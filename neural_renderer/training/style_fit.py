@@ -22,11 +22,11 @@ from pydantic import Field
 from torch import Tensor
 
 from configs import StrictModel
+from neural_renderer.exemplars import exemplar_input
 from neural_renderer.inputs import ClassMap
 from neural_renderer.networks.features import Vgg16Features, load_vgg16
 from neural_renderer.networks.generator import FrameGenerator, GeneratorInput
 from neural_renderer.networks.style import StyleCode
-from neural_renderer.style_colours import exemplar_input
 from neural_renderer.styles import StyleFit
 from neural_renderer.training import losses
 from neural_renderer.training.objective import PERCEPTUAL_TAPS

@@ -14,11 +14,11 @@ import neural_renderer
 from bridge.labels import Tag
 from configs import ConfigError
 from neural_renderer.checkpoint import load_generator
+from neural_renderer.exemplars import exemplar_input
 from neural_renderer.inputs import ClassMap
 from neural_renderer.networks.features import Vgg16Features
 from neural_renderer.networks.generator import FrameGenerator
 from neural_renderer.networks.style import StyleCode
-from neural_renderer.style_colours import exemplar_input
 from neural_renderer.styles import compile_style
 from neural_renderer.training.style_fit import StyleFitConfig, fit_style, style_fit
 

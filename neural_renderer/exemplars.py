@@ -1,0 +1,44 @@
+"""Exemplars as input: their labels painted as a world's would be, to see what a style misses."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from neural_renderer.data.boundaries import boundaries
+from neural_renderer.data.pseudo_depth import GroundCamera, estimate_horizon, pseudo_depth
+from neural_renderer.inputs import anchored_noise, generator_input, pad_to_multiple
+from neural_renderer.networks.generator import GeneratorInput
+from neural_renderer.reprojection import surface_points
+
+FOV_DEG, CAMERA_HEIGHT_M = 58.0, 1.4
+"""Of the camera that an exemplar is taken to be from, as photographs for training are."""
+USUAL_HORIZON = 0.45
+"""Fraction of the height, where too little road is seen to tell."""
+
+
+def exemplar_input(groups: Tensor, tags: Tensor) -> GeneratorInput:
+    """What a generator is given for an exemplar: labels, and the depth that they suggest.
+
+    A world's views have depth, and a generator paints with it in other colours than without.
+
+    Args:
+        groups: (1, G, H, W), H and W padded to what the generator divides by.
+        tags: multi-hot (29, h, w), not padded.
+    """
+    single = tags.argmax(dim=0).byte().numpy()
+    height, width = single.shape
+    horizon = estimate_horizon(single)
+    camera = GroundCamera(
+        width / (2.0 * math.tan(math.radians(FOV_DEG) / 2.0)),
+        height * (USUAL_HORIZON if horizon is None else horizon),
+        CAMERA_HEIGHT_M,
+    )
+    depth_m = pad_to_multiple(torch.from_numpy(pseudo_depth(single, camera))[None, None])[0]
+    edges = pad_to_multiple(torch.from_numpy(boundaries(single)).float()[None, None])
+    intrinsics = torch.tensor([[camera.focal_px, camera.focal_px, width / 2, camera.horizon_px]])
+    points_m = surface_points(depth_m, intrinsics, torch.eye(4)[None, None])
+    noise = anchored_noise(points_m, depth_m, intrinsics[:, 0], torch.zeros(1, dtype=torch.int64))
+    return generator_input(groups, edges, depth_m, torch.ones(1, dtype=torch.bool), noise)
