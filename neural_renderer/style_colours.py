@@ -32,33 +32,49 @@ def in_exemplars_colours(
 ) -> StyleCode:
     """The style with its `colour`, measured on the exemplars that it was made of.
 
-    At their full size: at half of it a generator paints other colours, and what was left of
-    the gap on other frames of nine drives was a fifth more.
+    At their full size: at half of it a generator paints other colours.
 
     Args:
         style: a batch of one.
         rgb: float32 (K, 3, H, W) in [-1, 1]. tags: uint8 (K, 29, H, W), multi-hot.
     """
-    groups_known = len(class_map.names)
-    pixels = torch.zeros(groups_known)
-    gap, room = torch.zeros(2, groups_known, 3)
+    known = len(class_map.names)
+    pixels = torch.zeros(len(rgb), known)
+    gap, room = torch.zeros(2, len(rgb), known, 3)
     with torch.inference_mode():
         compiled = generator.compile_style(style)
-        for picture, hot in zip(rgb, tags, strict=True):
+        for k, (picture, hot) in enumerate(zip(rgb, tags, strict=True)):
             for reading in _readings(hot):
                 groups = class_map.groups_from_multihot(reading)
                 x = exemplar_input(pad_to_multiple(groups[None]), reading)
                 height, width = picture.shape[-2:]
                 drawn = generator(x, compiled).rgb[0, :, :height, :width].float()
                 members = groups.flatten(1)
-                pixels += members.sum(dim=1)
-                gap += members @ (picture - drawn).flatten(1).T
-                room += members @ (1.0 - drawn.square()).flatten(1).T
-    share = pixels / pixels.sum().clamp_min(1.0)
-    strength = (share / (share + FEWEST_SHARE))[:, None]
-    room += LEAST_ROOM * pixels.clamp_min(1.0)[:, None]
-    colour = (strength * gap / room).clamp(-1.0, 1.0)
-    return replace(style, colour=colour[None])
+                pixels[k] += members.sum(dim=1)
+                gap[k] += members @ (picture - drawn).flatten(1).T
+                room[k] += members @ (1.0 - drawn.square()).flatten(1).T
+    together = pixels.sum(dim=0)
+    share = together / together.sum().clamp_min(1.0)
+    strength = (share / (share + FEWEST_SHARE))[:, None] * _agreement(pixels, gap)
+    needed = gap.sum(dim=0) / (room.sum(dim=0) + LEAST_ROOM * together.clamp_min(1.0)[:, None])
+    return replace(style, colour=(strength * needed).clamp(-1.0, 1.0)[None])
+
+
+def _agreement(pixels: Tensor, gap: Tensor) -> Tensor:
+    """How far K exemplars miss a group alike, (G, 1): 1 where they do, or where one shows it.
+
+    The square of the mean gap as a share of the mean square, K - 1 as the number of what
+    varies. A camera's exposure changes along a drive, and one bright exemplar is no reason
+    to brighten every frame. pixels (K, G), gap (K, G, 3): sums.
+    """
+    weight = pixels / pixels.sum(dim=0).clamp_min(1.0)
+    each = gap / pixels.clamp_min(1.0)[..., None]
+    mean = (weight[..., None] * each).sum(dim=0)
+    spread = (weight[..., None] * (each - mean).square()).sum(dim=(0, 2))
+    spare = 1.0 - weight.square().sum(dim=0)  # (n - 1) / n of the exemplars that count
+    spread = torch.where(spare > 0.01, spread / spare.clamp_min(0.01), torch.zeros(()))
+    square = mean.square().sum(dim=1)
+    return (square / (square + spread).clamp_min(1e-8))[:, None]
 
 
 def _readings(tags: Tensor) -> list[Tensor]:

@@ -126,6 +126,17 @@ def test_grass_that_no_exemplar_shows_looks_like_their_foliage(generator: FrameG
     assert not like_foliage(style(Tag.ROAD))
 
 
+def test_exemplars_that_disagree_are_followed_less(generator: FrameGenerator) -> None:
+    def bend(*skies: float) -> Tensor:
+        pictures = [picture(sky, 0.4) for sky in skies]
+        return compile_style(generator, CLASSES, pictures, [street()] * len(skies)).colour[0]
+
+    alike, apart = bend(0.6, 0.6, 0.6), bend(0.2, 0.6, 1.0)
+    torch.testing.assert_close(alike, bend(0.6), atol=0.05, rtol=0.0)
+    assert apart[SKY].norm() < 0.9 * alike[SKY].norm()
+    torch.testing.assert_close(apart[ROAD], alike[ROAD], atol=0.05, rtol=0.0)
+
+
 def test_exemplars_are_painted_with_the_depth_that_their_labels_suggest() -> None:
     tags = street()
     x = exemplar_input(CLASSES.groups_from_multihot(tags)[None], tags)
