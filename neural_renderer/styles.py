@@ -27,6 +27,8 @@ from neural_renderer.style_colours import in_exemplars_colours
 
 FORMAT = "sim2street-style/1"
 
+UNSTYLED = "these weights paint without styles: there is nothing to fit, leave --fit out"
+
 StyleFit = Callable[[FrameGenerator, ClassMap, StyleCode, Tensor, Tensor], StyleCode]
 """A style of exemplars (K, 3, H, W) with tags (K, 29, H, W), changed to suit them better."""
 
@@ -52,6 +54,8 @@ def compile_style(
     if not rgb or len(rgb) != len(tags):
         raise StyleError(f"a style needs K >= 1 exemplars with labels, got {len(rgb)}")
     groups = torch.stack([class_map.groups_from_multihot(t) for t in tags])[None]
+    if fit is not None and not generator.styled:
+        raise StyleError(UNSTYLED)
     if not (groups[:, :, 1:].sum() > 0):
         raise StyleError("none of the exemplars' labels is a known class: check the label naming")
     pictures = torch.stack(list(rgb)).float()

@@ -45,7 +45,7 @@ from neural_renderer.evaluation.still_rows import (
 from neural_renderer.evaluation.style_rows import StyleTest, style_row
 from neural_renderer.metrics.label_agreement import Segmenter, load_segmenter
 from neural_renderer.metrics.perceptual import load_alexnet, load_lpips
-from neural_renderer.styles import StyleFit
+from neural_renderer.styles import UNSTYLED, StyleError, StyleFit
 
 SHEET_STILLS = 6
 
@@ -89,12 +89,15 @@ def evaluate(
     Raises:
         ConfigError: before anything is rendered, where a file or folder is not what it
             should be, or a network that scores was in a loss of these weights.
+        StyleError: `fit` for weights that paint without styles.
     """
     watch = watch or Watch()
     painter = Painter(weights, device, on_picture=watch.advance)
     try:
         digests = {name: file_sha256(path) for name, path in judges.files().items()}
         checked(painter.info, digests)
+        if fit is not None and not painter.styled:
+            raise StyleError(UNSTYLED)
         watch.stage("reading photographs", 0)
         scenes = load_scenes(config, cache)
         book = StyleBook(painter, scenes.gallery, config.size_px, config.exemplars)

@@ -37,6 +37,11 @@ class Painter:
         self._generator, self.info = load_generator(weights)
         self._renderer = NeuralRenderer(weights, None, device, precision)
 
+    @property
+    def styled(self) -> bool:
+        """Whether exemplars matter to these weights."""
+        return self._generator.styled
+
     def style(
         self,
         photos: Sequence[PreparedPhoto],

@@ -16,10 +16,11 @@ from configs import ConfigError
 from neural_renderer.checkpoint import load_generator
 from neural_renderer.exemplars import exemplar_input
 from neural_renderer.inputs import ClassMap
+from neural_renderer.networks.baselines import build_frame_generator
 from neural_renderer.networks.features import Vgg16Features
 from neural_renderer.networks.generator import FrameGenerator
 from neural_renderer.networks.style import StyleCode
-from neural_renderer.styles import compile_style
+from neural_renderer.styles import StyleError, compile_style
 from neural_renderer.training.style_fit import StyleFitConfig, fit_style, style_fit
 
 WEIGHTS = Path(neural_renderer.__file__).parent / "weights"
@@ -124,6 +125,12 @@ def test_colours_are_measured_on_the_fitted_style(generator) -> None:
         plain = compile_style(generator, CLASSES, [wall(8)], [labels()])
     assert torch.equal(style.code, seen[0].code)
     assert not torch.equal(style.colour, plain.colour)
+
+
+def test_weights_without_styles_have_nothing_to_fit() -> None:
+    plain = build_frame_generator("spade", "tiny", len(CLASSES.names)).eval()
+    with pytest.raises(StyleError, match="nothing to fit"):
+        compile_style(plain, CLASSES, [wall(8)], [labels()], lambda *given: given[2])
 
 
 def test_a_missing_feature_network_is_one_line(tmp_path) -> None:
