@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -31,10 +29,8 @@ def exemplar_input(groups: Tensor, tags: Tensor) -> GeneratorInput:
     single = tags.argmax(dim=0).byte().numpy()
     height, width = single.shape
     horizon = estimate_horizon(single)
-    camera = GroundCamera(
-        width / (2.0 * math.tan(math.radians(FOV_DEG) / 2.0)),
-        height * (USUAL_HORIZON if horizon is None else horizon),
-        CAMERA_HEIGHT_M,
+    camera = GroundCamera.of_picture(
+        (width, height), FOV_DEG, USUAL_HORIZON if horizon is None else horizon, CAMERA_HEIGHT_M
     )
     depth_m = pad_to_multiple(torch.from_numpy(pseudo_depth(single, camera))[None, None])[0]
     edges = pad_to_multiple(torch.from_numpy(boundaries(single)).float()[None, None])

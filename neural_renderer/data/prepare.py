@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,8 +100,9 @@ def prepare_photo(
 ) -> PreparedPhoto:
     """Find markings and guess the depth of one photograph; `horizon` as a fraction."""
     height, width = ids.shape
-    focal_px = width / (2.0 * math.tan(math.radians(config.fov_deg) / 2.0))
-    camera = GroundCamera(focal_px, horizon * height, config.camera_height_m)
+    camera = GroundCamera.of_picture(
+        (width, height), config.fov_deg, horizon, config.camera_height_m
+    )
     tags = primary[ids]
     if looks_for_lines(config):
         lines = find_road_lines(rgb, tags == Tag.ROAD, camera.horizon_px, camera.height_m)

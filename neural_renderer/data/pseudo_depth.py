@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,15 @@ class GroundCamera:
     focal_px: float
     horizon_px: float
     height_m: float
+
+    @classmethod
+    def of_picture(
+        cls, size_px: tuple[int, int], fov_deg: float, horizon: float, height_m: float
+    ) -> GroundCamera:
+        """From (width, height), the horizontal field of view and the horizon as a fraction."""
+        width, height = size_px
+        focal_px = width / (2.0 * math.tan(math.radians(fov_deg) / 2.0))
+        return cls(focal_px, horizon * height, height_m)
 
 
 def pseudo_depth(tags: ByteArray, camera: GroundCamera) -> FloatArray:

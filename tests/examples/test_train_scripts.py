@@ -77,6 +77,7 @@ def test_observing_batches_gives_their_mean_and_variance() -> None:
     assert agent.normalised(states).std().item() == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # alone it takes seconds
 def test_the_stable_baselines_script_runs_as_a_command(tmp_path: Path) -> None:
     pytest.importorskip("stable_baselines3")

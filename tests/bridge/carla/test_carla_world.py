@@ -170,6 +170,7 @@ def test_traffic_that_somebody_destroys_comes_again(standin: StandInProcess) -> 
         assert len(world.reset(1).actors) == 3
 
 
+@pytest.mark.slow
 def test_the_same_seed_brings_the_same_traffic(standin: StandInProcess) -> None:
     """Under the Traffic Manager, in two clients one after the other.
 

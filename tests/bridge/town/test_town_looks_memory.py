@@ -35,6 +35,7 @@ def grown_bytes(warm_up: int, ticks: int) -> int:
         return held_bytes() - before
 
 
+@pytest.mark.slow
 def test_memory_is_flat_with_cameras():
     assert grown_bytes(150, 250) < MAY_GROW_BYTES
 
