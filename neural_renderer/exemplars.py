@@ -6,13 +6,17 @@ import torch
 from torch import Tensor
 
 from neural_renderer.data.boundaries import boundaries
-from neural_renderer.data.pseudo_depth import GroundCamera, estimate_horizon, pseudo_depth
+from neural_renderer.data.pseudo_depth import (
+    USUAL_FOV_DEG,
+    USUAL_HEIGHT_M,
+    GroundCamera,
+    estimate_horizon,
+    pseudo_depth,
+)
 from neural_renderer.inputs import anchored_noise, generator_input, pad_to_multiple
 from neural_renderer.networks.generator import GeneratorInput
 from neural_renderer.reprojection import surface_points
 
-FOV_DEG, CAMERA_HEIGHT_M = 58.0, 1.4
-"""Of the camera that an exemplar is taken to be from, as photographs for training are."""
 USUAL_HORIZON = 0.45
 """Fraction of the height, where too little road is seen to tell."""
 
@@ -29,9 +33,8 @@ def exemplar_input(groups: Tensor, tags: Tensor) -> GeneratorInput:
     single = tags.argmax(dim=0).byte().numpy()
     height, width = single.shape
     horizon = estimate_horizon(single)
-    camera = GroundCamera.of_picture(
-        (width, height), FOV_DEG, USUAL_HORIZON if horizon is None else horizon, CAMERA_HEIGHT_M
-    )
+    horizon = USUAL_HORIZON if horizon is None else horizon
+    camera = GroundCamera.of_picture((width, height), USUAL_FOV_DEG, horizon, USUAL_HEIGHT_M)
     depth_m = pad_to_multiple(torch.from_numpy(pseudo_depth(single, camera))[None, None])[0]
     edges = pad_to_multiple(torch.from_numpy(boundaries(single)).float()[None, None])
     intrinsics = torch.tensor([[camera.focal_px, camera.focal_px, width / 2, camera.horizon_px]])

@@ -16,6 +16,7 @@ from bridge.errors import LabelError
 from bridge.frame import ByteArray
 from bridge.label_maps import LabelMap, label_map
 from configs import ConfigError, StrictModel, did_you_mean
+from neural_renderer.data.pseudo_depth import USUAL_FOV_DEG, USUAL_HEIGHT_M
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -54,9 +55,9 @@ class PhotoSourceConfig(StrictModel):
     drives: tuple[str, ...] = ()
     exclude_drives: tuple[str, ...] = ()
     every: int = Field(1, ge=1)
-    fov_deg: float = Field(58.0, ge=20.0, le=150.0)
+    fov_deg: float = Field(USUAL_FOV_DEG, ge=20.0, le=150.0)
     horizon: float | None = Field(None, gt=0.0, lt=1.0)
-    camera_height_m: float = Field(1.4, gt=0.0, le=10.0)
+    camera_height_m: float = Field(USUAL_HEIGHT_M, gt=0.0, le=10.0)
     bottom: float = Field(1.0, gt=0.5, le=1.0)
     find_lines: bool | None = None
 

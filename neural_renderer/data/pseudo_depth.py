@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray
+from bridge.frame import SKY_DEPTH_M, ByteArray, Camera, FloatArray
 from bridge.labels import Tag
 
 BoolArray = npt.NDArray[np.bool_]
 
 FAR_M = 250.0
 """Depth of ground at the horizon and of upright things whose foot is up there."""
+
+USUAL_FOV_DEG, USUAL_HEIGHT_M = 58.0, 1.4
+"""Of the camera that a photograph is taken to be from where nobody says more."""
 
 GROUND = (
     Tag.ROAD, Tag.SIDEWALK, Tag.TERRAIN, Tag.ROAD_LINES, Tag.GROUND, Tag.WATER, Tag.RAIL_TRACK,
@@ -47,9 +49,8 @@ class GroundCamera:
         cls, size_px: tuple[int, int], fov_deg: float, horizon: float, height_m: float
     ) -> GroundCamera:
         """From (width, height), the horizontal field of view and the horizon as a fraction."""
-        width, height = size_px
-        focal_px = width / (2.0 * math.tan(math.radians(fov_deg) / 2.0))
-        return cls(focal_px, horizon * height, height_m)
+        camera = Camera.from_fov(*size_px, fov_deg)
+        return cls(camera.fx_px, horizon * size_px[1], height_m)
 
 
 def pseudo_depth(tags: ByteArray, camera: GroundCamera) -> FloatArray:

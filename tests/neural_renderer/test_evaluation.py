@@ -41,7 +41,9 @@ from neural_renderer.evaluation.scenes import (
 from neural_renderer.evaluation.still_rows import Painted, Readings, distance_rows
 from neural_renderer.metrics.label_agreement import NOT_SCORED, SCORED_GROUPS
 from neural_renderer.metrics.perceptual import ALEXNET_PLAN, AlexNetFeatures
+from neural_renderer.networks.baselines import build_frame_generator
 from neural_renderer.networks.style import StyleCode
+from neural_renderer.styles import StyleError
 
 SIZE = (96, 64)
 
@@ -105,6 +107,18 @@ def judges(root: Path) -> Judges:
     return Judges(
         segmenter=root / "segmenter.pt2", alexnet=root / "alex.pth", lpips=root / "heads.pth"
     )
+
+
+def test_weights_without_styles_are_refused_a_fit_at_once(root: Path, tmp_path: Path) -> None:
+    _, info = load_generator(root / "tiny.safetensors")
+    plain = build_frame_generator("spade", info.size, len(info.class_map.names))
+    path = tmp_path / "spade.safetensors"
+    save_generator(path, plain, dataclasses.replace(info, kind="spade"))
+    stages: list[str] = []
+    watch = Watch(lambda what, total: stages.append(what))
+    with pytest.raises(StyleError, match="nothing to fit"):
+        evaluate(path, settings(root), judges(root), watch=watch, fit=lambda *given: given[2])
+    assert not stages
 
 
 def test_every_measure_is_taken(root: Path) -> None:

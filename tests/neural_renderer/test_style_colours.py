@@ -30,7 +30,7 @@ HEIGHT, WIDTH = 64, 96
 
 @pytest.fixture(scope="module")
 def generator() -> FrameGenerator:
-    """The shipped one: an untrained one paints with and without depth two different worlds."""
+    """The shipped one: an untrained one paints with other depth another world."""
     return load_generator(WEIGHTS / "tiny/tiny.safetensors")[0]
 
 
@@ -52,7 +52,7 @@ def picture(sky: float, ground: float) -> Tensor:
 
 
 def painted(generator: FrameGenerator, style: StyleCode, tags: Tensor) -> Tensor:
-    """(3, H, W), with depth and other noise than the style was measured with."""
+    """(3, H, W), with other depth and noise than the style was measured with."""
     rng = torch.Generator().manual_seed(5)
     noise = torch.rand(1, 3, HEIGHT, WIDTH, generator=rng) * 2.0 - 1.0
     x = generator_input(

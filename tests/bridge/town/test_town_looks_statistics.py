@@ -57,6 +57,11 @@ def hold(maps, factor):
     assert 1 / factor <= edges <= factor
 
 
+def test_sixty_frames_of_four_towns_look_like_streets():
+    """A sample this small wavers: more room than the two hundred frames below."""
+    hold(drive(range(0, 80, 20), 5, 3), factor=1.75)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("first", [100, 900])
