@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neural_renderer.data.boundaries import boundaries
+from neural_renderer.data.layout import layout
 from neural_renderer.data.pseudo_depth import (
     USUAL_FOV_DEG,
     USUAL_HEIGHT_M,
@@ -19,6 +19,8 @@ from neural_renderer.reprojection import surface_points
 
 USUAL_HORIZON = 0.45
 """Fraction of the height, where too little road is seen to tell."""
+
+LEVEL_UP = torch.tensor([[0.0, -1.0, 0.0]])
 
 
 def exemplar_input(groups: Tensor, tags: Tensor) -> GeneratorInput:
@@ -36,8 +38,10 @@ def exemplar_input(groups: Tensor, tags: Tensor) -> GeneratorInput:
     horizon = USUAL_HORIZON if horizon is None else horizon
     camera = GroundCamera.of_picture((width, height), USUAL_FOV_DEG, horizon, USUAL_HEIGHT_M)
     depth_m = pad_to_multiple(torch.from_numpy(pseudo_depth(single, camera))[None, None])[0]
-    edges = pad_to_multiple(torch.from_numpy(boundaries(single)).float()[None, None])
+    planes = pad_to_multiple(torch.from_numpy(layout(single))[None])
     intrinsics = torch.tensor([[camera.focal_px, camera.focal_px, width / 2, camera.horizon_px]])
     points_m = surface_points(depth_m, intrinsics, torch.eye(4)[None, None])
     noise = anchored_noise(points_m, depth_m, intrinsics[:, 0], torch.zeros(1, dtype=torch.int64))
-    return generator_input(groups, edges, depth_m, torch.ones(1, dtype=torch.bool), noise)
+    return generator_input(
+        groups, planes, depth_m, intrinsics, LEVEL_UP, torch.ones(1, dtype=torch.bool), noise
+    )

@@ -41,6 +41,9 @@ DEFAULT_GROUPS: dict[str, tuple[Tag, ...]] = {
 NOISE_FOOTPRINTS_PX = (2.0, 6.0, 18.0)
 """About how many pixels a cell of each noise octave covers."""
 
+HEIGHT_SPAN_M = 8.0
+"""About two floors."""
+
 
 @dataclass(frozen=True)
 class ClassMap:
@@ -100,6 +103,23 @@ def inverse_depth(depth_m: Tensor) -> Tensor:
     return levels.mul_((depth_m < 0.999 * SKY_DEPTH_M).float()).div_(63.0)
 
 
+def height_over_camera(depth_m: Tensor, camera: Tensor, up: Tensor) -> Tensor:
+    """How far a point is above the lens, as a share of `HEIGHT_SPAN_M`, in [-0.5, 1.5].
+
+    Tells trunks from crowns and shop fronts from upper floors, which look alike in labels;
+    a network without a pixel's row cannot know it from depth.
+
+    depth_m (B, H, W), camera (B, 4) fx, fy, cx, cy in pixels, up (B, 3) the world's z axis in
+    the camera's (OpenCV axes): the third row of its pose.
+    """
+    up = (up / HEIGHT_SPAN_M).to(depth_m.dtype)
+    scaled = up[:, :2] / camera[:, :2]
+    y, x = (torch.arange(n, device=depth_m.device, dtype=depth_m.dtype) for n in depth_m.shape[1:])
+    along_x = (x - camera[:, 2:3]) * scaled[:, :1]
+    along_y = (y - camera[:, 3:]) * scaled[:, 1:] + up[:, 2:]
+    return (along_x[:, None] + along_y[:, :, None]).mul_(depth_m).clamp_(-0.5, 1.5)
+
+
 def anchored_noise(points_m: Tensor, depth_m: Tensor, focal_px: Tensor, seed: Tensor) -> Tensor:
     """Noise in [-1, 1] that sticks to geometry: (B, 3, H, W).
 
@@ -137,15 +157,23 @@ def _hash_to_unit(cells: Tensor, salt: Tensor) -> Tensor:
 
 
 def generator_input(
-    groups: Tensor, boundaries: Tensor, depth_m: Tensor, has_depth: Tensor, noise: Tensor
+    groups: Tensor,
+    layout: Tensor,
+    depth_m: Tensor,
+    camera: Tensor,
+    up: Tensor,
+    has_depth: Tensor,
+    noise: Tensor,
 ) -> GeneratorInput:
     """Assemble a GeneratorInput; depth is hidden where `has_depth` is false.
 
-    groups (B, G, H, W), boundaries (B, 1, H, W), depth_m (B, H, W), has_depth bool (B,),
-    noise (B, 3, H, W).
+    groups (B, G, H, W), layout (B, 7, H, W), depth_m (B, H, W), camera (B, 4) fx, fy,
+    cx, cy in pixels, up (B, 3) see `height_over_camera`, has_depth bool (B,), noise
+    (B, 3, H, W).
     """
     flag = has_depth.to(groups.dtype)[:, None, None, None]
-    return GeneratorInput(groups, boundaries, inverse_depth(depth_m)[:, None] * flag, flag, noise)
+    geometry = torch.stack([inverse_depth(depth_m), height_over_camera(depth_m, camera, up)], dim=1)
+    return GeneratorInput(groups, layout, geometry * flag, flag, noise)
 
 
 def pad_to_multiple(x: Tensor, multiple: int = 32) -> Tensor:

@@ -34,7 +34,7 @@ from bridge.renderer import (
 )
 from configs import did_you_mean
 from neural_renderer.checkpoint import load_generator
-from neural_renderer.data.boundaries import boundaries
+from neural_renderer.data.layout import layout
 from neural_renderer.inputs import anchored_noise, generator_input, pad_to_multiple
 from neural_renderer.networks.generator import (
     CompiledStyle,
@@ -250,7 +250,7 @@ class NeuralRenderer(Renderer):
         scale, device = out_scale(session.config), self._device
         plane = partial(as_plane, scale=scale, device=device)
         groups = self.info.class_map.groups_from_tags(plane(view.labels), self._generator.dtype)
-        edge = plane(boundaries(view.labels, view.instances))[:, None].float()
+        layout_planes = plane(layout(view.labels, view.instances))
         depth = view.depth_m
         if depth is None:
             depth = np.full(view.labels.shape, FLAT_DEPTH_M, np.float32)
@@ -265,11 +265,13 @@ class NeuralRenderer(Renderer):
         seed = torch.tensor([session.config.seed], device=device)
         noise = anchored_noise(points_m, depth_m, intrinsics[:, 0], seed)
         has_depth = torch.tensor([view.depth_m is not None], device=device)
-        x = generator_input(groups, edge, depth_m, has_depth, noise)
+        x = generator_input(
+            groups, layout_planes, depth_m, intrinsics, anchored[:, 0, 2, :3], has_depth, noise
+        )
         history = self._history(session, request, depth_m, ids, movers, intrinsics)
         padded = GeneratorInput(
-            pad_to_multiple(x.groups), pad_to_multiple(x.boundaries),
-            pad_to_multiple(x.inverse_depth), x.has_depth, pad_to_multiple(x.noise),
+            pad_to_multiple(x.groups), pad_to_multiple(x.layout),
+            pad_to_multiple(x.geometry), x.has_depth, pad_to_multiple(x.noise),
         )  # fmt: skip
         return _Prepared(padded, history, depth_m if view.depth_m is not None else None, ids)
 
@@ -378,7 +380,7 @@ def _stack_inputs(parts: Sequence[GeneratorInput]) -> GeneratorInput:
     return GeneratorInput(
         *(
             torch.cat([getattr(part, name) for part in parts])
-            for name in ("groups", "boundaries", "inverse_depth", "has_depth", "noise")
+            for name in ("groups", "layout", "geometry", "has_depth", "noise")
         )
     )
 
@@ -387,7 +389,7 @@ def _stack_histories(parts: Sequence[History | None], x: GeneratorInput) -> Hist
     """Batch of histories; a session without one gets validity 0."""
     if len(parts) == 1 or all(part is None for part in parts):
         return parts[0]
-    one = x.boundaries[:1]
+    one = x.geometry[:1, :1]
     none = History(one.expand(-1, 3, -1, -1) * 0.0, one * 0.0, one[..., :1, :1] * 0.0)
     filled = [part or none for part in parts]
     return History(

@@ -19,10 +19,10 @@ SLOT_TABLE = 1 << 16
 
 
 def as_plane(array: npt.NDArray[Any], scale: int, device: torch.device) -> Tensor:
-    """(H, W) to a tensor (1, k*H, k*W), nearest."""
+    """(..., H, W) to a tensor (1, ..., k*H, k*W), nearest."""
     plane = torch.from_numpy(array.copy()).to(device)
     if scale > 1:
-        plane = plane.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+        plane = plane.repeat_interleave(scale, -2).repeat_interleave(scale, -1)
     return plane[None]
 
 

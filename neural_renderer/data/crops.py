@@ -23,13 +23,17 @@ from neural_renderer.data.augment import (
 )
 from neural_renderer.data.prepare import PreparedPhoto
 
+MOST_ENLARGED = 1.25
+"""Pixels of a crop per pixel of the photograph: more would teach blur."""
+
 
 class CropConfig(StrictModel):
     """Which windows of a photograph are taken.
 
     Attributes:
         size_px: (width, height) of a crop; 2:1 as the town's camera.
-        zoom: range of the crop's width as a fraction of the photograph's.
+        zoom: range of the crop's width as a fraction of the photograph's; wider where the
+            photograph has too few pixels (`MOST_ENLARGED`).
         horizon: range of the horizon's height in the crop, from its top.
         flip: mirror half of the pictures.
     """
@@ -67,7 +71,8 @@ def choose_crop(photo: PreparedPhoto, config: CropConfig, rng: np.random.Generat
     aspect = config.size_px[1] / config.size_px[0]
     low, high = config.zoom
     zoom = math.exp(rng.uniform(math.log(low), math.log(high)))
-    width = min(round(full_width * zoom), int(full_height / aspect))
+    wanted = max(round(full_width * zoom), round(config.size_px[0] / MOST_ENLARGED))
+    width = min(wanted, full_width, int(full_height / aspect))
     height = round(width * aspect)
     top = round(photo.camera.horizon_px - rng.uniform(*config.horizon) * height)
     return Crop(

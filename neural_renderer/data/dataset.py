@@ -25,7 +25,6 @@ from bridge.labels import Tag
 from configs import ConfigError, did_you_mean
 from neural_renderer.data.augment import RoughenConfig, Tone, draw_tone
 from neural_renderer.data.batch import Batch
-from neural_renderer.data.boundaries import boundaries
 from neural_renderer.data.crops import (
     CropConfig,
     choose_crop,
@@ -35,6 +34,7 @@ from neural_renderer.data.crops import (
     planes,
     random_pose,
 )
+from neural_renderer.data.layout import layout
 from neural_renderer.data.prepare import PreparedPhoto
 
 
@@ -118,7 +118,7 @@ class PhotoDataset:
             tags=planes(labels.ids, sets)[None],
             depth_m=_plane(labels.depth_m),
             has_depth=torch.tensor([rng.random() >= config.depth_dropout]),
-            boundaries=_plane(boundaries(tags, facades)),
+            layout=torch.from_numpy(layout(tags, facades))[None],
             valid=_plane(tags != Tag.UNKNOWN),
             camera=crop_camera(photo, crop, config.size_px)[None],
             pose=torch.from_numpy(random_pose(photo.camera.height_m, rng))[None],

@@ -20,7 +20,6 @@ from bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray
 from bridge.labels import Tag
 from neural_renderer.data.augment import draw_tone, roughen
 from neural_renderer.data.batch import ClipBatch
-from neural_renderer.data.boundaries import boundaries
 from neural_renderer.data.crops import (
     Crop,
     choose_crop,
@@ -30,6 +29,7 @@ from neural_renderer.data.crops import (
     sample_positions,
 )
 from neural_renderer.data.dataset import PhotoDataset, joined, thinned_sets
+from neural_renderer.data.layout import layout
 from neural_renderer.data.motion_paths import (
     MotionConfig,
     Trajectory,
@@ -114,7 +114,7 @@ def make_clip(
         "has_rgb": has_rgb,
         "tags": joined([planes(layer.ids, sets)[None] for layer in layers]),
         "depth_m": _stack([layer.depth_m for layer in layers]),
-        "boundaries": _stack([_edges(layer, photo.primary) for layer in layers]).float(),
+        "layout": torch.from_numpy(np.stack([_layout(layer, photo.primary) for layer in layers])),
         "valid": _stack([layer.valid for layer in layers]).float(),
         "instances": _stack([layer.slots for layer in layers]).long(),
         "camera": camera,
@@ -235,9 +235,9 @@ def _fine_index(
     return pixels.repeat(finer, axis=0).repeat(finer, axis=1).ravel()
 
 
-def _edges(layer: Layers, primary: ByteArray) -> ByteArray:
+def _layout(layer: Layers, primary: ByteArray) -> FloatArray:
     tags = primary[layer.ids]
-    return boundaries(tags, np.where(tags == Tag.BUILDING, layer.facades, np.uint8(0)))
+    return layout(tags, np.where(tags == Tag.BUILDING, layer.facades, np.uint8(0)))
 
 
 def _stack(maps: Sequence[npt.NDArray[np.generic]]) -> torch.Tensor:

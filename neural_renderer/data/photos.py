@@ -42,6 +42,8 @@ class PhotoSourceConfig(StrictModel):
             from how far up the road goes in each drive.
         camera_height_m: above the road.
         bottom: fraction of the height that is kept (cuts the ego's bonnet off).
+        video_step: the pictures are a video: those whose frame numbers are so far apart
+            follow each other; None: they are not.
         find_lines: look for lane markings in the road; None: unless the layout's labels
             have them (camvid32) or its roads are full of dappled light (idd-lite).
     """
@@ -59,6 +61,7 @@ class PhotoSourceConfig(StrictModel):
     horizon: float | None = Field(None, gt=0.0, lt=1.0)
     camera_height_m: float = Field(USUAL_HEIGHT_M, gt=0.0, le=10.0)
     bottom: float = Field(1.0, gt=0.5, le=1.0)
+    video_step: int | None = Field(None, ge=1)
     find_lines: bool | None = None
 
 

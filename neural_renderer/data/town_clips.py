@@ -15,8 +15,8 @@ from bridge.labels import Tag
 from configs import ConfigError, StrictModel
 from neural_renderer.data.augment import THIN_RANK
 from neural_renderer.data.batch import ClipBatch
-from neural_renderer.data.boundaries import boundaries
 from neural_renderer.data.crops import Crop
+from neural_renderer.data.layout import layout
 from neural_renderer.data.motion_clips import collate_clips
 from neural_renderer.data.town_pack import PackedClip, decode_clip
 
@@ -84,13 +84,13 @@ def window_of(
     instances = _taken(clip.instances[chosen], pixels)
     depth_m = _taken(clip.depth_m[chosen], pixels)
     kept = _largest_actors(instances, clip.actor_present.shape[1], config.max_actors)
-    edges = [boundaries(tags, ids) for tags, ids in zip(labels, instances, strict=True)]
+    layouts = [layout(tags, ids) for tags, ids in zip(labels, instances, strict=True)]
     return ClipBatch(
         rgb=torch.zeros(1, frames, 3, *labels.shape[1:]),
         has_rgb=torch.zeros(1, frames, dtype=torch.bool),
         tags=_one_hot(labels)[None],
         depth_m=torch.from_numpy(depth_m)[None, :, None],
-        boundaries=torch.from_numpy(np.stack(edges)).float()[None, :, None],
+        layout=torch.from_numpy(np.stack(layouts))[None],
         valid=torch.from_numpy(labels != Tag.UNKNOWN).float()[None, :, None],
         instances=torch.from_numpy(_slots(instances, kept))[None, :, None],
         camera=_camera(clip, crop, config.size_px)[None],

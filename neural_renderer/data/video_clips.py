@@ -11,9 +11,9 @@ from bridge.labels import Tag
 from configs import ConfigError
 from neural_renderer.data.augment import draw_tone
 from neural_renderer.data.batch import ClipBatch
-from neural_renderer.data.boundaries import boundaries
 from neural_renderer.data.crops import choose_crop, crop_camera, crop_labels, crop_rgb, planes
 from neural_renderer.data.dataset import PhotoDataset, joined, thinned_sets
+from neural_renderer.data.layout import layout
 from neural_renderer.data.motion_clips import collate_clips
 from neural_renderer.data.video import Video
 
@@ -50,8 +50,8 @@ def video_clip(
     sets = thinned_sets(photos[0], rng, config.thin_sets)
     layers = [crop_labels(photo, crop, size_px, rng, None) for photo in photos]
     tags = [photo.primary[layer.ids] for photo, layer in zip(photos, layers, strict=True)]
-    edges = [
-        boundaries(shown, np.where(shown == Tag.BUILDING, layer.facades, np.uint8(0)))
+    layouts = [
+        layout(shown, np.where(shown == Tag.BUILDING, layer.facades, np.uint8(0)))
         for shown, layer in zip(tags, layers, strict=True)
     ]
     exemplar_rgb, exemplar_tags = dataset.exemplars(photos[0], rng, tone)
@@ -62,7 +62,7 @@ def video_clip(
         has_rgb=torch.ones(1, frames, dtype=torch.bool),
         tags=joined([planes(layer.ids, sets)[None] for layer in layers])[None],
         depth_m=torch.from_numpy(np.stack([layer.depth_m for layer in layers]))[None, :, None],
-        boundaries=torch.from_numpy(np.stack(edges).astype(np.float32))[None, :, None],
+        layout=torch.from_numpy(np.stack(layouts))[None],
         valid=torch.from_numpy(valid.astype(np.float32))[None, :, None],
         instances=still,
         camera=crop_camera(photos[0], crop, size_px)[None],

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neural_renderer.networks.generator import (
+    LAYOUT_CHANNELS,
     SIZES,
     CompiledStyle,
     FrameGenerator,
@@ -69,14 +70,14 @@ class UnstyledGenerator(Generator):
 
 
 class PlainGenerator(FrameGenerator):
-    """Labels and their boundaries to a picture; no style, no depth, no history."""
+    """Labels and their layout to a picture; no style, no depth, no history."""
 
     styled = False
 
     def __init__(self, groups: int, widths: tuple[int, ...], blocks: int) -> None:
         super().__init__()
         self.groups = groups
-        self.stem = nn.Conv2d(4 * (groups + 1), widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(4 * (groups + LAYOUT_CHANNELS), widths[0], 3, padding=1)
         self.downs = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
         )
@@ -116,7 +117,7 @@ class PlainGenerator(FrameGenerator):
         self, x: GeneratorInput, style: CompiledStyle, history: History | None = None
     ) -> GeneratorOutput:
         """One frame from the labels alone."""
-        labels = functional.pixel_unshuffle(torch.cat([x.groups, x.boundaries], dim=1), 2)
+        labels = functional.pixel_unshuffle(torch.cat([x.groups, x.layout], dim=1), 2)
         h = functional.relu(_normalised(self.stem(labels)))
         for down in self.downs:
             h = functional.relu(_normalised(down(h)))

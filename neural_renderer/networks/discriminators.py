@@ -5,7 +5,9 @@
   with N + 1 classes, the last one "fake" (OASIS, Schoenfeld et al., ICLR 2021).
 * `PatchDiscriminator`: raw pixels, unconditional, with blurred down-sampling. It sees the
   lattices a feature network overlooks, and also judges town frames, for which a conditional
-  one would only learn that the town's geometry is fake.
+  one would only learn that the town's geometry is fake. A second one may judge a frame with
+  its predecessor moved onto it (six channels): flicker, and texture that does not move with
+  its street.
 """
 
 from __future__ import annotations

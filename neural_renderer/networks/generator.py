@@ -1,6 +1,6 @@
 """The generator: labels, depth and noise in, a street photograph out.
 
-    groups, boundaries, depth, noise --1/2--> label embedding 1/2 ... 1/32
+    groups, layout, depth, noise --1/2--> label embedding 1/2 ... 1/32
                                                   |      (maps for SPADE at each level)
     start from the 1/32 embedding --> SPADE block, up --> ... --> 1/2 --> pixel shuffle
     style: class features looked up per pixel, attention at 1/16, generated SPADE weights
@@ -37,6 +37,8 @@ from neural_renderer.networks.style import (
 )
 
 NOISE_CHANNELS = 3
+LAYOUT_CHANNELS = 7
+GEOMETRY_CHANNELS = 2
 STYLE_MAP_CHANNELS = 24
 HISTORY_CHANNELS = 16
 LEVELS = 5
@@ -57,16 +59,16 @@ class GeneratorInput:
 
     Attributes:
         groups: float (B, G, H, W) multi-hot label groups; H and W divisible by 32.
-        boundaries: float (B, 1, H, W), 1 on edges between instances of a class.
-        inverse_depth: float (B, 1, H, W) in [0, 1], see `inputs.inverse_depth`; zeros
-            where there is none.
+        layout: float (B, 7, H, W), edges between things and places in them, see `layout.layout`.
+        geometry: float (B, 2, H, W), `inputs.inverse_depth` and `inputs.height_over_camera`;
+            zeros where the sample has no depth.
         has_depth: float (B, 1, 1, 1), 1 where the sample has depth.
         noise: float (B, 3, H, W) world-anchored, in [-1, 1].
     """
 
     groups: Tensor
-    boundaries: Tensor
-    inverse_depth: Tensor
+    layout: Tensor
+    geometry: Tensor
     has_depth: Tensor
     noise: Tensor
 
@@ -146,7 +148,7 @@ class Generator(FrameGenerator):
         super().__init__()
         self.style_encoder = StyleEncoder(groups)
         self.query = LabelKey(groups)
-        inputs = 4 * (groups + 3 + NOISE_CHANNELS)
+        inputs = 4 * (groups + LAYOUT_CHANNELS + GEOMETRY_CHANNELS + 1 + NOISE_CHANNELS)
         self.stem = nn.Conv2d(inputs, widths[0], 1)
         self.downs = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
@@ -287,8 +289,8 @@ class Generator(FrameGenerator):
     def _embed(self, x: GeneratorInput) -> list[Tensor]:
         """Label embedding at 1/2 ... 1/32. Space-to-depth first: no thin label is lost."""
         groups = x.groups.shape[1]
-        depth_flag = x.has_depth.expand_as(x.boundaries)
-        planes = (x.boundaries, x.inverse_depth, depth_flag, x.noise)
+        depth_flag = x.has_depth.expand_as(x.geometry[:, :1])
+        planes = (x.layout, x.geometry, depth_flag, x.noise)
         rest = torch.cat([plane.to(self.dtype) for plane in planes], dim=1)
         # Two convolutions: groups come with channels last, the rest plane by plane.
         weight = _strided(self.stem)

@@ -16,7 +16,8 @@ class LossWeights(StrictModel):
 
     `style` compares pictures without a target with their exemplars, region by region;
     `temporal` compares a frame with its predecessor as moved exactly, `steady` what the
-    generator drew of it before the history was blended in.
+    generator drew of it before the history was blended in; `temporal_adversarial` is the
+    hinge loss of a discriminator on such pairs, taught by real video.
     """
 
     segmentation: float = 1.0
@@ -28,6 +29,7 @@ class LossWeights(StrictModel):
     style: float = 0.0
     temporal: float = 12.0
     steady: float = 2.0
+    temporal_adversarial: float = 0.0
     r1: float = 40.0
 
 
@@ -43,6 +45,8 @@ class Phase(StrictModel):
         mix: share of each photo source by name.
         clip_share: share of steps on clips; `frames` views each.
         town_share: share of the clip steps that are town clips without a target picture.
+        video_share: share of the clip steps that are real video, a target in every frame,
+            of sources with a `video_step` (whatever their share in `mix`).
         swap_share: share of the still steps that paint every photograph's labels in the
             next one's style: without a target picture too.
     """
@@ -56,6 +60,7 @@ class Phase(StrictModel):
     clip_share: float = Field(0.0, ge=0.0, le=1.0)
     frames: int = Field(2, ge=2, le=16)
     town_share: float = Field(0.0, ge=0.0, le=1.0)
+    video_share: float = Field(0.0, ge=0.0, le=1.0)
     swap_share: float = Field(0.0, ge=0.0, le=1.0)
 
     @field_validator("size_px")
@@ -120,6 +125,12 @@ class TrainConfig(StrictModel):
                     raise ValueError(f"a phase mixes '{name}'{did_you_mean(name, known)}")
             if phase.clip_share and phase.town_share and self.town_clips is None:
                 raise ValueError("a phase has a town_share, but there is no town_clips folder")
+            if phase.town_share + phase.video_share > 1.0:
+                raise ValueError("a phase's town_share and video_share add up to more than 1")
+            if phase.video_share and not any(source.video_step for source in self.sources):
+                raise ValueError("a phase has a video_share, but no source has a video_step")
+        if self.weights.temporal_adversarial and not any(p.video_share for p in self.phases):
+            raise ValueError("temporal_adversarial needs a phase with a video_share")
         if self.kind == "plain" and not self.history_map:
             raise ValueError("history_map: false, but the kind 'plain' has no history at all")
         return self

@@ -52,7 +52,9 @@ def still_input(groups: Tensor, batch: Batch, rng: torch.Generator) -> Generator
     points_m = surface_points(depth_m, batch.camera, batch.pose[:, None])
     seeds = torch.randint(0, 2**20, (b,), generator=rng).to(groups.device)
     noise = anchored_noise(points_m, depth_m, batch.camera[:, 0], seeds)
-    return generator_input(groups, batch.boundaries, depth_m, batch.has_depth, noise)
+    return generator_input(
+        groups, batch.layout, depth_m, batch.camera, batch.pose[:, 2, :3], batch.has_depth, noise
+    )
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,25 @@ def judge(state: TrainState, rgb: Tensor, lite_maps: list[Tensor] | None) -> Jud
     return Judged(state.patch(rgb), semantic)
 
 
-def discriminator_losses(real: Judged, fake: Judged, groups: Tensor) -> dict[str, Tensor]:
-    """Named terms of the discriminators' loss."""
+def discriminator_losses(
+    real: Judged, fake: Judged, real_groups: Tensor, paired: bool = True
+) -> dict[str, Tensor]:
+    """Named terms of the discriminators' loss.
+
+    Pictures without a target teach the segmentation head what is fake, or the generator finds
+    patterns that it reads as a car and nobody else does: as long as it never saw town frames as
+    fakes, near cars were bark and signs red with a blue rim. The feature network's scores do
+    not see them: they would learn that the town's geometry is fake.
+    """
     terms = {"d_patch": losses.hinge_discriminator(real.patch, fake.patch)}
     if real.semantic is None or fake.semantic is None:
         return terms
-    terms["d_feature"] = losses.hinge_discriminator(real.semantic, fake.semantic)
+    if paired:
+        terms["d_feature"] = losses.hinge_discriminator(real.semantic, fake.semantic)
     logits_real, logits_fake = real.semantic.segmentation, fake.semantic.segmentation
     assert logits_real is not None
     assert logits_fake is not None
-    targets = losses.shrunken_labels(groups, logits_real.shape[-2:])
+    targets = losses.shrunken_labels(real_groups, logits_real.shape[-2:])
     weights = losses.class_weights(targets)
     terms["d_segment"] = losses.segmentation_real(
         logits_real, targets, weights

@@ -91,7 +91,15 @@ def frame_input(
     movers = movers_in(clip.instances[:, frame, 0])
     points_m = surface_points(depth_m, clip.camera, matrices, movers)
     noise = anchored_noise(points_m, depth_m, clip.camera[:, 0], seeds)
-    return generator_input(groups, clip.boundaries[:, frame], depth_m, has_depth, noise)
+    return generator_input(
+        groups,
+        clip.layout[:, frame],
+        depth_m,
+        clip.camera,
+        clip.pose[:, frame, 2, :3],
+        has_depth,
+        noise,
+    )
 
 
 def previous_seen_now(clip: ClipBatch, rgb: Tensor, frame: int) -> tuple[Tensor, Tensor]:
@@ -109,6 +117,25 @@ def previous_seen_now(clip: ClipBatch, rgb: Tensor, frame: int) -> tuple[Tensor,
     )
     warped = catmull_rom_warp(rgb, motion.source_px).clamp(-1.0, 1.0)
     return warped, visible[:, None].float()
+
+
+def aligned(rgb: Tensor, previous: Tensor, validity: Tensor) -> Tensor:
+    """What the temporal discriminator sees: a frame and its predecessor moved onto it exactly.
+
+    (B, 6, H, W). Where the predecessor did not show the place, the frame stands twice: there
+    is nothing to tell. vid2vid (Wang et al., NeurIPS 2018, section 3.2) gives its temporal
+    discriminator estimated flow instead, for it knows no exact motion.
+    """
+    shown = validity > 0.5
+    return torch.cat([rgb.float(), torch.where(shown, previous, rgb.detach().float())], dim=1)
+
+
+def real_pair(clip: ClipBatch) -> Tensor | None:
+    """The same of the photographs of a video, or None where a clip has no two."""
+    if not bool(clip.has_rgb[:, -2:].all()):
+        return None
+    last = clip.rgb.shape[1] - 1
+    return aligned(clip.rgb[:, last], *previous_seen_now(clip, clip.rgb[:, last - 1], last))
 
 
 def disturbed(history: History, rng: torch.Generator) -> History:

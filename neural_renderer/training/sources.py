@@ -14,6 +14,8 @@ from neural_renderer.data.photo_cache import load_cached_photos
 from neural_renderer.data.photos import PhotoSourceConfig, list_photos
 from neural_renderer.data.prepare import PreparedPhoto
 from neural_renderer.data.town_clips import TownClips, TownClipsConfig
+from neural_renderer.data.video import Video, find_videos, track
+from neural_renderer.data.video_clips import video_clips
 from neural_renderer.training.config import Phase, TrainConfig
 
 Photos = dict[str, list[PreparedPhoto]]
@@ -47,6 +49,7 @@ class Source:
         self._validation = load_sources(config.validation, cache)
         self._datasets = [self._dataset(phase) for phase in config.phases]
         self._towns = [self._town(phase) for phase in config.phases]
+        self._videos = self._tracked() if any(p.video_share for p in config.phases) else []
         self.seen_tags = _seen_tags(self._photos)
 
     def drawn(self, step: int, draw: int) -> Drawn:
@@ -74,12 +77,12 @@ class Source:
         rng = np.random.default_rng((self._config.seed, step, 3))
         if rng.random() >= phase.clip_share:
             return None
-        town = self._towns[index]
-        if town is not None and rng.random() < phase.town_share:
+        town, dataset, kind = self._towns[index], self._datasets[index], rng.random()
+        if town is not None and kind < phase.town_share:
             return town.clips(draw, phase.clip_batch_size, phase.frames)
-        return still_clips(
-            self._datasets[index], draw, phase.clip_batch_size, phase.frames, phase.mix
-        )
+        if kind < phase.town_share + phase.video_share:
+            return video_clips(dataset, self._videos, draw, phase.clip_batch_size, phase.frames)
+        return still_clips(dataset, draw, phase.clip_batch_size, phase.frames, phase.mix)
 
     def _swaps(self, step: int) -> bool:
         """Whether a step of stills has no targets, from the step alone as in `clip`."""
@@ -97,6 +100,20 @@ class Source:
         return PhotoDataset(
             self._dataset_config(phase, phase.zoom), self._photos, self._config.seed
         )
+
+    def _tracked(self) -> list[Video]:
+        """The sources' videos with their cameras' ways."""
+        videos = []
+        for source in self._config.sources:
+            if source.video_step is not None:
+                runs = find_videos(self._photos[source.name], source.video_step)
+                if not runs:
+                    raise ConfigError(
+                        f"{source.name}: no two pictures follow each other {source.video_step} "
+                        "apart in their names' numbers: is its video_step another one?"
+                    )
+                videos += [track(run) for run in runs]
+        return videos
 
     def _town(self, phase: Phase) -> TownClips | None:
         if not phase.town_share or not phase.clip_share:

@@ -46,6 +46,7 @@ class TrainState:
     The frozen feature networks and the teacher are not saved: they come from their own files.
 
     Attributes:
+        temporal: judges a frame and its predecessor, see `rollout.aligned`.
         age: steps behind the weights that the run started from (`--init-from`).
         loss_networks: sha256 of the files of the networks that its losses look through.
     """
@@ -55,6 +56,7 @@ class TrainState:
     ema: FrameGenerator
     patch: PatchDiscriminator
     semantic: FeatureDiscriminator | None
+    temporal: PatchDiscriminator | None
     optimiser_g: torch.optim.Adam
     optimiser_d: torch.optim.Adam
     vgg: Vgg16Features | None
@@ -72,6 +74,7 @@ class TrainState:
             "ema": self.ema,
             "patch": self.patch,
             "semantic": self.semantic,
+            "temporal": self.temporal,
         }
         return {name: module for name, module in named.items() if module is not None}
 
@@ -96,16 +99,18 @@ def build_state(config: TrainConfig, device: torch.device) -> TrainState:
     vgg = load_vgg16(config.vgg16) if config.vgg16 else None
     patch = PatchDiscriminator()
     semantic = FeatureDiscriminator(lite.channels, groups) if lite is not None else None
-    for module in (generator, patch, semantic, lite, vgg):
+    temporal = PatchDiscriminator(2 * 3) if config.weights.temporal_adversarial else None
+    for module in (generator, patch, semantic, temporal, lite, vgg):
         if module is not None:
             module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    judges = [*patch.parameters(), *(semantic.parameters() if semantic is not None else ())]
+    judges = [p for d in (patch, semantic, temporal) if d is not None for p in d.parameters()]
     return TrainState(
         class_map,
         generator,
         copy.deepcopy(generator).requires_grad_(False).eval(),
         patch,
         semantic,
+        temporal,
         torch.optim.Adam(generator.parameters(), lr=config.lr_generator, betas=(0.0, 0.99)),
         torch.optim.Adam(judges, lr=config.lr_discriminator, betas=(0.0, 0.99)),
         vgg,

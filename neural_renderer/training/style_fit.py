@@ -117,7 +117,7 @@ def _crop(
         return plane[..., top : top + h, left : left + w]
 
     cropped = GeneratorInput(
-        cut(x.groups), cut(x.boundaries), cut(x.inverse_depth), x.has_depth, cut(x.noise)
+        cut(x.groups), cut(x.layout), cut(x.geometry), x.has_depth, cut(x.noise)
     )
     return cropped, cut(rgb), cut(groups)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from configs import Sim2StreetError
 from neural_renderer.data.batch import Batch, ClipBatch, to_device
 from neural_renderer.data.prefetch import prefetched
+from neural_renderer.networks.discriminators import PatchDiscriminator
 from neural_renderer.training import losses
 from neural_renderer.training.config import TrainConfig
 from neural_renderer.training.log import ScalarLog
@@ -39,7 +40,7 @@ from neural_renderer.training.ranks import (
     rank_zero_first,
     ranks,
 )
-from neural_renderer.training.rollout import roll_out
+from neural_renderer.training.rollout import aligned, real_pair, roll_out
 from neural_renderer.training.sheets import SheetMaker
 from neural_renderer.training.sources import Drawn, Source
 from neural_renderer.training.state import (
@@ -171,7 +172,7 @@ def still_step(
         seen = conditions(state, batch, rng)
         real, valid, paired = still_target(state, batch, seen.x, seen.exemplars)
         fake = state.generator(seen.x, seen.style).rgb
-    shown = Shown(fake, real, seen.groups, valid, paired, seen.exemplars, extra={})
+    shown = Shown(fake, real, seen.groups, seen.groups, valid, paired, seen.exemplars, extra={})
     return teach(state, config, shown, rng, share), fake.detach()
 
 
@@ -202,7 +203,11 @@ def clip_step(
             ("g_steady", config.weights.steady, out.raw),
         )
     }
-    shown = Shown(out.rgb, real, out.groups, valid, paired, exemplars, extra)
+    real_groups = out.groups if paired else state.class_map.groups_from_multihot(batch.tags)
+    shown = Shown(out.rgb, real, out.groups, real_groups, valid, paired, exemplars, extra)
+    pair = real_pair(clip) if state.temporal is not None else None
+    if pair is not None:
+        shown = replace(shown, moving=(aligned(out.rgb, out.previous, out.validity), pair))
     return teach(state, config, shown, rng, share), out.rgb.detach()
 
 
@@ -211,18 +216,22 @@ class Shown:
     """Generated and real pictures of a step, and whose style the generated ones have.
 
     Attributes:
-        paired: `real` is the target of `fake`; if not, it only shows what real looks like,
-            and only the unconditional discriminator learns from the pair.
+        groups, real_groups: labels of `fake` and of `real`.
+        paired: `real` is the target of `fake`; if not, it only shows what real looks like.
         extra: further terms of the generator's loss.
+        moving: generated and real frames with their predecessors, see `rollout.aligned`;
+            None where there is no real video to compare with.
     """
 
     fake: Tensor
     real: Tensor
     groups: Tensor
+    real_groups: Tensor
     valid: Tensor
     paired: bool
     exemplars: Exemplars
     extra: dict[str, Tensor]
+    moving: tuple[Tensor, Tensor] | None = None
 
 
 def teach(
@@ -234,14 +243,17 @@ def teach(
         fake_aug, real_aug = losses.diff_augment([fake, shown.real], rng)
         fake_maps = state.lite(fake_aug) if state.lite is not None else None
         with torch.no_grad():
-            real_maps = state.lite(real_aug) if state.lite is not None and shown.paired else None
-        detached = [m.detach() for m in fake_maps] if fake_maps and shown.paired else None
+            real_maps = state.lite(real_aug) if state.lite is not None else None
+        detached = [m.detach() for m in fake_maps] if fake_maps else None
         real = judge(state, real_aug, real_maps)
-        terms = discriminator_losses(real, judge(state, fake_aug.detach(), detached), groups)
+        judged = judge(state, fake_aug.detach(), detached)
+        terms = discriminator_losses(real, judged, shown.real_groups, shown.paired)
     if state.step % config.r1_every == 0:
-        terms["d_r1"] = config.weights.r1 * patch_r1(state, shown.real)
-    if real_maps is not None and state.step % config.label_mix_every == 0:
+        terms["d_r1"] = config.weights.r1 * patch_r1(state.patch, shown.real)
+    if real_maps is not None and shown.paired and state.step % config.label_mix_every == 0:
         terms["d_mix"] = label_mix_loss(state, real_aug, fake_aug.detach(), groups, rng)
+    if shown.moving is not None:
+        terms |= moving_losses(state, config, *shown.moving)
     learn(state.optimiser_d, terms, share)
     with state.autocast(), frozen_judges(state):
         with torch.no_grad():
@@ -252,6 +264,11 @@ def teach(
             g_terms |= picture_losses(state, fake, shown.real, shown.valid, config.weights, rng)
         else:
             g_terms |= style_losses(state, fake, groups, shown.exemplars, config.weights, rng)
+        if shown.moving is not None and state.temporal is not None:
+            judgement = state.temporal(shown.moving[0])
+            g_terms["g_moving"] = config.weights.temporal_adversarial * losses.hinge_generator(
+                judgement
+            )
         g_terms |= shown.extra
         learn(state.optimiser_g, g_terms, share)
     return terms | g_terms
@@ -270,11 +287,23 @@ def frozen_judges(state: TrainState) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def patch_r1(state: TrainState, rgb: Tensor) -> Tensor:
-    """R1 on the raw-pixel discriminator, in float32."""
-    rgb = rgb.detach().requires_grad_(True)
-    (scores,) = state.patch(rgb).scores
-    return losses.r1_penalty(scores, rgb)
+def moving_losses(
+    state: TrainState, config: TrainConfig, fake: Tensor, real: Tensor
+) -> dict[str, Tensor]:
+    """The temporal discriminator's terms; R1 at each of its steps, for they are few."""
+    assert state.temporal is not None
+    with state.autocast():
+        judged = state.temporal(real), state.temporal(fake.detach())
+        terms = {"d_moving": losses.hinge_discriminator(*judged)}
+    weight = config.weights.r1 / config.r1_every
+    return terms | {"d_moving_r1": weight * patch_r1(state.temporal, real)}
+
+
+def patch_r1(discriminator: PatchDiscriminator, pictures: Tensor) -> Tensor:
+    """R1 on a raw-pixel discriminator, in float32."""
+    pictures = pictures.detach().requires_grad_(True)
+    (scores,) = discriminator(pictures).scores
+    return losses.r1_penalty(scores, pictures)
 
 
 def label_mix_loss(

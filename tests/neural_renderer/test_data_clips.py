@@ -31,6 +31,7 @@ from neural_renderer.data.town_pack import (
     inverse_depth,
     pack_clips,
 )
+from neural_renderer.networks.generator import LAYOUT_CHANNELS
 from neural_renderer.reprojection import clip_moves, movers_in, reproject, sample, visible_before
 
 SIZE = (96, 48)
@@ -89,7 +90,8 @@ def test_still_clip_shapes(dataset: PhotoDataset) -> None:
     assert clip.has_rgb.tolist() == [[False, False, True]] * 2
     assert (clip.rgb[:, :-1] == 0).all()
     assert clip.tags.shape == (b, t, 29, h, w)
-    assert clip.depth_m.shape == clip.valid.shape == clip.boundaries.shape == (b, t, 1, h, w)
+    assert clip.depth_m.shape == clip.valid.shape == (b, t, 1, h, w)
+    assert clip.layout.shape == (b, t, LAYOUT_CHANNELS, h, w)
     assert clip.instances.shape == (b, t, 1, h, w)
     assert int(clip.instances.max()) <= a
     assert clip.actor_pose.shape == (b, t, a, 4, 4)

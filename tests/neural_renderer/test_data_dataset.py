@@ -14,7 +14,14 @@ from bridge.labels import Tag
 from configs import ConfigError, parse
 from neural_renderer.data.augment import RoughenConfig, apply_tone, draw_tone, roughen
 from neural_renderer.data.batch import to_device
-from neural_renderer.data.crops import Crop, crop_camera, crop_labels, planes
+from neural_renderer.data.crops import (
+    MOST_ENLARGED,
+    Crop,
+    choose_crop,
+    crop_camera,
+    crop_labels,
+    planes,
+)
 from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
 from neural_renderer.data.photos import PhotoSourceConfig
 from neural_renderer.data.prefetch import prefetched
@@ -44,7 +51,7 @@ def test_shapes_types_and_ranges(photos: list[PreparedPhoto]) -> None:
     assert batch.tags.shape == (b, 29, h, w)
     assert batch.tags.dtype == torch.uint8
     assert (batch.tags.sum(dim=1) >= 1).all()
-    assert batch.depth_m.shape == batch.boundaries.shape == batch.valid.shape == (b, 1, h, w)
+    assert batch.depth_m.shape == batch.valid.shape == (b, 1, h, w)
     assert (batch.depth_m > 0).all()
     assert (batch.depth_m <= SKY_DEPTH_M).all()
     assert batch.exemplar_rgb.shape == (b, 2, 3, h, w)
@@ -98,6 +105,18 @@ def test_the_horizon_lies_where_a_driving_camera_has_it(photos: list[PreparedPho
     horizon = (batch.camera[:, 3] + 0.5) / SIZE[1]
     assert (horizon > 0.3).all()
     assert (horizon < 0.55).all()
+
+
+def test_windows_are_not_enlarged_beyond_what_the_photograph_shows(
+    photos: list[PreparedPhoto],
+) -> None:
+    config = parse(PhotoDatasetConfig, {"size_px": [128, 64], "zoom": [0.1, 0.2]})
+    crops = [choose_crop(photos[0], config, np.random.default_rng(i)) for i in range(20)]
+    assert {crop.width for crop in crops} == {round(128 / MOST_ENLARGED)}
+    larger = config.model_copy(update={"size_px": (512, 256)})
+    assert choose_crop(photos[0], larger, np.random.default_rng(1)).width == photos[0].ids.shape[1]
+    few = config.model_copy(update={"size_px": (16, 8)})
+    assert choose_crop(photos[0], few, np.random.default_rng(1)).width <= 0.2 * 240
 
 
 def test_depth_and_camera_of_a_crop_agree(photos: list[PreparedPhoto]) -> None:

@@ -20,13 +20,14 @@ from street_photos import (
 from bridge.frame import SKY_DEPTH_M
 from bridge.label_maps import label_map
 from bridge.labels import Tag
-from neural_renderer.data.boundaries import boundaries
 from neural_renderer.data.facades import facade_edges, split_facades
+from neural_renderer.data.layout import boundaries, layout, places
 from neural_renderer.data.photo_cache import load_cached_photos
 from neural_renderer.data.photos import PhotoSourceConfig, list_photos
 from neural_renderer.data.prepare import LINE_CODE, PreparedPhoto, load_photos
 from neural_renderer.data.pseudo_depth import GroundCamera, estimate_horizon, pseudo_depth
 from neural_renderer.data.road_lines import find_road_lines
+from neural_renderer.networks.generator import LAYOUT_CHANNELS
 
 CAMERA = GroundCamera(focal_px=220.0, horizon_px=float(HORIZON), height_m=1.4)
 
@@ -113,6 +114,46 @@ def test_boundaries_between_tags_and_instances_but_not_markings() -> None:
     edges = boundaries(labels, instances)
     assert edges[:3, 2].all()
     assert edges.sum() == 3 + 6 - 1
+
+
+def test_places_in_things_with_and_without_instances() -> None:
+    labels = np.full((8, 12), Tag.ROAD, dtype=np.uint8)
+    labels[2:6, 1:9] = Tag.CAR
+    labels[0:2, 10] = Tag.PEDESTRIAN
+    apart = places(labels)
+    assert (apart[:, labels == Tag.ROAD] == 0).all()
+    u, v, cos_u, cos_v, width, height = apart[:, 2:6, 1:9]
+    assert np.allclose(u, np.linspace(-7 / 8, 7 / 8, 8)[None])
+    assert np.allclose(v, np.linspace(-3 / 4, 3 / 4, 4)[:, None])
+    assert np.allclose(cos_u, np.cos(np.pi * (u + 1)), atol=1e-6)
+    assert np.allclose(cos_v, np.cos(np.pi * (v + 1)), atol=1e-6)
+    assert np.allclose((width, height), [[[8 / 12]], [[4 / 8]]])
+    assert np.allclose(apart[4:, 0, 10], [1 / 12, 2 / 8])
+
+    # Two cars that touch, one of them seen on both sides of a pole; instances tell.
+    labels[2:6, 3] = Tag.POLE
+    instances = np.zeros(labels.shape, dtype=np.uint32)
+    instances[2:6, 1:6] = 70001
+    instances[2:6, 6:9] = 70002
+    told = places(labels, instances)
+    assert np.allclose(told[4, 3, [1, 2, 4, 5]], 5 / 12)
+    assert np.allclose(told[4, 3, 6:9], 3 / 12)
+    assert (told[:, 2:6, 3] == 0).all()
+    assert np.allclose(told[:, 0:2, 10], apart[:, 0:2, 10])  # no instance: by connection
+    guessed = places(labels)
+    assert np.allclose(guessed[4, 3, [1, 2]], 2 / 12)
+    assert np.allclose(guessed[4, 3, 4:9], 5 / 12)
+
+
+def test_layout_is_boundaries_then_places() -> None:
+    labels = np.full((4, 6), Tag.SKY, dtype=np.uint8)
+    assert not layout(labels).any()
+    labels[1:3, 2:5] = Tag.BUS
+    planes = layout(labels)
+    assert planes.shape == (LAYOUT_CHANNELS, 4, 6)
+    assert np.array_equal(planes[0], boundaries(labels))
+    assert np.array_equal(planes[1:], places(labels))
+    assert planes[1:].any()
 
 
 def test_prepared_photos(tmp_path: Path) -> None:

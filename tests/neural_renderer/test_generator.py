@@ -5,8 +5,10 @@ import copy
 import pytest
 import torch
 
+from neural_renderer.exemplars import LEVEL_UP
 from neural_renderer.inputs import ClassMap, generator_input
 from neural_renderer.networks.generator import (
+    LAYOUT_CHANNELS,
     SIZES,
     Generator,
     GeneratorInput,
@@ -26,8 +28,10 @@ def make_input(batch: int, height: int, width: int, seed: int = 0) -> GeneratorI
     tags = torch.randint(0, 29, (batch, height, width), generator=rng)
     return generator_input(
         ClassMap.default().groups_from_tags(tags),
-        torch.zeros(batch, 1, height, width),
+        torch.rand(batch, LAYOUT_CHANNELS, height, width, generator=rng) * 2.0 - 1.0,
         torch.rand(batch, height, width, generator=rng) * 100.0 + 1.0,
+        torch.tensor([[200.0, 200.0, width / 2, height / 2]]).expand(batch, -1),
+        LEVEL_UP.expand(batch, -1),
         torch.ones(batch, dtype=torch.bool),
         torch.rand(batch, 3, height, width, generator=rng) * 2.0 - 1.0,
     )
@@ -86,7 +90,7 @@ def test_batch_of_different_styles_equals_one_by_one(tiny: Generator) -> None:
     styles = [make_style(tiny, 1, seed=1), make_style(tiny, 3, seed=2)]
     both = tiny(x, tiny.compile_style(stack_styles(styles))).rgb
     for i, style in enumerate(styles):
-        parts = (x.groups, x.boundaries, x.inverse_depth, x.has_depth, x.noise)
+        parts = (x.groups, x.layout, x.geometry, x.has_depth, x.noise)
         alone = tiny(
             GeneratorInput(*(part[i : i + 1] for part in parts)), tiny.compile_style(style)
         ).rgb

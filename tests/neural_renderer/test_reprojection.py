@@ -5,7 +5,14 @@ import torch
 
 from bridge import geometry
 from bridge.frame import SKY_DEPTH_M, Actor, Camera, View
-from neural_renderer.reprojection import Moves, movers_in, reproject, visible_before
+from neural_renderer.inputs import HEIGHT_SPAN_M, height_over_camera
+from neural_renderer.reprojection import (
+    Moves,
+    movers_in,
+    reproject,
+    surface_points,
+    visible_before,
+)
 
 CAMERA = Camera.from_fov(96, 48, 62.0)
 
@@ -59,3 +66,24 @@ def test_motion_and_visibility_equal_the_numpy_reference() -> None:
     )
     assert (visible[0].numpy() == seen).mean() > 0.995
     assert 0.05 < seen.mean() < 0.95
+
+
+def test_height_over_the_camera_is_the_worlds_however_the_camera_is_turned() -> None:
+    level = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # looks along x, z is up
+    pitch, roll = 0.3, -0.2
+    pitched = np.array(
+        [[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]]
+    )
+    rolled = np.array(
+        [[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]]
+    )
+    turned = torch.eye(4)
+    turned[:3, :3] = torch.from_numpy(level @ pitched @ rolled)
+    turned[:3, 3] = torch.tensor([40.0, -7.0, 1.5])
+    intrinsics = torch.tensor([[CAMERA.fx_px, CAMERA.fy_px, CAMERA.cx_px, CAMERA.cy_px]])
+    depth_m = 2.0 + 8.0 * torch.rand(1, 48, 96, generator=torch.Generator().manual_seed(1))
+    points_m = surface_points(depth_m, intrinsics, turned[None, None])
+    expected = ((points_m[:, 2] - 1.5) / HEIGHT_SPAN_M).clamp(-0.5, 1.5)
+    height = height_over_camera(depth_m, intrinsics, turned[None, 2, :3])
+    torch.testing.assert_close(height, expected, atol=1e-4, rtol=0.0)
+    assert expected.std() > 0.1

@@ -86,11 +86,11 @@ def test_pixels_smoothed_in_their_cells_are_smoothed_as_pixels(
 
 def test_the_stem_is_space_to_depth_and_a_1x1_convolution(tiny: Generator) -> None:
     rng = torch.Generator().manual_seed(3)
-    parts = [torch.rand(2, c, 32, 64, generator=rng) for c in (GROUPS, 1, 1, 3)]
+    parts = [torch.rand(2, c, 32, 64, generator=rng) for c in (GROUPS, 7, 2, 3)]
     flag = torch.tensor([1.0, 0.0])[:, None, None, None]
-    groups, edges, depth, noise = parts
-    x = GeneratorInput(groups, edges, depth, flag, noise)
-    stack = torch.cat([groups, edges, depth, flag.expand_as(edges), noise], dim=1)
+    groups, layout, geometry, noise = parts
+    x = GeneratorInput(groups, layout, geometry, flag, noise)
+    stack = torch.cat([groups, layout, geometry, flag.expand_as(noise[:, :1]), noise], dim=1)
     expected = functional.leaky_relu(tiny.stem(functional.pixel_unshuffle(stack, 2)), 0.2)
     torch.testing.assert_close(tiny._embed(x)[0], expected)
 

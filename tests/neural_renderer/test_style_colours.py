@@ -12,10 +12,10 @@ from torch import Tensor
 import neural_renderer
 from bridge.labels import Tag
 from neural_renderer.checkpoint import load_generator
-from neural_renderer.exemplars import exemplar_input
+from neural_renderer.exemplars import LEVEL_UP, exemplar_input
 from neural_renderer.inputs import ClassMap, generator_input
 from neural_renderer.networks.baselines import build_frame_generator
-from neural_renderer.networks.generator import FrameGenerator
+from neural_renderer.networks.generator import LAYOUT_CHANNELS, FrameGenerator
 from neural_renderer.networks.style import StyleCode, blend_styles
 from neural_renderer.styles import compile_style
 
@@ -56,8 +56,10 @@ def painted(generator: FrameGenerator, style: StyleCode, tags: Tensor) -> Tensor
     rng = torch.Generator().manual_seed(5)
     noise = torch.rand(1, 3, HEIGHT, WIDTH, generator=rng) * 2.0 - 1.0
     x = generator_input(
-        CLASSES.groups_from_multihot(tags)[None], torch.zeros(1, 1, HEIGHT, WIDTH),
-        torch.full((1, HEIGHT, WIDTH), 30.0), torch.ones(1, dtype=torch.bool), noise,
+        CLASSES.groups_from_multihot(tags)[None], torch.zeros(1, LAYOUT_CHANNELS, HEIGHT, WIDTH),
+        torch.full((1, HEIGHT, WIDTH), 30.0),
+        torch.tensor([[90.0, 90.0, WIDTH / 2, HEIGHT / 2]]), LEVEL_UP,
+        torch.ones(1, dtype=torch.bool), noise,
     )  # fmt: skip
     with torch.inference_mode():
         return generator(x, generator.compile_style(style)).rgb[0]
@@ -141,7 +143,7 @@ def test_exemplars_are_painted_with_the_depth_that_their_labels_suggest() -> Non
     tags = street()
     x = exemplar_input(CLASSES.groups_from_multihot(tags)[None], tags)
     assert x.has_depth.all()
-    column = x.inverse_depth[0, 0, :, WIDTH // 2]
+    column = x.geometry[0, 0, :, WIDTH // 2]
     assert (column[: HEIGHT // 2] == 0.0).all()  # the sky
     road = column[HEIGHT // 2 :]
     assert (road.diff() >= 0.0).all()

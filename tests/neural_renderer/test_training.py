@@ -10,10 +10,13 @@ from tiny_runs import tiny_config, write_photos
 
 from configs import ConfigError, parse
 from neural_renderer.checkpoint import CheckpointError, load_generator
-from neural_renderer.networks.discriminators import Judgement
+from neural_renderer.data.photos import PhotoSourceConfig
+from neural_renderer.networks.discriminators import Judgement, PatchDiscriminator
 from neural_renderer.networks.generator import HISTORY_CHANNELS, Generator
 from neural_renderer.training import losses
-from neural_renderer.training.config import TrainConfig
+from neural_renderer.training.config import LossWeights, TrainConfig
+from neural_renderer.training.objective import Judged, discriminator_losses
+from neural_renderer.training.rollout import aligned
 from neural_renderer.training.state import build_state
 from neural_renderer.training.trainer import (
     EXPORT_FILE,
@@ -47,6 +50,62 @@ def test_two_steps_and_two_more_equal_four(photos: Path, tmp_path: Path, clip_sh
         other = straight.modules()[name].state_dict()
         for key, tensor in module.state_dict().items():
             assert torch.equal(tensor, other[key]), f"{name}.{key}"
+
+
+def with_video(root: Path, step: int = 1) -> TrainConfig:
+    """Nothing but real video: the six pictures follow each other."""
+    source = PhotoSourceConfig(name="made", root=root, layout="folder", video_step=step)
+    weights = LossWeights(temporal_adversarial=0.5)
+    phase = {"clip_share": 1.0, "video_share": 1.0}
+    return tiny_config(root, phase, sources=(source,), weights=weights)
+
+
+def test_video_teaches_a_temporal_discriminator_and_resumes(photos: Path, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    run = with_video(photos)
+    train(run, tmp_path / "a", CPU, stop_at=1, report=told.append)
+    assert {"d_moving", "d_moving_r1", "g_moving", "g_temporal", "g_colour"} <= set(told[0].terms)
+    taught = train(run, tmp_path / "a", CPU, stop_at=2).temporal
+    untaught = build_state(run, CPU).temporal
+    assert taught is not None
+    assert untaught is not None
+    assert not torch.equal(taught.score.weight, untaught.score.weight)
+    with pytest.raises(ConfigError, match="made: no two pictures follow each other 7 apart"):
+        train(with_video(photos, step=7), tmp_path / "c", CPU)
+
+
+def test_the_temporal_discriminator_learns_to_see_flicker() -> None:
+    rng = torch.Generator().manual_seed(2)
+    torch.manual_seed(2)
+    judge = PatchDiscriminator(6)
+    optimiser = torch.optim.Adam(judge.parameters(), lr=1e-3, betas=(0.0, 0.99))
+
+    def pairs() -> tuple[torch.Tensor, torch.Tensor]:
+        """Still and flickering: single frames look alike in both."""
+        shape = (4, 3, 32, 32)
+        seen = torch.ones(4, 1, 32, 32)
+        one, other = (torch.rand(shape, generator=rng) * 2.0 - 1.0 for _ in range(2))
+        return aligned(one, one, seen), aligned(one, other, seen)
+
+    for _ in range(40):
+        still, flicker = pairs()
+        loss = losses.hinge_discriminator(judge(still), judge(flicker))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    still, flicker = pairs()
+    assert judge(still).scores[0].mean() > 0.5
+    assert judge(flicker).scores[0].mean() < -0.5
+
+
+def test_a_pair_tells_nothing_where_the_predecessor_did_not_look() -> None:
+    rgb, previous = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4)
+    validity = torch.zeros(1, 1, 4, 4)
+    validity[..., :2] = 1.0
+    pair = aligned(rgb, previous, validity)
+    assert torch.equal(pair[:, :3], rgb)
+    assert torch.equal(pair[:, 3:, :, :2], previous[..., :2])
+    assert torch.equal(pair[:, 3:, :, 2:], rgb[..., 2:])
 
 
 def test_a_history_that_is_only_blended_in_gets_no_map(photos: Path, tmp_path: Path) -> None:
@@ -115,6 +174,8 @@ def test_two_runs_do_not_share_a_folder(photos: Path, tmp_path: Path) -> None:
         ({"mix": {"mad": 1.0}}, "mixes 'mad'; did you mean 'made'"),
         ({"clip_share": 0.5, "town_share": 0.5}, "no town_clips folder"),
         ({"steps": 0}, "phases.0.steps"),
+        ({"clip_share": 0.5, "video_share": 0.5}, "no source has a video_step"),
+        ({"town_share": 0.6, "video_share": 0.6, "clip_share": 0.5}, "more than 1|town_clips"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused_before_it_begins(
@@ -126,6 +187,14 @@ def test_a_run_that_cannot_be_is_refused_before_it_begins(
         parse(TrainConfig, {"sources": [source], "phases": [phase]})
     with pytest.raises(ConfigError, match="phases"):
         parse(TrainConfig, {"sources": [source], "phases": []})
+
+
+def test_a_temporal_discriminator_without_video_is_refused() -> None:
+    phase = {"steps": 4, "size_px": [64, 32], "batch_size": 2, "mix": {"made": 1.0}}
+    source = {"name": "made", "root": "photos", "layout": "folder"}
+    run = {"sources": [source], "phases": [phase], "weights": {"temporal_adversarial": 1.0}}
+    with pytest.raises(ConfigError, match="temporal_adversarial needs a phase with a video_share"):
+        parse(TrainConfig, run)
 
 
 def test_nan_and_collapse_stop_the_run(photos: Path, tmp_path: Path) -> None:
@@ -168,6 +237,22 @@ def test_hinge_losses_pull_in_opposite_directions() -> None:
     assert float(right) == 0.0
     assert float(wrong) == 6.0
     assert losses.hinge_generator(judged(2.0)) < losses.hinge_generator(judged(-2.0))
+
+
+def test_pictures_without_a_target_are_fake_to_the_segmentation_head_alone() -> None:
+    def judged(fake_logit: float) -> Judged:
+        logits = torch.zeros(1, 4, 4, 4)
+        logits[:, 3] = fake_logit
+        judgement = Judgement((torch.zeros(1, 1, 4, 4),), logits, ())
+        return Judged(judgement, judgement)
+
+    groups = torch.zeros(1, 3, 16, 16)
+    groups[:, 0] = 1.0
+    unsure = discriminator_losses(judged(0.0), judged(0.0), groups, paired=False)
+    sure = discriminator_losses(judged(0.0), judged(9.0), groups, paired=False)
+    assert set(unsure) == {"d_patch", "d_segment"}
+    assert sure["d_segment"] < unsure["d_segment"]
+    assert "d_feature" in discriminator_losses(judged(0.0), judged(0.0), groups)
 
 
 def test_label_mix_takes_whole_classes() -> None:
