@@ -100,8 +100,8 @@ def test_labels_in_another_pictures_style_have_no_target(
 ) -> None:
     _, told = trained(run(photos, packs, 1.0), tmp_path)
     for names in told:
-        assert {"g_style", "g_patch", "g_segment"} <= names
-        assert not names & {"g_perceptual", "g_colour", "g_matching", "g_feature", "d_segment"}
+        assert {"g_style", "g_patch", "g_segment", "d_patch", "d_segment"} <= names
+        assert not names & {"g_perceptual", "g_colour", "g_matching", "g_feature", "d_feature"}
 
 
 def test_swapped_and_paired_steps_resume_alike(photos: Path, packs: Path, tmp_path: Path) -> None:
