@@ -96,7 +96,8 @@ def load_generator(path: Path) -> tuple[FrameGenerator, CheckpointInfo]:
     except RuntimeError as error:
         first = str(error).splitlines()[1:2]
         raise CheckpointError(
-            f"{path} does not fit this version's '{info.size}' generator:{''.join(first)}"
+            f"{path} does not fit this version's '{info.size}' generator:{''.join(first)}; "
+            "train on from it with `sim2street train --init-from`, or use this version's weights"
         ) from error
     return generator.eval(), info
 

@@ -21,6 +21,7 @@ USUAL_HORIZON = 0.45
 """Fraction of the height, where too little road is seen to tell."""
 
 LEVEL_UP = torch.tensor([[0.0, -1.0, 0.0]])
+"""Where the world's z axis points for a level camera, see `inputs.height_over_camera`."""
 
 
 def exemplar_input(groups: Tensor, tags: Tensor) -> GeneratorInput:

@@ -23,7 +23,12 @@ from bridge.renderer import RenderRequest, SessionConfig
 from neural_renderer.checkpoint import CheckpointInfo, load_generator, save_generator
 from neural_renderer.inputs import ClassMap
 from neural_renderer.networks.baselines import ImageUnet, build_frame_generator
-from neural_renderer.networks.generator import LAYOUT_CHANNELS, GeneratorInput, History
+from neural_renderer.networks.generator import (
+    GEOMETRY_CHANNELS,
+    LAYOUT_CHANNELS,
+    GeneratorInput,
+    History,
+)
 from neural_renderer.networks.style import (
     CLASS_CHANNELS,
     CODE_CHANNELS,
@@ -71,8 +76,10 @@ def frame_gmac(kind: str, size: str, history: bool = False) -> float:
         generator = build_frame_generator(kind, size, groups).eval()
         plane, picture = torch.empty(1, 1, 256, 512), torch.empty(1, 3, 256, 512)
         number = torch.empty(1, 1, 1, 1)
-        labels, layout = (torch.empty(1, c, 256, 512) for c in (groups, LAYOUT_CHANNELS))
-        x = GeneratorInput(labels, layout, torch.empty(1, 2, 256, 512), number, picture)
+        labels, layout, geometry = (
+            torch.empty(1, c, 256, 512) for c in (groups, LAYOUT_CHANNELS, GEOMETRY_CHANNELS)
+        )
+        x = GeneratorInput(labels, layout, geometry, number, picture)
         code = StyleCode(
             torch.empty(1, groups, CLASS_CHANNELS), torch.empty(1, CODE_CHANNELS),
             torch.empty(1, 1024, KEY_CHANNELS), torch.empty(1, 1024, VALUE_CHANNELS),

@@ -34,7 +34,7 @@ from neural_renderer.data.crops import (
     planes,
     random_pose,
 )
-from neural_renderer.data.layout import layout
+from neural_renderer.data.layout import photo_layout
 from neural_renderer.data.prepare import PreparedPhoto
 
 
@@ -111,14 +111,13 @@ class PhotoDataset:
         labels = crop_labels(photo, crop, config.size_px, rng, rough)
         sets = thinned_sets(photo, rng, config.thin_sets)
         tags = photo.primary[labels.ids]
-        facades = np.where(tags == Tag.BUILDING, labels.facades, np.uint8(0))
         exemplar_rgb, exemplar_tags = self.exemplars(photo, rng, tone)
         return Batch(
             rgb=crop_rgb(photo, crop, config.size_px, tone)[None],
             tags=planes(labels.ids, sets)[None],
             depth_m=_plane(labels.depth_m),
             has_depth=torch.tensor([rng.random() >= config.depth_dropout]),
-            layout=torch.from_numpy(layout(tags, facades))[None],
+            layout=torch.from_numpy(photo_layout(tags, labels.facades))[None],
             valid=_plane(tags != Tag.UNKNOWN),
             camera=crop_camera(photo, crop, config.size_px)[None],
             pose=torch.from_numpy(random_pose(photo.camera.height_m, rng))[None],

@@ -39,8 +39,13 @@ def layout(labels: ByteArray, instances: IdArray | ByteArray | None = None) -> F
     """Float32 (7, H, W): `boundaries`, then `places`."""
     planes = np.zeros((LAYOUT_CHANNELS, *labels.shape), np.float32)
     planes[0] = boundaries(labels, instances)
-    _fill_places(planes[1:], labels, instances)
+    fill_places(planes[1:], labels, instances)
     return planes
+
+
+def photo_layout(tags: ByteArray, facades: ByteArray) -> FloatArray:
+    """The same of a photograph, whose facades alone are numbered (`facades.split_facades`)."""
+    return layout(tags, np.where(tags == Tag.BUILDING, facades, np.uint8(0)))
 
 
 def boundaries(labels: ByteArray, instances: IdArray | ByteArray | None = None) -> ByteArray:
@@ -58,22 +63,16 @@ def boundaries(labels: ByteArray, instances: IdArray | ByteArray | None = None) 
     return edges.view(np.uint8)
 
 
-def places(labels: ByteArray, instances: IdArray | ByteArray | None = None) -> FloatArray:
-    """Float32 (6, H, W): where in its thing a pixel is; zeros outside `THINGS`.
+def fill_places(
+    planes: FloatArray, labels: ByteArray, instances: IdArray | ByteArray | None = None
+) -> None:
+    """Into zeros, float32 (6, H, W): where in its thing a pixel is; nothing outside `THINGS`.
 
     With u and v in (0, 1) from left to right and top to bottom of the box around what is
     seen of the thing: 2u - 1, 2v - 1, cos 2 pi u, cos 2 pi v, and the box's width and height
     as shares of the picture's. A thing is an instance, or where there are none (0) a
     connected patch of one kind.
     """
-    planes = np.zeros((PLACE_CHANNELS, *labels.shape), np.float32)
-    _fill_places(planes, labels, instances)
-    return planes
-
-
-def _fill_places(
-    planes: FloatArray, labels: ByteArray, instances: IdArray | ByteArray | None
-) -> None:
     full_height, full_width = labels.shape
     kinds = _KIND.take(labels)
     pixels = np.flatnonzero(kinds > 0)

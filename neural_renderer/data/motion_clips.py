@@ -29,7 +29,7 @@ from neural_renderer.data.crops import (
     sample_positions,
 )
 from neural_renderer.data.dataset import PhotoDataset, joined, thinned_sets
-from neural_renderer.data.layout import layout
+from neural_renderer.data.layout import photo_layout
 from neural_renderer.data.motion_paths import (
     MotionConfig,
     Trajectory,
@@ -114,7 +114,9 @@ def make_clip(
         "has_rgb": has_rgb,
         "tags": joined([planes(layer.ids, sets)[None] for layer in layers]),
         "depth_m": _stack([layer.depth_m for layer in layers]),
-        "layout": torch.from_numpy(np.stack([_layout(layer, photo.primary) for layer in layers])),
+        "layout": torch.from_numpy(
+            np.stack([photo_layout(photo.primary[layer.ids], layer.facades) for layer in layers])
+        ),
         "valid": _stack([layer.valid for layer in layers]).float(),
         "instances": _stack([layer.slots for layer in layers]).long(),
         "camera": camera,
@@ -233,11 +235,6 @@ def _fine_index(
     """Pixel of each point of a cloud that has `finer` squared points a pixel of `window`."""
     pixels = np.arange(shape[0] * shape[1], dtype=np.int64).reshape(shape)[window]
     return pixels.repeat(finer, axis=0).repeat(finer, axis=1).ravel()
-
-
-def _layout(layer: Layers, primary: ByteArray) -> FloatArray:
-    tags = primary[layer.ids]
-    return layout(tags, np.where(tags == Tag.BUILDING, layer.facades, np.uint8(0)))
 
 
 def _stack(maps: Sequence[npt.NDArray[np.generic]]) -> torch.Tensor:

@@ -13,7 +13,7 @@ from neural_renderer.data.augment import draw_tone
 from neural_renderer.data.batch import ClipBatch
 from neural_renderer.data.crops import choose_crop, crop_camera, crop_labels, crop_rgb, planes
 from neural_renderer.data.dataset import PhotoDataset, joined, thinned_sets
-from neural_renderer.data.layout import layout
+from neural_renderer.data.layout import photo_layout
 from neural_renderer.data.motion_clips import collate_clips
 from neural_renderer.data.video import Video
 
@@ -51,8 +51,7 @@ def video_clip(
     layers = [crop_labels(photo, crop, size_px, rng, None) for photo in photos]
     tags = [photo.primary[layer.ids] for photo, layer in zip(photos, layers, strict=True)]
     layouts = [
-        layout(shown, np.where(shown == Tag.BUILDING, layer.facades, np.uint8(0)))
-        for shown, layer in zip(tags, layers, strict=True)
+        photo_layout(shown, layer.facades) for shown, layer in zip(tags, layers, strict=True)
     ]
     exemplar_rgb, exemplar_tags = dataset.exemplars(photos[0], rng, tone)
     still = torch.zeros(1, frames, 1, size_px[1], size_px[0], dtype=torch.int64)

@@ -1,7 +1,7 @@
 """The generator: labels, depth and noise in, a street photograph out.
 
     groups, layout, depth, noise --1/2--> label embedding 1/2 ... 1/32
-                                                  |      (maps for SPADE at each level)
+                                              |      (maps for SPADE at each level)
     start from the 1/32 embedding --> SPADE block, up --> ... --> 1/2 --> pixel shuffle
     style: class features looked up per pixel, attention at 1/16, generated SPADE weights
     history: own last output, warped by exact motion: SPADE map at 1/2 and 1/4, and blend

@@ -123,14 +123,15 @@ class TrainConfig(StrictModel):
             for name in phase.mix:
                 if name not in known:
                     raise ValueError(f"a phase mixes '{name}'{did_you_mean(name, known)}")
-            if phase.clip_share and phase.town_share and self.town_clips is None:
-                raise ValueError("a phase has a town_share, but there is no town_clips folder")
             if phase.town_share + phase.video_share > 1.0:
                 raise ValueError("a phase's town_share and video_share add up to more than 1")
+            if phase.clip_share and phase.town_share and self.town_clips is None:
+                raise ValueError("a phase has a town_share, but there is no town_clips folder")
             if phase.video_share and not any(source.video_step for source in self.sources):
                 raise ValueError("a phase has a video_share, but no source has a video_step")
-        if self.weights.temporal_adversarial and not any(p.video_share for p in self.phases):
-            raise ValueError("temporal_adversarial needs a phase with a video_share")
+        seen = any(phase.clip_share and phase.video_share for phase in self.phases)
+        if self.weights.temporal_adversarial and not seen:
+            raise ValueError("temporal_adversarial needs a phase with a video_share of its clips")
         if self.kind == "plain" and not self.history_map:
             raise ValueError("history_map: false, but the kind 'plain' has no history at all")
         return self

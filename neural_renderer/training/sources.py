@@ -49,7 +49,7 @@ class Source:
         self._validation = load_sources(config.validation, cache)
         self._datasets = [self._dataset(phase) for phase in config.phases]
         self._towns = [self._town(phase) for phase in config.phases]
-        self._videos = self._tracked() if any(p.video_share for p in config.phases) else []
+        self._videos = self._tracked()
         self.seen_tags = _seen_tags(self._photos)
 
     def drawn(self, step: int, draw: int) -> Drawn:
@@ -102,18 +102,21 @@ class Source:
         )
 
     def _tracked(self) -> list[Video]:
-        """The sources' videos with their cameras' ways."""
-        videos = []
+        """The sources' videos with their cameras' ways, where a phase asks for video."""
+        phases = [p for p in self._config.phases if p.clip_share and p.video_share]
+        if not phases:
+            return []
+        runs = []
         for source in self._config.sources:
             if source.video_step is not None:
-                runs = find_videos(self._photos[source.name], source.video_step)
-                if not runs:
-                    raise ConfigError(
-                        f"{source.name}: no two pictures follow each other {source.video_step} "
-                        "apart in their names' numbers: is its video_step another one?"
-                    )
-                videos += [track(run) for run in runs]
-        return videos
+                runs += find_videos(self._photos[source.name], source.video_step)
+        frames, longest = max(p.frames for p in phases), max(map(len, runs), default=0)
+        if longest < frames:
+            raise ConfigError(
+                f"a phase asks for video of {frames} frames, but at most {longest} pictures follow "
+                "each other a source's video_step apart in their names' numbers"
+            )
+        return [track(run) for run in runs]
 
     def _town(self, phase: Phase) -> TownClips | None:
         if not phase.town_share or not phase.clip_share:

@@ -265,10 +265,8 @@ def teach(
         else:
             g_terms |= style_losses(state, fake, groups, shown.exemplars, config.weights, rng)
         if shown.moving is not None and state.temporal is not None:
-            judgement = state.temporal(shown.moving[0])
-            g_terms["g_moving"] = config.weights.temporal_adversarial * losses.hinge_generator(
-                judgement
-            )
+            moving = losses.hinge_generator(state.temporal(shown.moving[0]))
+            g_terms["g_moving"] = config.weights.temporal_adversarial * moving
         g_terms |= shown.extra
         learn(state.optimiser_g, g_terms, share)
     return terms | g_terms

@@ -21,7 +21,7 @@ from bridge.frame import SKY_DEPTH_M
 from bridge.label_maps import label_map
 from bridge.labels import Tag
 from neural_renderer.data.facades import facade_edges, split_facades
-from neural_renderer.data.layout import boundaries, layout, places
+from neural_renderer.data.layout import PLACE_CHANNELS, boundaries, fill_places, layout
 from neural_renderer.data.photo_cache import load_cached_photos
 from neural_renderer.data.photos import PhotoSourceConfig, list_photos
 from neural_renderer.data.prepare import LINE_CODE, PreparedPhoto, load_photos
@@ -114,6 +114,12 @@ def test_boundaries_between_tags_and_instances_but_not_markings() -> None:
     edges = boundaries(labels, instances)
     assert edges[:3, 2].all()
     assert edges.sum() == 3 + 6 - 1
+
+
+def places(labels: np.ndarray, instances: np.ndarray | None = None) -> np.ndarray:
+    planes = np.zeros((PLACE_CHANNELS, *labels.shape), np.float32)
+    fill_places(planes, labels, instances)
+    return planes
 
 
 def test_places_in_things_with_and_without_instances() -> None:

@@ -7,7 +7,13 @@ from torch.nn import functional
 
 from bridge.frame import Actor
 from neural_renderer.inputs import ClassMap, anchored_noise
-from neural_renderer.networks.generator import Generator, GeneratorInput, build_generator
+from neural_renderer.networks.generator import (
+    GEOMETRY_CHANNELS,
+    LAYOUT_CHANNELS,
+    Generator,
+    GeneratorInput,
+    build_generator,
+)
 from neural_renderer.networks.motion import catmull_rom_warp, clamp_to_neighbourhood
 from neural_renderer.networks.style import StyleCode, attend, attention_tokens
 from neural_renderer.views import instance_ids, movers_among
@@ -86,7 +92,10 @@ def test_pixels_smoothed_in_their_cells_are_smoothed_as_pixels(
 
 def test_the_stem_is_space_to_depth_and_a_1x1_convolution(tiny: Generator) -> None:
     rng = torch.Generator().manual_seed(3)
-    parts = [torch.rand(2, c, 32, 64, generator=rng) for c in (GROUPS, 7, 2, 3)]
+    parts = [
+        torch.rand(2, c, 32, 64, generator=rng)
+        for c in (GROUPS, LAYOUT_CHANNELS, GEOMETRY_CHANNELS, 3)
+    ]
     flag = torch.tensor([1.0, 0.0])[:, None, None, None]
     groups, layout, geometry, noise = parts
     x = GeneratorInput(groups, layout, geometry, flag, noise)

@@ -63,14 +63,16 @@ def with_video(root: Path, step: int = 1) -> TrainConfig:
 def test_video_teaches_a_temporal_discriminator_and_resumes(photos: Path, tmp_path: Path) -> None:
     told: list[Progress] = []
     run = with_video(photos)
-    train(run, tmp_path / "a", CPU, stop_at=1, report=told.append)
+    first = train(run, tmp_path / "a", CPU, stop_at=1, report=told.append).temporal
     assert {"d_moving", "d_moving_r1", "g_moving", "g_temporal", "g_colour"} <= set(told[0].terms)
-    taught = train(run, tmp_path / "a", CPU, stop_at=2).temporal
+    again = train(run, tmp_path / "a", CPU, stop_at=1).temporal
     untaught = build_state(run, CPU).temporal
-    assert taught is not None
+    assert first is not None
+    assert again is not None
     assert untaught is not None
-    assert not torch.equal(taught.score.weight, untaught.score.weight)
-    with pytest.raises(ConfigError, match="made: no two pictures follow each other 7 apart"):
+    assert torch.equal(again.score.weight, first.score.weight)
+    assert not torch.equal(again.score.weight, untaught.score.weight)
+    with pytest.raises(ConfigError, match="video of 2 frames, but at most 0 pictures follow"):
         train(with_video(photos, step=7), tmp_path / "c", CPU)
 
 
@@ -175,7 +177,7 @@ def test_two_runs_do_not_share_a_folder(photos: Path, tmp_path: Path) -> None:
         ({"clip_share": 0.5, "town_share": 0.5}, "no town_clips folder"),
         ({"steps": 0}, "phases.0.steps"),
         ({"clip_share": 0.5, "video_share": 0.5}, "no source has a video_step"),
-        ({"town_share": 0.6, "video_share": 0.6, "clip_share": 0.5}, "more than 1|town_clips"),
+        ({"town_share": 0.6, "video_share": 0.6, "clip_share": 0.5}, "more than 1"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused_before_it_begins(
