@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from neural_renderer.data.pseudo_depth import (
     estimate_horizon,
     pseudo_depth,
 )
+from neural_renderer.data.world_windows import place_windows
 from neural_renderer.inputs import anchored_noise, generator_input, pad_to_multiple
 from neural_renderer.networks.generator import GeneratorInput
 from neural_renderer.reprojection import surface_points
@@ -22,6 +24,11 @@ USUAL_HORIZON = 0.45
 
 LEVEL_UP = torch.tensor([[0.0, -1.0, 0.0]])
 """Where the world's z axis points for a level camera, see `inputs.height_over_camera`."""
+
+LEVEL_POSE = np.array(
+    [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, USUAL_HEIGHT_M], [0, 0, 0, 1]], np.float32
+)
+"""Camera (OpenCV axes) to world (z up)."""
 
 
 def exemplar_input(groups: Tensor, tags: Tensor) -> GeneratorInput:
@@ -38,9 +45,12 @@ def exemplar_input(groups: Tensor, tags: Tensor) -> GeneratorInput:
     horizon = estimate_horizon(single)
     horizon = USUAL_HORIZON if horizon is None else horizon
     camera = GroundCamera.of_picture((width, height), USUAL_FOV_DEG, horizon, USUAL_HEIGHT_M)
-    depth_m = pad_to_multiple(torch.from_numpy(pseudo_depth(single, camera))[None, None])[0]
-    planes = pad_to_multiple(torch.from_numpy(layout(single))[None])
-    intrinsics = torch.tensor([[camera.focal_px, camera.focal_px, width / 2, camera.horizon_px]])
+    depth = pseudo_depth(single, camera)
+    depth_m = pad_to_multiple(torch.from_numpy(depth)[None, None])[0]
+    lens = (camera.focal_px, camera.focal_px, width / 2, camera.horizon_px)
+    windows = place_windows(single, None, depth, lens, LEVEL_POSE)
+    planes = pad_to_multiple(torch.from_numpy(layout(single, None, windows))[None])
+    intrinsics = torch.tensor([lens])
     points_m = surface_points(depth_m, intrinsics, torch.eye(4)[None, None])
     noise = anchored_noise(points_m, depth_m, intrinsics[:, 0], torch.zeros(1, dtype=torch.int64))
     return generator_input(

@@ -165,14 +165,16 @@ def generator_input(
     has_depth: Tensor,
     noise: Tensor,
 ) -> GeneratorInput:
-    """Assemble a GeneratorInput; depth is hidden where `has_depth` is false.
+    """Assemble a GeneratorInput; depth is hidden where `has_depth` is false, and so are
+    windows, which no world without depth can place.
 
-    groups (B, G, H, W), layout (B, 7, H, W), depth_m (B, H, W), camera (B, 4) fx, fy,
+    groups (B, G, H, W), layout (B, 8, H, W), depth_m (B, H, W), camera (B, 4) fx, fy,
     cx, cy in pixels, up (B, 3) see `height_over_camera`, has_depth bool (B,), noise
     (B, 3, H, W).
     """
     flag = has_depth.to(groups.dtype)[:, None, None, None]
     geometry = torch.stack([inverse_depth(depth_m), height_over_camera(depth_m, camera, up)], dim=1)
+    layout = torch.cat([layout[:, :-1], layout[:, -1:] * flag], dim=1)
     return GeneratorInput(groups, layout, geometry * flag, flag, noise)
 
 

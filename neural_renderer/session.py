@@ -61,6 +61,7 @@ from neural_renderer.views import (
     moves_between,
     pixel_grid,
     view_intrinsics,
+    world_windows,
 )
 
 CUT_DISTANCE_M = 5.0
@@ -250,7 +251,7 @@ class NeuralRenderer(Renderer):
         scale, device = out_scale(session.config), self._device
         plane = partial(as_plane, scale=scale, device=device)
         groups = self.info.class_map.groups_from_tags(plane(view.labels), self._generator.dtype)
-        layout_planes = plane(layout(view.labels, view.instances))
+        layout_planes = plane(layout(view.labels, view.instances, world_windows(view)))
         depth = view.depth_m
         if depth is None:
             depth = np.full(view.labels.shape, FLAT_DEPTH_M, np.float32)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bridge.frame import Actor, FloatArray, IdArray, View
 from bridge.geometry import inverse_pose, relative_transforms
+from neural_renderer.data.world_windows import place_windows
 from neural_renderer.reprojection import Movers, Moves, movers_in
 
 SLOT_TABLE = 1 << 16
@@ -31,6 +32,14 @@ def view_intrinsics(view: View, scale: int, device: torch.device) -> Tensor:
     camera = view.camera.resized(view.camera.width_px * scale, view.camera.height_px * scale)
     values = (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px)
     return torch.tensor([values], dtype=torch.float32, device=device)
+
+
+def world_windows(view: View) -> npt.NDArray[np.bool_] | None:
+    """Windows of the view's facades, bool (H, W); None without labels or depth."""
+    if view.labels is None or view.depth_m is None:
+        return None
+    camera = (view.camera.fx_px, view.camera.fy_px, view.camera.cx_px, view.camera.cy_px)
+    return place_windows(view.labels, view.instances, view.depth_m, camera, view.pose)
 
 
 def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:

@@ -34,7 +34,7 @@ class Batch:
         depth_m: float32 (B, 1, H, W), planar z, sky = 1000; meaningless where `has_depth`
             is False.
         has_depth: bool (B,).
-        layout: float32 (B, 7, H, W), edges between things and places in them, see `layout.py`.
+        layout: float32 (B, 8, H, W), edges, places in things, windows, see `layout.py`.
         valid: float32 (B, 1, H, W), 1 where a label is known: losses look only there.
         camera: float32 (B, 4), fx, fy, cx, cy in pixels of this crop.
         pose: float32 (B, 4, 4), camera (OpenCV axes) to world. Photographs have no
@@ -79,7 +79,7 @@ class ClipBatch:
             video in every frame, town clips in none.
         tags: uint8 (B, T, 29, H, W), multi-hot.
         depth_m: float32 (B, T, 1, H, W), planar z, sky = 1000.
-        layout: float32 (B, T, 7, H, W).
+        layout: float32 (B, T, 8, H, W).
         valid: float32 (B, T, 1, H, W).
         instances: int64 (B, T, 1, H, W), index + 1 into the actors of this clip, 0 = not
             a mover.

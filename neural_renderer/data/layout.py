@@ -1,9 +1,10 @@
-"""Which thing a pixel belongs to, told to a network that sees labels: edges and places.
+"""What a label map leaves out, told to a network: edges, places in things, windows.
 
 A label map says "car" and no more. Where one facade ends and the next begins, and whether a
 pixel is the wheel or the window of its car, a network must otherwise guess from outlines,
-which fails where the thing is larger than what it can see. Photographs (with facades found
-in the picture) and simulators (with instances) go through the same rules.
+which fails where the thing is larger than what it can see. Photographs (with facades and
+windows found in the picture) and simulators (with instances, and windows placed by depth)
+go through the same rules.
 """
 
 from __future__ import annotations
@@ -28,24 +29,33 @@ THINGS: tuple[tuple[Tag, ...], ...] = (
 )
 """Tags whose pixels have a place in a thing; a rider and the bicycle are one thing."""
 
-PLACE_CHANNELS = LAYOUT_CHANNELS - 1
+PLACE_CHANNELS = LAYOUT_CHANNELS - 2
+WINDOW = np.uint8(128)
+"""This bit of a photograph's facades says that there is a window."""
 
 _KIND = np.zeros(MAX_TAG + 1, dtype=np.uint8)
 for _index, _tags in enumerate(THINGS, start=1):
     _KIND[list(_tags)] = _index
 
 
-def layout(labels: ByteArray, instances: IdArray | ByteArray | None = None) -> FloatArray:
-    """Float32 (7, H, W): `boundaries`, then `places`."""
+def layout(
+    labels: ByteArray,
+    instances: IdArray | ByteArray | None = None,
+    windows: npt.NDArray[np.bool_] | None = None,
+) -> FloatArray:
+    """Float32 (8, H, W): `boundaries`, then `fill_places`, then windows (0 or 1)."""
     planes = np.zeros((LAYOUT_CHANNELS, *labels.shape), np.float32)
     planes[0] = boundaries(labels, instances)
-    fill_places(planes[1:], labels, instances)
+    fill_places(planes[1:-1], labels, instances)
+    if windows is not None:
+        planes[-1] = windows
     return planes
 
 
 def photo_layout(tags: ByteArray, facades: ByteArray) -> FloatArray:
-    """The same of a photograph, whose facades alone are numbered (`facades.split_facades`)."""
-    return layout(tags, np.where(tags == Tag.BUILDING, facades, np.uint8(0)))
+    """The same of a photograph, whose facades alone are numbered (`PreparedPhoto.facades`)."""
+    facades = np.where(tags == Tag.BUILDING, facades, np.uint8(0))
+    return layout(tags, facades & ~WINDOW, facades >= WINDOW)
 
 
 def boundaries(labels: ByteArray, instances: IdArray | ByteArray | None = None) -> ByteArray:

@@ -40,13 +40,15 @@ def load_cached_photos(
 
 
 def fingerprint(config: PhotoSourceConfig, items: Sequence[PhotoItem]) -> str:
-    """Of the config, the files (name, size, time) and the version of the preparation."""
+    """Of what the config says of each photograph, the files (name, size, time) and the version
+    of the preparation."""
     files = []
     for item in items:
         for path in (item.image, item.labels):
             state = path.stat()
             files.append([str(path), state.st_size, state.st_mtime_ns])
-    text = json.dumps([PREPARE_VERSION, config.model_dump(mode="json"), files], sort_keys=True)
+    settings = config.model_dump(mode="json", exclude={"video_step"})
+    text = json.dumps([PREPARE_VERSION, settings, files], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -15,6 +15,8 @@ from bridge.frame import ByteArray
 from bridge.label_maps import LabelMap
 from bridge.labels import Tag
 from neural_renderer.data.facades import split_facades
+from neural_renderer.data.layout import WINDOW
+from neural_renderer.data.photo_windows import find_windows
 from neural_renderer.data.photos import (
     PhotoItem,
     PhotoSourceConfig,
@@ -30,7 +32,7 @@ from neural_renderer.data.road_lines import find_road_lines
 LINE_CODE = 254
 """Label id given to markings found in the photograph; no data set uses it."""
 
-PREPARE_VERSION = 1
+PREPARE_VERSION = 2
 """Counts up whenever the same photograph is prepared differently: old caches are not read."""
 
 MAX_WIDTH_PX = 640
@@ -49,7 +51,8 @@ class PreparedPhoto:
         sets: uint8 (256, 29), multi-hot tags per id (shared by a source's photographs).
         primary: uint8 (256,), representative tag per id.
         depth_m: float16 (H, W), pseudo-depth, sky = 1000.
-        facades: uint8 (H, W), number of the facade on buildings, 0 elsewhere.
+        facades: uint8 (H, W), number of the facade on buildings, 0 elsewhere; `layout.WINDOW`
+            is added where a window was found.
         camera: the level camera that the pseudo-depth assumes.
         bottom_px: rows below are the ego's bonnet or a dashboard and are never cropped.
     """
@@ -110,6 +113,7 @@ def prepare_photo(
         tags = primary[ids]
     depth = pseudo_depth(tags, camera).astype(np.float16)
     facades = split_facades(rgb, tags == Tag.BUILDING)
+    facades |= np.where(find_windows(rgb, tags == Tag.BUILDING), WINDOW, np.uint8(0))
     return PreparedPhoto(
         f"{config.name}/{item.drive}", item.frame, rgb, ids, sets, primary, depth, facades,
         camera, round(config.bottom * height),

@@ -19,6 +19,7 @@ from neural_renderer.data.crops import Crop
 from neural_renderer.data.layout import layout
 from neural_renderer.data.motion_clips import collate_clips
 from neural_renderer.data.town_pack import PackedClip, decode_clip
+from neural_renderer.data.world_windows import place_windows
 
 
 class TownClipsConfig(StrictModel):
@@ -84,7 +85,10 @@ def window_of(
     instances = _taken(clip.instances[chosen], pixels)
     depth_m = _taken(clip.depth_m[chosen], pixels)
     kept = _largest_actors(instances, clip.actor_present.shape[1], config.max_actors)
-    layouts = [layout(tags, ids) for tags, ids in zip(labels, instances, strict=True)]
+    windows = [
+        _windows(clip, t).take(flat) for t, flat in zip(range(count)[chosen], pixels, strict=True)
+    ]
+    layouts = [layout(*planes) for planes in zip(labels, instances, windows, strict=True)]
     return ClipBatch(
         rgb=torch.zeros(1, frames, 3, *labels.shape[1:]),
         has_rgb=torch.zeros(1, frames, dtype=torch.bool),
@@ -132,6 +136,12 @@ def _pixels(labels: ByteArray, crop: Crop, size_px: tuple[int, int]) -> npt.NDAr
             np.copyto(chosen, flat, where=rank > best)
             np.maximum(best, rank, out=best)
     return chosen
+
+
+def _windows(clip: PackedClip, t: int) -> npt.NDArray[np.bool_]:
+    """Windows of a whole frame: depth at picked pixels is too uneven to find walls in."""
+    ids = clip.instances[t].astype(np.uint32)
+    return place_windows(clip.labels[t], ids, clip.depth_m[t], clip.camera.tolist(), clip.pose[t])
 
 
 def _taken(maps: npt.NDArray, pixels: list[npt.NDArray[np.int64]]) -> npt.NDArray:

@@ -25,6 +25,7 @@ from neural_renderer.data.crops import (
     crop_rgb,
     planes,
 )
+from neural_renderer.data.layout import WINDOW
 from neural_renderer.data.prepare import PreparedPhoto
 from neural_renderer.data.town_pack import PackedClip
 from neural_renderer.data.video import Video
@@ -136,7 +137,7 @@ def _view_of(
 ) -> tuple[View, Tensor]:
     layers = crop_labels(photo, crop, size_px, np.random.default_rng(0), None)
     tags = photo.primary[layers.ids]
-    facades = np.where(tags == Tag.BUILDING, layers.facades, 0).astype(np.uint32)
+    facades = np.where(tags == Tag.BUILDING, layers.facades & ~WINDOW, 0).astype(np.uint32)
     fx, fy, cx, cy = crop_camera(photo, crop, size_px).tolist()
     camera = Camera(size_px[0], size_px[1], fx, fy, cx, cy)
     return View(camera, pose, tags, layers.depth_m, facades), planes(layers.ids, photo.sets)

@@ -37,7 +37,7 @@ from neural_renderer.networks.style import (
 )
 
 NOISE_CHANNELS = 3
-LAYOUT_CHANNELS = 7
+LAYOUT_CHANNELS = 8
 GEOMETRY_CHANNELS = 2
 STYLE_MAP_CHANNELS = 24
 HISTORY_CHANNELS = 16
@@ -59,7 +59,8 @@ class GeneratorInput:
 
     Attributes:
         groups: float (B, G, H, W) multi-hot label groups; H and W divisible by 32.
-        layout: float (B, 7, H, W), edges between things and places in them, see `layout.layout`.
+        layout: float (B, 8, H, W), edges between things, places in them and windows of facades,
+            see `layout.layout`.
         geometry: float (B, 2, H, W), `inputs.inverse_depth` and `inputs.height_over_camera`;
             zeros where the sample has no depth.
         has_depth: float (B, 1, 1, 1), 1 where the sample has depth.
@@ -199,7 +200,10 @@ class Generator(FrameGenerator):
         with torch.no_grad():
             self.start_from_code.weight.mul_(0.3)
             self.stem.weight.normal_(std=0.7)
-            self.stem.weight[:, 4 * (groups + 1) :].normal_(std=0.15)
+            # As loud as a label group: edges, and windows, the last of the layout.
+            windows = 4 * (groups + LAYOUT_CHANNELS - 1)
+            self.stem.weight[:, 4 * (groups + 1) : windows].normal_(std=0.15)
+            self.stem.weight[:, windows + 4 :].normal_(std=0.15)
             weight.copy_(seed.repeat_interleave(4, dim=0))
             assert self.to_pixels.bias is not None
             self.to_pixels.bias[12:] = 2.0

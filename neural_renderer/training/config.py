@@ -14,6 +14,8 @@ from neural_renderer.data.photos import PhotoSourceConfig
 class LossWeights(StrictModel):
     """Weight of every term of the generator's loss, and R1 of the discriminators'.
 
+    `segmentation_unpaired` is for pictures without a target: nothing but discriminators
+    holds them back from patterns that only the segmentation head takes for a car.
     `style` compares pictures without a target with their exemplars, region by region;
     `temporal` compares a frame with its predecessor as moved exactly, `steady` what the
     generator drew of it before the history was blended in; `temporal_adversarial` is the
@@ -21,6 +23,7 @@ class LossWeights(StrictModel):
     """
 
     segmentation: float = 1.0
+    segmentation_unpaired: float = 0.3
     adversarial: float = 1.0
     perceptual: float = 5.0
     feature_matching: float = 10.0

@@ -120,7 +120,8 @@ def adversarial_losses(
     logits = fake.semantic.segmentation
     assert logits is not None
     targets = losses.shrunken_labels(groups, logits.shape[-2:])
-    terms["g_segment"] = weights.segmentation * losses.segmentation_real(
+    weight = weights.segmentation if paired else weights.segmentation_unpaired
+    terms["g_segment"] = weight * losses.segmentation_real(
         logits, targets, losses.class_weights(targets)
     )
     return terms

@@ -1,5 +1,6 @@
 """The trainer on made-up photographs: resume, dry failures, losses that point the right way."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,11 @@ from neural_renderer.networks.discriminators import Judgement, PatchDiscriminato
 from neural_renderer.networks.generator import HISTORY_CHANNELS, Generator
 from neural_renderer.training import losses
 from neural_renderer.training.config import LossWeights, TrainConfig
-from neural_renderer.training.objective import Judged, discriminator_losses
+from neural_renderer.training.objective import (
+    Judged,
+    adversarial_losses,
+    discriminator_losses,
+)
 from neural_renderer.training.rollout import aligned
 from neural_renderer.training.state import build_state
 from neural_renderer.training.trainer import (
@@ -255,6 +260,19 @@ def test_pictures_without_a_target_are_fake_to_the_segmentation_head_alone() -> 
     assert set(unsure) == {"d_patch", "d_segment"}
     assert sure["d_segment"] < unsure["d_segment"]
     assert "d_feature" in discriminator_losses(judged(0.0), judged(0.0), groups)
+
+
+def test_pictures_without_a_target_are_told_their_labels_less() -> None:
+    judgement = Judgement((torch.zeros(1, 1, 4, 4),), torch.zeros(1, 4, 4, 4), (torch.zeros(1),))
+    judged = Judged(judgement, judgement)
+    groups = torch.zeros(1, 3, 16, 16)
+    groups[:, 0] = 1.0
+    weights = LossWeights(segmentation=2.0, segmentation_unpaired=0.5)
+    paired = adversarial_losses(judged, judged, groups, weights)["g_segment"]
+    unpaired = adversarial_losses(judged, judged, groups, weights, paired=False)["g_segment"]
+    # Of four classes that look alike, one is right.
+    assert float(paired) == pytest.approx(2.0 * math.log(4.0))
+    assert float(unpaired) == pytest.approx(0.5 * math.log(4.0))
 
 
 def test_label_mix_takes_whole_classes() -> None:
