@@ -28,6 +28,7 @@ from bridge.transport.sockets import Context, make_socket
 from configs import Sim2StreetError
 
 _MAX_CLIENTS = 1024
+_LAST_WORDS_MS = 500
 _UNKEPT = ("hello", "status")  # asked by passers-by, and harmless to answer twice
 _REFUSED_HANDSHAKES = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -174,11 +175,12 @@ class RequestChannel:
         }
 
     def close(self) -> None:
-        """Release the socket, its threads and its context."""
+        """Release the socket, its threads and its context; replies under way get a moment, or
+        nobody would hear why a world crashed."""
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None
-        self._context.destroy(linger=0)
+        self._context.destroy(linger=_LAST_WORDS_MS)
 
     def _admit(self, route: bytes, parts: list[memoryview]) -> Request | None:
         try:
