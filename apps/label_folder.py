@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bridge.frame import MAX_TAG, SKY_DEPTH_M, ByteArray, Camera, FloatArray, View
+from bridge.geometry import level_pose
 from bridge.label_maps import LabelMap, label_map, label_map_names
 from bridge.labels import PALETTE, Tag
 from configs import ConfigError, Sim2StreetError, did_you_mean
@@ -34,7 +35,6 @@ THIN_WEIGHT = 3.0
 
 CARLA_DEPTH_FAR_M = 1000.0
 KITTI_DEPTH_UNITS_PER_M = 256.0
-CAMERA_HEIGHT_M = 1.5
 
 
 class ImageError(Sim2StreetError):
@@ -94,7 +94,7 @@ class LabelFolder:
                 nearest = Image.fromarray(depth_m).resize(size, Image.Resampling.NEAREST)
                 depth_m = np.array(nearest, np.float32)
         camera = Camera.from_fov(labels.shape[1], labels.shape[0], self.fov_deg)
-        return View(camera, _upright_pose(), labels, depth_m)
+        return View(camera, level_pose(), labels, depth_m)
 
     def _read_depth(self, file: Path, base: Path, shape: tuple[int, ...]) -> FloatArray:
         assert self.depth is not None
@@ -214,10 +214,3 @@ def _stem(file: Path) -> str:
 
 def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]}x{shape[0]}"
-
-
-def _upright_pose() -> FloatArray:
-    """Camera 1.5 m above the ground, looking along x: float32 (4, 4), camera to world."""
-    return np.array(
-        [[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, CAMERA_HEIGHT_M], [0, 0, 0, 1]], np.float32
-    )

@@ -143,6 +143,11 @@ class View:
                     f"view.depth_m: expected [0, {SKY_DEPTH_M:.0f}] m without nan or inf, "
                     f"got [{low}, {high}]"
                 )
+        if self.motion_px is not None and not np.isfinite(self.motion_px).all():
+            raise FrameError(
+                "view.motion_px: must be finite; where a surface was not seen before, let the "
+                "offset point outside the image"
+            )
         if self.rgb is not None:
             shape = self.rgb.shape
             whole = len(shape) == 3 and shape[2] == 3 and self.rgb.dtype == np.uint8
@@ -170,6 +175,12 @@ class Actor:
     pose: FloatArray
     extent_m: tuple[float, float, float]
     velocity_mps: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def validate(self) -> None:
+        """Raise FrameError where the pose, the id or the tag breaks the contract."""
+        _check_pose(f"actor {self.actor_id}.pose", self.pose)
+        if not (0 < self.actor_id < 2**32 and 0 <= self.tag <= MAX_TAG):
+            raise FrameError(f"actor: id must be in 1..2^32-1 and tag in 0..28: {self}")
 
 
 class LightState(enum.Enum):
@@ -290,9 +301,7 @@ class SensorFrame:
             raise FrameError(f"frame: bad tick {self.tick}, episode {self.episode} or time")
         _check_pose("ego.pose", self.ego.pose)
         for actor in self.actors:
-            _check_pose(f"actor {actor.actor_id}.pose", actor.pose)
-            if not (0 < actor.actor_id < 2**32 and 0 <= actor.tag <= MAX_TAG):
-                raise FrameError(f"actor: id must be in 1..2^32-1 and tag in 0..28: {actor}")
+            actor.validate()
         for view in self.views.values():
             view.validate()
 
@@ -324,6 +333,14 @@ def _check_pose(name: str, pose: FloatArray) -> None:
     _check_array(name, pose, np.float32, (4, 4))
     if not np.isfinite(pose).all():
         raise FrameError(f"{name}: must be finite")
+    # Written out: `linalg.det` takes longer than all else that is checked of a view.
+    (a, b, c), (d, e, f), (g, h, i) = pose[:3, :3].tolist()
+    volume = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    if not 0.9 < abs(volume) < 1.1:  # mirrored axes are told apart by `check world`
+        raise FrameError(
+            f"{name}: expected a rotation and a translation without scale, got a matrix whose "
+            f"axes span {abs(volume):.3g} instead of 1"
+        )
 
 
 def _check_array(name: str, array: np.ndarray | None, dtype: type, shape: tuple[int, ...]) -> None:

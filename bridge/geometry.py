@@ -31,6 +31,10 @@ DEPTH_TOLERANCE_M = 0.10
 """Absolute difference of depth in metres that still counts as the same surface."""
 
 
+CAMERA_HEIGHT_M = 1.5
+"""Over the ground, of a camera that nobody says anything about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Motion:
     """Where the current view's surface points were in the previous view.
@@ -81,6 +85,11 @@ def world_points(camera: Camera, pose: FloatArray, depth_m: FloatArray) -> Float
     """Surface points in world axes: float32 (H, W, 3) metres."""
     points = camera_points(camera, depth_m) @ pose[:3, :3].T + pose[:3, 3]
     return points.astype(np.float32)
+
+
+def level_pose(height_m: float = CAMERA_HEIGHT_M) -> FloatArray:
+    """Of a level camera over the world's origin that looks along x: float32 (4, 4)."""
+    return np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, height_m], [0, 0, 0, 1]], np.float32)
 
 
 def inverse_pose(pose: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

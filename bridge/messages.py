@@ -32,6 +32,7 @@ from bridge.frame import (
     Weather,
     WorldSpec,
 )
+from bridge.geometry import level_pose
 from bridge.schema import (
     CameraBody,
     ControlBody,
@@ -178,7 +179,8 @@ def take_view(arrays: dict[str, np.ndarray], prefix: str, body: ViewBody) -> Vie
         if last is not None and array.shape[2] != last:
             raise _wrong_shape(f"{prefix}.{name}", dtype, (*size, last), array)
         taken[name] = array
-    pose = np.eye(4, dtype=np.float32) if body.pose is None else read_pose(body.pose)
+    # Level, for the renderer asks a pose where up is: the identity looks at the zenith.
+    pose = level_pose() if body.pose is None else read_pose(body.pose)
     camera = read_camera(body.camera)
     return View(camera, pose, motion_from_tick=body.motion_from_tick, **taken)
 

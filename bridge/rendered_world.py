@@ -140,9 +140,9 @@ class RenderedWorld(World):
     def _render(self, frame: SensorFrame) -> SensorFrame:
         start_s = time.perf_counter()
         names = list(frame.views)
-        # with poses unknown nothing can be carried from the last frame
-        alone = POSE_UNKNOWN in frame.flags or self._restart
-        self._restart = False
+        # With poses unknown, only an engine's own motion says where things were.
+        lost = POSE_UNKNOWN in frame.flags
+        restart, self._restart = self._restart, False
         requests = [
             RenderRequest(
                 self._sessions[name],
@@ -150,7 +150,7 @@ class RenderedWorld(World):
                 frame.tick,
                 frame.episode,
                 frame.actors,
-                restart=alone,
+                restart=restart or (lost and frame.views[name].motion_px is None),
             )
             for name in names
         ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from bridge.geometry import level_pose
 from neural_renderer.data.layout import layout
 from neural_renderer.data.pseudo_depth import (
     USUAL_FOV_DEG,
@@ -25,11 +25,6 @@ USUAL_HORIZON = 0.45
 LEVEL_UP = torch.tensor([[0.0, -1.0, 0.0]])
 """Where the world's z axis points for a level camera, see `inputs.height_over_camera`."""
 
-LEVEL_POSE = np.array(
-    [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, USUAL_HEIGHT_M], [0, 0, 0, 1]], np.float32
-)
-"""Camera (OpenCV axes) to world (z up)."""
-
 
 def exemplar_input(groups: Tensor, tags: Tensor) -> GeneratorInput:
     """What a generator is given for an exemplar: labels, and the depth that they suggest.
@@ -48,7 +43,7 @@ def exemplar_input(groups: Tensor, tags: Tensor) -> GeneratorInput:
     depth = pseudo_depth(single, camera)
     depth_m = pad_to_multiple(torch.from_numpy(depth)[None, None])[0]
     lens = (camera.focal_px, camera.focal_px, width / 2, camera.horizon_px)
-    windows = place_windows(single, None, depth, lens, LEVEL_POSE)
+    windows = place_windows(single, None, depth, lens, level_pose(USUAL_HEIGHT_M))
     planes = pad_to_multiple(torch.from_numpy(layout(single, None, windows))[None])
     intrinsics = torch.tensor([lens])
     points_m = surface_points(depth_m, intrinsics, torch.eye(4)[None, None])

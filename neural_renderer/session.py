@@ -7,11 +7,10 @@ sessions' views into pictures in one forward; a session's recurrent state is exp
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bridge.errors import RendererError, UnknownSession
-from bridge.frame import Actor, ByteArray, FloatArray
+from bridge.frame import MAX_TAG, Actor, ByteArray, FloatArray
 from bridge.renderer import (
     Renderer,
     Rendering,
@@ -44,7 +43,7 @@ from neural_renderer.networks.generator import (
 )
 from neural_renderer.networks.motion import catmull_rom_warp
 from neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
-from neural_renderer.precision import bfloat16_pays
+from neural_renderer.precision import bfloat16_pays, faster
 from neural_renderer.reprojection import (
     Movers,
     Reprojection,
@@ -52,7 +51,7 @@ from neural_renderer.reprojection import (
     surface_points,
     visible_before,
 )
-from neural_renderer.styles import style_from_bytes, style_name
+from neural_renderer.styles import read_styles, style_from_bytes
 from neural_renderer.views import (
     anchors,
     as_plane,
@@ -69,7 +68,7 @@ CUT_TICKS = 10
 FLAT_DEPTH_M = 20.0
 """Depth assumed for noise where a view has none."""
 
-COMPILED_STYLES = 32
+COMPILED_STYLES = 16
 """How many batches of compiled styles are remembered."""
 
 Part = TypeVar("Part", GeneratorInput, StyleCode, History | None)
@@ -138,7 +137,8 @@ class NeuralRenderer(Renderer):
         if precision == "bfloat16":
             self._generator.to(torch.bfloat16)
         self._compiled: dict[tuple[int, ...], tuple[Sequence[StyleCode], CompiledStyle]] = {}
-        self._styles = self._read_styles(styles) if styles is not None else {}
+        known = read_styles(styles, self.info.sha256) if styles is not None else {}
+        self._styles = {name: code.to(self._device) for name, code in known.items()}
         self._sessions: dict[int, _Session] = {}
         self._next_session = 1
         self._warned_tags: set[int] = set()
@@ -169,6 +169,7 @@ class NeuralRenderer(Renderer):
 
     def close(self) -> None:
         self._sessions.clear()
+        self._compiled.clear()
 
     def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
         out: dict[int, ByteArray] = {}
@@ -180,6 +181,8 @@ class NeuralRenderer(Renderer):
             else:
                 groups.setdefault(session.config.out_size_px, []).append(index)
         for indices in groups.values():
+            # However clients take turns, a batch of the same sessions is one `_compile` knows.
+            indices.sort(key=lambda index: requests[index].session)
             pictures = self._render_group([requests[i] for i in indices])
             out.update(zip(indices, pictures, strict=True))
         return [Rendering(out[i].copy()) for i in range(len(requests))]
@@ -197,8 +200,9 @@ class NeuralRenderer(Renderer):
         for i, (session, request) in enumerate(zip(sessions, requests, strict=True)):
             age = session.state.age + 1 if prepared[i].history and session.state else 0
             session.state = RenderState(
-                rgb[i : i + 1], prepared[i].depth_m, prepared[i].ids,
-                request.view.pose, request.actors, request.tick, request.episode, age,
+                rgb[i : i + 1].clone(), prepared[i].depth_m, prepared[i].ids,
+                request.view.pose.copy(), tuple(_own_pose(actor) for actor in request.actors),
+                request.tick, request.episode, age,
             )  # fmt: skip
             session.picture = np.stack(list(pictures[i]), axis=-1)
         return [session.picture for session in sessions if session.picture is not None]
@@ -207,7 +211,7 @@ class NeuralRenderer(Renderer):
         self, x: GeneratorInput, styles: Sequence[StyleCode], history: History | None
     ) -> Tensor:
         if not self._timed:
-            self._generator = self._faster(self._generator, x, styles, history)
+            self._generator = faster(self._generator, partial(self._time, x, styles, history))
             self._timed = True
         style = self._compile(styles)
         rgb: Tensor = self._generator(x, style, history).rgb
@@ -225,28 +229,28 @@ class NeuralRenderer(Renderer):
         return self._compiled[key][1]
 
     @staticmethod
-    def _faster(
-        generator: FrameGenerator,
+    def _time(
         x: GeneratorInput,
         styles: Sequence[StyleCode],
         history: History | None,
-    ) -> FrameGenerator:
-        """Warm up float32 and bfloat16 on the first real input and keep the faster."""
-        best_s: dict[FrameGenerator, float] = {}
-        for net in (generator, copy.deepcopy(generator).to(torch.bfloat16)):
-            style = net.compile_style(_cast(stack_styles(styles), net.dtype))
-            for _ in range(4):
-                start_s = time.perf_counter()
-                float(net(x, style, history).rgb.sum())
-                elapsed_s = time.perf_counter() - start_s
-                best_s[net] = min(elapsed_s, best_s.get(net, elapsed_s))
-        _log.info("a frame: %s", {str(net.dtype): f"{s * 1e3:.0f} ms" for net, s in best_s.items()})
-        return min(best_s, key=lambda net: best_s[net])
+        generator: FrameGenerator,
+    ) -> float:
+        """Seconds of one forward."""
+        style = generator.compile_style(_cast(stack_styles(styles), generator.dtype))
+        start_s = time.perf_counter()
+        float(generator(x, style, history).rgb.sum())
+        return time.perf_counter() - start_s
 
     def _prepare(self, session: _Session, request: RenderRequest) -> _Prepared:
         view = request.view
         if view.labels is None:
             raise RendererError("this view has no labels: ask the world for a semantic camera")
+        camera = session.config.camera
+        if view.labels.shape != (camera.height_px, camera.width_px):
+            raise RendererError(
+                f"this session's views are {camera.width_px}x{camera.height_px}, "
+                f"got labels {view.labels.shape[1]}x{view.labels.shape[0]}: open another session"
+            )
         self._warn_unseen(view.labels)
         scale, device = out_scale(session.config), self._device
         plane = partial(as_plane, scale=scale, device=device)
@@ -292,7 +296,7 @@ class NeuralRenderer(Renderer):
             validity = (source >= -0.5).all(-1) & (source[..., 0] < ids.shape[2] - 0.5)
             validity &= source[..., 1] < ids.shape[1] - 0.5
             motion, visible = Reprojection(source[None], depth_m), validity[None]
-        elif view.depth_m is not None and state.depth_m is not None:
+        elif view.motion_px is None and view.depth_m is not None and state.depth_m is not None:
             moves = moves_between(view, request.actors, state.pose, state.actors, self._device)
             motion = reproject(depth_m, intrinsics, moves, movers)
             visible = visible_before(motion, state.depth_m, ids, state.ids)
@@ -325,19 +329,6 @@ class NeuralRenderer(Renderer):
             raise RendererError(f"unknown style '{name}'{hint}")
         return self._styles[name]
 
-    def _read_styles(self, folder: Path) -> dict[str, StyleCode]:
-        files = sorted(folder.glob("*.safetensors"))
-        if not files:
-            raise RendererError(
-                f"no style files in {folder}: make one with `sim2street style make`"
-            )
-        return {
-            style_name(f): style_from_bytes(f.read_bytes(), self.info.sha256, str(f)).to(
-                self._device
-            )
-            for f in files
-        }
-
     def _warn_unseen(self, labels: ByteArray) -> None:
         known = np.zeros(256, np.bool_)
         # Unlabelled pixels are in every data set.
@@ -345,6 +336,10 @@ class NeuralRenderer(Renderer):
         if known[labels].all():
             return
         for tag in np.unique(labels[~known[labels]]).tolist():
+            if tag > MAX_TAG:
+                raise RendererError(
+                    f"labels are tags 0..{MAX_TAG}, got {tag}: map the engine's ids first"
+                )
             self._warned_tags.add(tag)
             group = self.info.class_map.names[self.info.class_map.group_of[tag]]
             _log.warning("tag %d was not in the training data: painted as '%s'", tag, group)
@@ -358,6 +353,10 @@ def _cast(part: Part, dtype: torch.dtype) -> Part:
     tensors = (getattr(part, field.name).to(dtype) for field in fields(part))
     last = torch.channels_last
     return type(part)(*(t.contiguous(memory_format=last) if t.dim() == 4 else t for t in tensors))
+
+
+def _own_pose(actor: Actor) -> Actor:
+    return replace(actor, pose=actor.pose.copy())
 
 
 def _is_same_tick(state: RenderState | None, request: RenderRequest) -> bool:

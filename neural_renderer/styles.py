@@ -134,3 +134,14 @@ def style_name(path: Path) -> str:
     if metadata.get("format") != FORMAT:
         raise StyleError(f"{path}: expected format {FORMAT}, got {metadata.get('format', 'none')}")
     return metadata["name"]
+
+
+def read_styles(folder: Path, weights_sha256: str) -> dict[str, StyleCode]:
+    """All styles of a folder by name, or StyleError: none there, or one of other weights."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise StyleError(f"no style files in {folder}: make one with `sim2street style make`")
+    return {
+        style_name(file): style_from_bytes(file.read_bytes(), weights_sha256, str(file))
+        for file in files
+    }

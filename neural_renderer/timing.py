@@ -18,6 +18,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bridge.frame import SKY_DEPTH_M, Camera, View
+from bridge.geometry import CAMERA_HEIGHT_M, level_pose
 from bridge.labels import Tag
 from bridge.renderer import RenderRequest, SessionConfig
 from neural_renderer.checkpoint import CheckpointInfo, load_generator, save_generator
@@ -41,7 +42,6 @@ from neural_renderer.session import NeuralRenderer
 from neural_renderer.styles import blob, compile_style, style_to_bytes
 
 FRAMES_A_TURN = 4
-CAMERA_HEIGHT_M = 1.5
 STEP_M = 0.4
 PLACES = 6
 
@@ -174,6 +174,6 @@ def street_view(camera: Camera, place: int) -> View:
     ground = (rows > camera.cy_px) & (ground_m < depth_m)
     labels[ground] = np.where(beside * ground_m < 5.0, Tag.ROAD, Tag.SIDEWALK)[ground]
     depth_m[ground] = ground_m[ground]
-    pose = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, CAMERA_HEIGHT_M], [0, 0, 0, 1]])
+    pose = level_pose()
     pose[0, 3] = STEP_M * place
-    return View(camera, pose.astype(np.float32), labels, depth_m.astype(np.float32))
+    return View(camera, pose, labels, depth_m.astype(np.float32))

@@ -129,6 +129,8 @@ def _stills(
         size = (view.camera.width_px * scale, view.camera.height_px * scale)
         wanted = SessionConfig(look, view.camera, size, seed)
         if wanted != config:
+            if config is not None:
+                renderer.close_session(session)
             session, config = renderer.open_session(wanted), wanted
         started_s = time.perf_counter()
         [rendering] = renderer.render([RenderRequest(session, view, tick=0, episode=index)])

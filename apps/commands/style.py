@@ -106,15 +106,14 @@ def _exemplars(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Pictures (3, H, W) in [-1, 1] and tags (29, H, W) of `count` photographs, evenly spread."""
     from neural_renderer.data.crops import CropConfig, choose_crop, crop_labels, crop_rgb, planes
-    from neural_renderer.data.photos import PhotoSourceConfig, list_photos
+    from neural_renderer.data.photos import PhotoSourceConfig
     from neural_renderer.data.prepare import load_photos
 
     config = parse(PhotoSourceConfig, source, "style make")
-    every = max(1, len(list_photos(config)) // count)
     rng = np.random.default_rng(seed)
     crops = CropConfig(size_px=size_px, zoom=(1.0, 1.0), flip=False)
     rgb, tags = [], []
-    for photo in load_photos(config.model_copy(update={"every": every}))[:count]:
+    for photo in load_photos(config, most=count):
         crop = choose_crop(photo, crops, rng)
         rgb.append(crop_rgb(photo, crop, size_px, None))
         tags.append(planes(crop_labels(photo, crop, size_px, rng, None).ids, photo.sets))

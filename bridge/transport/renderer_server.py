@@ -98,6 +98,8 @@ class _RendererService:
         views = read_render(request.message)
         for view in views:
             view.view.validate()
+            for actor in view.actors:
+                actor.validate()
         sessions = [self._session(request, view.session) for view in views]
         return [
             dataclasses.replace(view, session=session.local)

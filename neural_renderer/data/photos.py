@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -19,6 +19,8 @@ from configs import ConfigError, StrictModel, did_you_mean
 from neural_renderer.data.pseudo_depth import USUAL_FOV_DEG, USUAL_HEIGHT_M
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+Thing = TypeVar("Thing")
 
 
 class PhotoSourceConfig(StrictModel):
@@ -97,6 +99,12 @@ def source_label_map(config: PhotoSourceConfig) -> LabelMap:
         return label_map(config.labels or _DEFAULT_MAPS[config.layout])
     except LabelError as error:
         raise ConfigError(f"{config.name}: {error}") from error
+
+
+def spread(things: Sequence[Thing], most: int) -> list[Thing]:
+    """At most so many of them, evenly spread, in their order."""
+    count = min(most, len(things))
+    return [things[(2 * i + 1) * len(things) // (2 * count)] for i in range(count)]
 
 
 def list_photos(config: PhotoSourceConfig) -> list[PhotoItem]:

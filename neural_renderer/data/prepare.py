@@ -24,6 +24,7 @@ from neural_renderer.data.photos import (
     looks_for_lines,
     read_photo,
     source_label_map,
+    spread,
 )
 from neural_renderer.data.prefetch import prefetched
 from neural_renderer.data.pseudo_depth import GroundCamera, estimate_horizon, pseudo_depth
@@ -74,9 +75,15 @@ class PreparedPhoto:
         return self.primary[self.ids]
 
 
-def load_photos(config: PhotoSourceConfig, workers: int = 0) -> list[PreparedPhoto]:
-    """Read and prepare a whole source (about 60 ms a photograph, shared by `workers`)."""
+def load_photos(
+    config: PhotoSourceConfig, workers: int = 0, most: int | None = None
+) -> list[PreparedPhoto]:
+    """Read and prepare a source, or at most so many photographs evenly spread over it.
+
+    About 60 ms a photograph, shared by `workers`.
+    """
     items = list_photos(config)
+    items = items if most is None else spread(items, most)
     labels = source_label_map(config)
     sets = _sets(labels)
     primary = labels.primary

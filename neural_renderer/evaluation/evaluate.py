@@ -13,7 +13,7 @@ from bridge.frame import ByteArray
 from bridge.palette import paint_labels
 from configs import ConfigError
 from neural_renderer.data.photo_cache import load_cached_photos
-from neural_renderer.data.photos import PhotoSourceConfig, list_photos
+from neural_renderer.data.photos import PhotoSourceConfig, list_photos, spread
 from neural_renderer.data.prepare import PreparedPhoto, load_photos
 from neural_renderer.data.town_pack import decode_clip
 from neural_renderer.data.video import find_videos, track
@@ -155,7 +155,11 @@ def paint_stills(
 ) -> tuple[list[Painted], int]:
     """Photographs' labels in the style of their own drive; and how many have no such style."""
     painted, without = [], 0
-    chosen = [photo for photos in scenes.photos.values() for photo in _spread(photos, config)]
+    chosen = [
+        photo
+        for photos in scenes.photos.values()
+        for photo in spread(photos, config.stills or len(photos))
+    ]
     watch.stage("rendering photographs' labels", len(chosen))
     for photo in chosen:
         style = book.style(photo.drive, photo.frame)
@@ -320,12 +324,6 @@ def _still_strips(painted: Sequence[Painted]) -> list[ByteArray]:
         np.concatenate([paint_labels(p.still.view), as_uint8(p.rgb), as_uint8(p.still.rgb)], axis=1)
         for p in painted[::step][:SHEET_STILLS]
     ]
-
-
-def _spread(photos: Sequence[PreparedPhoto], config: EvaluationConfig) -> list[PreparedPhoto]:
-    """At most `config.stills` of them, evenly spread."""
-    count = min(config.stills or len(photos), len(photos))
-    return [photos[(2 * i + 1) * len(photos) // (2 * count)] for i in range(count)]
 
 
 def _town(config: EvaluationConfig) -> list[Clip]:

@@ -12,6 +12,7 @@ from bridge.frame import ByteArray, View
 from bridge.renderer import RenderRequest, SessionConfig, StyleBlob
 from configs import ConfigError
 from neural_renderer.checkpoint import CheckpointInfo, load_generator
+from neural_renderer.data.photos import spread
 from neural_renderer.data.prepare import PreparedPhoto
 from neural_renderer.evaluation.scenes import Clip, still_of
 from neural_renderer.networks.style import StyleCode
@@ -121,8 +122,7 @@ class StyleBook:
         photos = sorted(self.drives.get(drive, []), key=lambda photo: photo.frame)
         if frame is not None:
             photos = [p for p in photos if abs(p.frame - frame) >= FRAMES_APART]
-        count = min(self._exemplars, len(photos))
-        return [photos[(2 * i + 1) * len(photos) // (2 * count)] for i in range(count)]
+        return spread(photos, self._exemplars)
 
     def style(self, drive: str, frame: int | None = None) -> StyleBlob | None:
         """The style of a drive, or None where no photograph may show it."""

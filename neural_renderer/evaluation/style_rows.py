@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TypeVar
 
 import numpy as np
 from torch import nn
 
+from neural_renderer.data.photos import spread
 from neural_renderer.data.prepare import PreparedPhoto
 from neural_renderer.evaluation.feature_cache import FeatureCache
 from neural_renderer.evaluation.painter import Painter, StyleBook
@@ -24,8 +24,6 @@ from neural_renderer.metrics.style import (
     recognisable,
     retrieve,
 )
-
-Thing = TypeVar("Thing")
 
 MOST_PHOTOS = 12
 """Of a drive, evenly spread: no drive is described much better than others."""
@@ -64,7 +62,7 @@ def style_row(
     of a few of its drive's photographs, which are in the gallery too.
     """
     shown = {
-        drive: _spread(photos, MOST_PHOTOS)
+        drive: spread(photos, MOST_PHOTOS)
         for drive, photos in sorted(book.drives.items())
         if len(photos) >= test.photos
     }
@@ -79,7 +77,7 @@ def style_row(
     kept, ceiling = recognisable(looks, owners, BLOCKS)
     inside = np.isin(owners, kept)
     space = fit(looks[inside], np.array(owners)[inside].tolist(), BLOCKS)
-    found = retrieve(space, _queries(net, painter, book, _spread(stills, test.pictures), kept))
+    found = retrieve(space, _queries(net, painter, book, spread(stills, test.pictures), kept))
     return Row(
         test.name, found.accuracy,
         f"photographs find their own drive in {ceiling:.0%}, chance {1.0 / found.styles:.0%}; "
@@ -114,9 +112,3 @@ def _look_of_photo(
 ) -> np.ndarray:
     still = still_of(photo, test.size_px)
     return cache.of((still.rgb, still.tags), lambda: look_features(net, still.rgb, still.tags))
-
-
-def _spread(things: Sequence[Thing], most: int) -> list[Thing]:
-    """At most so many of them, evenly spread."""
-    count = min(most, len(things))
-    return [things[(2 * i + 1) * len(things) // (2 * count)] for i in range(count)]

@@ -336,9 +336,10 @@ class Generator(FrameGenerator):
         age = valid * history.age.to(self.dtype)
         stack = torch.cat([history.rgb.to(self.dtype) * valid, valid, age], dim=1)
         weight, bias = _strided(self.history_stem), self.history_stem.bias
-        half = functional.conv2d(stack, weight, bias, stride=2)
-        half = functional.leaky_relu_(half, 0.2)
-        return half, functional.leaky_relu_(self.history_down(half), 0.2)
+        half = functional.leaky_relu_(functional.conv2d(stack, weight, bias, stride=2), 0.2)
+        quarter = functional.leaky_relu_(self.history_down(half), 0.2)
+        known = (valid.amax(dim=(1, 2, 3), keepdim=True) > 0).to(self.dtype)
+        return half * known, quarter * known  # none in a batch is as none alone
 
 
 def _strided(conv: nn.Conv2d) -> Tensor:

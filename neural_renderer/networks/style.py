@@ -9,6 +9,7 @@ the current frame except the attention's query.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -16,6 +17,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from bridge.errors import RendererError
 
 CLASS_CHANNELS = 64
 CODE_CHANNELS = 64
@@ -77,9 +80,15 @@ def blend_styles(styles: Sequence[StyleCode], weights: Sequence[float]) -> Style
 
     Args:
         weights: positive, one per style; normalised here.
+
+    Raises:
+        RendererError: no style, or a weight that is not positive and finite.
     """
-    if len(styles) != len(weights) or not styles or min(weights) <= 0:
-        raise ValueError(f"need one positive weight per style, got {list(weights)}")
+    fit = all(0.0 < weight < math.inf for weight in weights)
+    if len(styles) != len(weights) or not styles or not fit:
+        raise RendererError(
+            f"a blend of styles takes one positive weight for each, got {list(weights)}"
+        )
     shares = [weight / sum(weights) for weight in weights]
 
     def mean(name: str) -> Tensor:

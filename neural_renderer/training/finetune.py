@@ -28,6 +28,7 @@ from neural_renderer.checkpoint import (
 )
 from neural_renderer.data.batch import Batch, to_device
 from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
+from neural_renderer.data.photos import spread
 from neural_renderer.data.prepare import PreparedPhoto
 from neural_renderer.evaluation.painter import Painter
 from neural_renderer.evaluation.scenes import as_tensor, still_of
@@ -130,11 +131,9 @@ def split(
     """K exemplars evenly spread, and at most HELD_OUT of the others, evenly spread too."""
     if not photos:
         raise ConfigError("finetuning needs at least one photograph with labels")
-    count = min(count, len(photos))
-    places = {(2 * i + 1) * len(photos) // (2 * count) for i in range(count)}
+    places = spread(range(len(photos)), count)
     others = [photo for i, photo in enumerate(photos) if i not in places]
-    step = max(1, -(-len(others) // HELD_OUT))
-    return [photos[i] for i in sorted(places)], others[::step]
+    return [photos[i] for i in places], spread(others, HELD_OUT)
 
 
 def measure(
@@ -179,7 +178,11 @@ def _state(
     if state.class_map != info.class_map:
         raise CheckpointError(f"{weights} knows other label groups than this version trains")
     if config.judges is not None:
-        start_from(state, config.judges)
+        taken = start_from(state, config.judges).taken
+        if not any(name.startswith("patch.") for name in taken):
+            raise ConfigError(
+                f"{config.judges} has no discriminators: give a state.pt or a seed's folder"
+            )
     start_from(state, weights)
     named = state.generator.named_parameters()
     adapted = [p for name, p in named if any(part in name for part in ADAPTED)]

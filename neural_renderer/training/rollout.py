@@ -41,6 +41,7 @@ class Rollout:
         previous: the predecessor, warped, detached.
         validity: (B, 1, H, W), 1 where the predecessor is comparable.
         groups: (B, G, H, W) labels of the last frame.
+        has_depth: bool (B,), whether the generator was shown depth.
     """
 
     rgb: Tensor
@@ -48,6 +49,7 @@ class Rollout:
     previous: Tensor
     validity: Tensor
     groups: Tensor
+    has_depth: Tensor
 
 
 def roll_out(
@@ -77,7 +79,7 @@ def roll_out(
             rgb, raw = out.rgb, out.raw
     assert rgb is not None
     assert raw is not None
-    return Rollout(rgb, raw, warped, validity, groups[:, -1])
+    return Rollout(rgb, raw, warped, validity, groups[:, -1], ~drop_depth)
 
 
 def frame_input(

@@ -98,7 +98,8 @@ def build_state(config: TrainConfig, device: torch.device) -> TrainState:
     lite = load_efficientnet_lite0(config.efficientnet_lite0) if config.efficientnet_lite0 else None
     vgg = load_vgg16(config.vgg16) if config.vgg16 else None
     patch = PatchDiscriminator()
-    semantic = FeatureDiscriminator(lite.channels, groups) if lite is not None else None
+    # One class more than the groups: windows, see `objective.reads`.
+    semantic = FeatureDiscriminator(lite.channels, groups + 1) if lite is not None else None
     temporal = PatchDiscriminator(2 * 3) if config.weights.temporal_adversarial else None
     for module in (generator, patch, semantic, temporal, lite, vgg):
         if module is not None:
@@ -172,21 +173,35 @@ def save_state(state: TrainState, config: TrainConfig, path: Path) -> None:
     os.replace(part, path)
 
 
+def read_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """What `save_state` wrote, or CheckpointError with the reason in brackets."""
+    reason = "no step and modules in it"
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, UnpicklingError) as error:
+        content, reason = None, (str(error) or "cut short").splitlines()[0]
+    if isinstance(content, dict) and isinstance(content.get("step"), int):
+        modules = content.get("modules")
+        if isinstance(modules, dict) and all(isinstance(m, dict) for m in modules.values()):
+            return content
+    raise CheckpointError(f"{path} is no state of a training run ({reason})")
+
+
 def load_state(state: TrainState, path: Path) -> None:
     """Continue from a saved state; refuses one that does not fit."""
+    content = read_state(path, state.device)
     try:
-        content = torch.load(path, map_location=state.device, weights_only=True)
         for name, module in state.modules().items():
             module.load_state_dict(content["modules"][name], strict=True)
         state.optimiser_g.load_state_dict(content["optimiser_g"])
         state.optimiser_d.load_state_dict(content["optimiser_d"])
-        state.step = int(content["step"])
-        state.age = int(content.get("age", 0))
-    except (RuntimeError, KeyError, EOFError, OSError, ValueError, UnpicklingError) as error:
+    except (RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"{path} does not fit this run ({str(error).splitlines()[0]}): train in another "
             "folder, or start from its weights with --init-from"
         ) from error
+    state.step = int(content["step"])
+    state.age = int(content.get("age", 0))
 
 
 def export_ema(

@@ -8,11 +8,10 @@ its learning rates up and goes on averaging where the seed stopped.
 from __future__ import annotations
 
 import json
-import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -21,9 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from neural_renderer.checkpoint import CheckpointError, read_checkpoint
-from neural_renderer.training.state import TrainState
+from neural_renderer.training.state import TrainState, read_state
 
 FORMAT = "sim2street-seed/1"
+SEED_FILES = "seed_*.safetensors"
 PART_BYTES = 15 * 2**20 - 2**16
 """Tensors of a part together; its header takes the rest of 15 MiB."""
 
@@ -94,7 +94,7 @@ def read_weights(path: Path) -> Weights:
         tensors, info = read_checkpoint(path)
         both = {f"{who}.{key}": t for who in ("generator", "ema") for key, t in tensors.items()}
         return Weights(both, info.step)
-    content = _read_state(path)
+    content = _any_state(path)
     tensors = {
         f"{name}.{key}": tensor
         for name, module in content["modules"].items()
@@ -106,23 +106,27 @@ def read_weights(path: Path) -> Weights:
 def write_seed(source: Path, folder: Path) -> list[Path]:
     """Write a run's state (or any weights) as a seed into an empty folder; its files.
 
-    A seed that is there already is replaced.
+    A seed that is there already is replaced; what else lies beside it stays.
+
+    Raises:
+        CheckpointError: the source cannot be read, or the folder holds something else.
     """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        _read_seed(folder)  # refuses to write into what is no seed
     weights = read_weights(source)
     parts = list(_parts(weights.tensors))
-    unfinished = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    names = []
-    for index, tensors in enumerate(parts):
-        name = f"seed_{index + 1}_of_{len(parts)}.safetensors"
-        metadata = {"format": FORMAT, "step": str(weights.step), "parts": str(len(parts))}
-        save_file(tensors, unfinished / name, metadata=metadata)
-        names.append(name)
-    if folder.exists():
-        _read_seed(folder)  # refuses to replace what is no seed
-        shutil.rmtree(folder)
-    unfinished.rename(folder)
+    with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".seed-") as unfinished:
+        names = []
+        for index, tensors in enumerate(parts):
+            name = f"seed_{index + 1}_of_{len(parts)}.safetensors"
+            metadata = {"format": FORMAT, "step": str(weights.step), "parts": str(len(parts))}
+            save_file(tensors, Path(unfinished) / name, metadata=metadata)
+            names.append(name)
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob(SEED_FILES):
+            old.unlink()
+        for name in names:
+            (Path(unfinished) / name).rename(folder / name)
     return [folder / name for name in names]
 
 
@@ -142,7 +146,7 @@ def _parts(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 
 def _read_seed(folder: Path) -> Weights:
-    files = sorted(folder.glob("seed_*.safetensors"))
+    files = sorted(folder.glob(SEED_FILES)) if folder.is_dir() else []
     if not files:
         raise CheckpointError(f"{folder} is no seed: expected files seed_1_of_N.safetensors in it")
     tensors: dict[str, Tensor] = {}
@@ -160,13 +164,10 @@ def _read_seed(folder: Path) -> Weights:
     return Weights(tensors, int(metadata["step"]))
 
 
-def _read_state(path: Path) -> dict[str, Any]:
+def _any_state(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        content["modules"], content["step"]
-    except (RuntimeError, KeyError, EOFError, OSError, ValueError, UnpicklingError) as error:
+        return read_state(path, torch.device("cpu"))
+    except CheckpointError as error:
         raise CheckpointError(
-            f"{path} is no state of a training run ({str(error).splitlines()[0]}): give a "
-            "state.pt, a seed's folder or a .safetensors checkpoint"
+            f"{error}: give a state.pt, a seed's folder or a .safetensors checkpoint"
         ) from error
-    return content

@@ -16,6 +16,7 @@ from PIL import Image
 
 from apps.cli import run
 from apps.commands import options
+from bridge.palette import PaletteRenderer
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ["demo", "render", "record", "replay", "check-world", "keys", "doctor"]
@@ -85,7 +86,9 @@ def test_render_answers_a_wrong_style_as_demo_does(tmp_path, capsys) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_render_takes_pictures_of_different_sizes(tmp_path) -> None:
+def test_render_takes_pictures_of_different_sizes(tmp_path, monkeypatch) -> None:
+    closed: list[int] = []
+    monkeypatch.setattr(PaletteRenderer, "close_session", lambda _, number: closed.append(number))
     labels = save_labels(tmp_path / "labels", count=2)
     ids = np.full((50, 60), 1, np.uint8)
     Image.fromarray(ids).save(labels / "9.png")
@@ -94,6 +97,7 @@ def test_render_takes_pictures_of_different_sizes(tmp_path) -> None:
     with Image.open(out / "frames" / "9.png") as frame:
         assert frame.size == (60, 50)
     assert len(film_frames(out / "film.mp4")) == 3
+    assert len(closed) == 1  # nobody needs the first size's session any more
 
 
 def test_a_failed_render_leaves_nothing_that_looks_finished(tmp_path, capsys) -> None:

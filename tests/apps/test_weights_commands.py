@@ -118,6 +118,8 @@ def test_finetuning_shows_its_gain_and_serves(place, tmp_path, capsys) -> None:
     assert not any(name.startswith(("stem", "downs", "style_encoder")) for name in moved)
     assert run([*start, "--size", "64x32", "--count", "4", "--iterations", "1"]) == 0
     assert "gain is not measured" in capsys.readouterr().out
+    assert run([*start, "--judges", str(first)]) == 2
+    assert "has no discriminators" in capsys.readouterr().err
 
 
 def test_evaluation_writes_a_table_numbers_and_pictures(place, tmp_path, capsys) -> None:

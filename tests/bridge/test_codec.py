@@ -29,6 +29,7 @@ from bridge.frame import (
     View,
     Weather,
 )
+from bridge.geometry import level_pose
 from bridge.messages import (
     control_body,
     frame_parts,
@@ -257,7 +258,7 @@ def test_tier_one_is_labels_only() -> None:
     assert frame.view.labels.tolist() == [[1] * 4] * 2
     assert frame.view.depth_m is None
     assert frame.flags == (POSE_UNKNOWN, EGO_UNKNOWN)
-    assert np.array_equal(frame.view.pose, np.eye(4))
+    assert np.array_equal(frame.view.pose, level_pose())  # the renderer asks it where up is
 
 
 def test_tier_two_adds_depth_and_tier_three_poses() -> None:

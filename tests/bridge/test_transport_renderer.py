@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from support.processes import ServerProcess
 from support.toy_world import ToyWorld
 
 from bridge.errors import FrameError, ProtocolError, RendererError, RendererLost, UnknownSession
-from bridge.frame import Camera, SensorFrame
+from bridge.frame import Actor, Camera, SensorFrame
 from bridge.palette import PaletteRenderer, paint_labels
 from bridge.renderer import Rendering, RenderRequest, SessionConfig, StyleBlob
 from bridge.transport import ClientConfig, RemoteRenderer, query_status
@@ -85,6 +86,9 @@ def test_mistakes_arrive_as_themselves(server: ServerProcess, frame: SensorFrame
         with pytest.raises(FrameError, match="focal lengths must be positive"):
             remote.open_session(SessionConfig("palette", Camera(32, 16, -1, 1, 0, 0), (32, 16)))
         session = remote.open_session(config)
+        flat = Actor(7, 14, np.zeros((4, 4), np.float32), (2.0, 1.0, 0.7))
+        with pytest.raises(FrameError, match=r"actor 7\.pose"):
+            remote.render([replace(request(frame, session), actors=(flat,))])
         assert remote.render([request(frame, session)])[0].rgb.shape == (16, 32, 3)
 
 

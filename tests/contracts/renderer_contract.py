@@ -116,12 +116,15 @@ class RendererContract:
         expected = self.run(renderer, kept, frames[:4])
         for frame, picture in zip(frames[:4], expected, strict=True):
             view = frame.view
-            arrays = {n: getattr(view, n) for n in ("labels", "depth_m", "instances")}
+            arrays = {n: getattr(view, n) for n in ("labels", "depth_m", "instances", "pose")}
             mine = {n: a.copy() for n, a in arrays.items() if a is not None}
             lent_frame = dataclasses.replace(
                 frame, views={"front": dataclasses.replace(view, **mine)}
             )
-            assert self.same(self.one(renderer, lent, lent_frame), picture)
+            actors = tuple(dataclasses.replace(a, pose=a.pose.copy()) for a in frame.actors)
+            shown = self.one(renderer, lent, lent_frame, actors=actors)
+            assert self.same(shown, picture)
+            mine |= {f"actor {a.actor_id}": a.pose for a in actors}
             for array in mine.values():
                 array[...] = 7
 

@@ -18,6 +18,7 @@ from neural_renderer.data.photos import (
     looks_for_lines,
     read_photo,
     source_label_map,
+    spread,
 )
 
 
@@ -40,6 +41,13 @@ def test_drives_are_chosen_left_out_and_thinned(tmp_path: Path) -> None:
     assert {i.drive for i in list_photos(source(root, drives=("b",)))} == {"b"}
     assert {i.drive for i in list_photos(source(root, exclude_drives=("b",)))} == {"a"}
     assert len(list_photos(source(root, every=2))) == 2
+
+
+def test_a_few_are_spread_over_all() -> None:
+    assert spread(range(7), 4) == [0, 2, 4, 6]
+    assert spread(range(9), 1) == [4]
+    assert spread("ab", 5) == ["a", "b"]
+    assert spread([], 3) == []
 
 
 def test_bdd_pictures_are_drives_and_folder_is_one(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Sessions: state rules, batching, styles and checkpoints, with untrained weights."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,7 +168,7 @@ def test_bfloat16_is_tried_only_where_it_can_pay(
     timed: int,
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    caplog.set_level("INFO", "neural_renderer.session")
+    caplog.set_level("INFO", "neural_renderer.precision")
     with NeuralRenderer(folder / "tiny.safetensors", folder / "styles", device="cpu") as automatic:
         session = opened(automatic)
         for tick in range(2):
@@ -182,6 +183,44 @@ def test_an_unknown_session_and_style_are_named(renderer: NeuralRenderer) -> Non
         opened(renderer, "dsk")
     with pytest.raises(RendererError, match="whole multiple"):
         renderer.open_session(SessionConfig("day", CAMERA, (100, 64)))
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_blend_takes_positive_weights(renderer: NeuralRenderer, weight: float) -> None:
+    with pytest.raises(RendererError, match="one positive weight for each"):
+        opened(renderer, {"day": 1.0, "dusk": weight})
+    with pytest.raises(RendererError, match="one positive weight for each"):
+        opened(renderer, {})
+
+
+def test_views_that_do_not_fit_are_refused(renderer: NeuralRenderer) -> None:
+    session = opened(renderer)
+    view = street()
+    assert view.labels is not None
+    smaller = View(CAMERA.resized(48, 32), view.pose, view.labels[::2, ::2].copy())
+    with pytest.raises(RendererError, match="views are 96x64, got labels 48x32"):
+        render(renderer, session, 0, view=smaller)
+    with pytest.raises(RendererError, match=r"tags 0..28, got 29"):
+        render(renderer, session, 0, view=replace(view, labels=view.labels + np.uint8(15)))
+
+
+def test_a_session_without_history_is_the_same_in_any_batch(renderer: NeuralRenderer) -> None:
+    old, new, alone = opened(renderer), opened(renderer), opened(renderer)
+    render(renderer, old, 0)
+    view = street(0.2)
+    _, beside = renderer.render([RenderRequest(s, view, 1, 0) for s in (old, new)])
+    assert np.abs(beside.rgb.astype(int) - render(renderer, alone, 1)).max() <= 1
+
+
+def test_a_batch_in_any_order_is_compiled_once(renderer: NeuralRenderer) -> None:
+    sessions = [opened(renderer, style) for style in ("day", "dusk", "day")]
+    for tick, order in enumerate([(0, 1, 2), (2, 0, 1), (1, 2, 0)]):
+        asked = [RenderRequest(sessions[i], street(0.2 * tick), tick, 0) for i in order]
+        pictures = renderer.render(asked)
+        again = [render(renderer, sessions[i], tick) for i in order]
+        for picture, same in zip(pictures, again, strict=True):
+            assert (picture.rgb == same).all()
+    assert len(renderer._compiled) == 1
 
 
 def test_a_style_travels_as_bytes_and_only_to_its_weights(

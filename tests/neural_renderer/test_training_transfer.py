@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from neural_renderer.networks.baselines import KINDS, ImageUnet
 from neural_renderer.networks.generator import SIZES
 from neural_renderer.timing import frame_gmac, street_view
 from neural_renderer.training.config import TrainConfig
-from neural_renderer.training.state import build_state
+from neural_renderer.training.state import build_state, load_state
 from neural_renderer.training.trainer import EXPORT_FILE, STATE_FILE, Progress, Share, learn, train
 from neural_renderer.training.transfer import Transfer, start_from, write_seed
 
@@ -115,12 +116,38 @@ def test_what_is_no_weights_is_refused(photos: Path, run: Path, tmp_path: Path) 
     (tmp_path / "state.pt").write_bytes((run / STATE_FILE).read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="no state of a training run"):
         start_from(state, tmp_path / "state.pt")
+    for content in (b"", [1, 2], {"step": 1, "modules": {"generator": 3}}):
+        if isinstance(content, bytes):
+            (tmp_path / "state.pt").write_bytes(content)
+        else:
+            torch.save(content, tmp_path / "state.pt")
+        with pytest.raises(CheckpointError, match="no state of a training run"):
+            start_from(state, tmp_path / "state.pt")
+        with pytest.raises(CheckpointError, match="no state of a training run"):
+            load_state(state, tmp_path / "state.pt")
     with pytest.raises(CheckpointError, match="is no seed"):
         start_from(state, tmp_path)
     with pytest.raises(CheckpointError, match="is no seed"):
         write_seed(run / STATE_FILE, tmp_path)
     with pytest.raises(ConfigError, match="did you mean 'small'"):
         build_state(tiny_config(photos, size="smal"), CPU)
+
+
+def test_a_seed_goes_beside_what_is_there(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "seed"
+    folder.mkdir()
+    write_seed(run / STATE_FILE, folder)
+    (folder / "README.md").write_text("mine")
+    old = folder / "seed_1_of_1.safetensors"
+    old.rename(folder / "seed_9_of_9.safetensors")
+    with pytest.raises(CheckpointError, match="no weights at"):
+        write_seed(tmp_path / "none.safetensors", folder)
+    assert (folder / "seed_9_of_9.safetensors").is_file()
+    shutil.copy(folder / "seed_9_of_9.safetensors", old)
+    (folder / "seed_9_of_9.safetensors").unlink()
+    files = write_seed(run / STATE_FILE, folder)
+    assert sorted(folder.iterdir()) == sorted([*files, folder / "README.md"])
+    assert [path.name for path in tmp_path.iterdir()] == ["seed"]
 
 
 @pytest.mark.parametrize("clip_share", [0.0, 1.0])
