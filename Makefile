@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	  echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12: run make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear "$(VENV)" || { \
 	  echo "Cannot make a virtual environment: on Debian or Ubuntu, apt install python3-venv" >&2; exit 1; }
-	@echo "Installing into $(VENV), once: some 1.5 GB, a few minutes"
+	@echo "Installing into $(VENV), once: some 2 GB, a few minutes"
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@touch "$@"
 

@@ -257,9 +257,13 @@ def needs_extra(extra: str) -> Iterator[None]:
         if error.name is None or error.name.split(".")[0] in OUR_PACKAGES:
             raise  # a bug of ours, not a package to install
         raise ConfigError(
-            f"this needs the package '{error.name}', which is not installed: "
-            f'pip install "sim2street[{extra}]"'
+            f"this needs the package '{error.name}', which is not installed: {install_hint(extra)}"
         ) from error
+
+
+def install_hint(extra: str) -> str:
+    """How an extra is installed (the package is on no index, so its name alone finds nothing)."""
+    return f'pip install -e ".[{extra}]" where sim2street lies'
 
 
 def _town(data: dict[str, Any], source: str) -> World:
@@ -320,7 +324,7 @@ def weights_file(weights: Path) -> Path:
         raise ConfigError(
             f"no weights '{weights}' came with the package"
             f"{did_you_mean(weights.name, list(shipped))}: train some (docs/training.md), name a "
-            "file with --renderer mine.safetensors, or use --renderer palette"
+            "file such as mine.safetensors, or render with the palette"
         )
     return shipped[weights.name]
 

@@ -51,6 +51,14 @@ Episodes differ by their seed. Which towns and styles they are drawn from is a s
 ids: `make(..., episodes={"split": "test"})`, or `reset(options={"split": "test"})` for one \
 episode. Ids that are not here draw from what their world and renderer have."""
 
+RENDERING = """\
+`make(..., render_mode="rgb_array")` lets `render()` return the picture (uint8 (kH, kW, 3)), \
+`"side_by_side"` labels, depth and picture next to each other; `"human"` shows the picture in \
+a window at every step (extra `human`). An env without cameras has nothing to render.
+
+`env.unwrapped.get_state()` and `set_state(state)` go back to any tick, what the renderer \
+remembers included, where the world can."""
+
 MODELS: Mapping[str, tuple[type[BaseModel], str]] = {
     "The env": (EnvConfig, "Keys of `gymnasium.make` and of `configs/env/*.yaml`."),
     "`observation`": (ObservationConfig, "What the agent gets."),
@@ -70,6 +78,7 @@ def page() -> str:
     """The whole page, Markdown."""
     parts = [INTRODUCTION, "## Ids", _ids(), "## Spaces", _spaces(), "## Tasks", _tasks()]
     parts += ["## Splits", SPLITS, _splits()]
+    parts += ["## Render modes and snapshots", RENDERING]
     parts += ["## Vectors", *(_vector(key) for key in VECTORS)]
     parts += ["## Reward terms and endings", _terms()]
     parts.append("## Options")

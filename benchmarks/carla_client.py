@@ -9,6 +9,7 @@ two ticks.
 
 from __future__ import annotations
 
+import argparse
 import json
 import queue
 import subprocess
@@ -144,16 +145,20 @@ def report(alone: Numbers, ours: Numbers) -> None:
 
 def main() -> None:
     """One server, both clients in turns."""
-    ticks = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    width_px, height_px = map(int, sys.argv[2].split("x")) if len(sys.argv) > 2 else (512, 256)
-    if len(sys.argv) > 3:  # the child that measures the bare client
-        print(json.dumps(bare(config_for(int(sys.argv[3]), width_px, height_px), ticks)))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("ticks", type=int, nargs="?", default=150)
+    parser.add_argument("size", nargs="?", default="512x256", help="of a picture, in pixels")
+    parser.add_argument("--bare-on", type=int, help=argparse.SUPPRESS)  # the child's port
+    given = parser.parse_args()
+    ticks, (width_px, height_px) = given.ticks, map(int, given.size.split("x"))
+    if given.bare_on is not None:  # the child that measures the bare client
+        print(json.dumps(bare(config_for(given.bare_on, width_px, height_px), ticks)))
         return
     alone: Numbers = {}
     ours: Numbers = {}
     each = -(-ticks // TURNS)
     with StandInProcess() as standin:
-        again = [sys.executable, __file__, str(each), f"{width_px}x{height_px}", str(standin.port)]
+        again = [sys.executable, __file__, str(each), given.size, "--bare-on", str(standin.port)]
         for _ in range(TURNS):
             told = subprocess.run(again, check=True, capture_output=True)
             for name, values in json.loads(told.stdout.splitlines()[-1]).items():

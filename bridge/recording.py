@@ -205,8 +205,9 @@ class ReplayWorld(World):
         except OSError as error:
             raise RecordingError(f"cannot read {self._path}: {error.strerror}") from error
         except BROKEN as error:
+            reason = str(error) or type(error).__name__
             raise RecordingError(
-                f"{self._path} is no finished recording ({error}): it was cut off, or is "
+                f"{self._path} is no finished recording ({reason}): it was cut off, or is "
                 "another file. With `recover` (--recover) what is complete in it is replayed"
             ) from error
         finally:

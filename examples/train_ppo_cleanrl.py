@@ -7,7 +7,7 @@ it learns; the same command again goes on where the run was. One line of JSON pe
 to OUT/episodes.jsonl. The env is that of docs/learning.md: five actions a second, nobody else
 on the streets, a town that each env keeps. There agents are taught a little beforehand and
 learn within 50,000 steps; from nothing it takes several times as many.
-Needs `pip install "sim2street[town,env,rl]"`.
+Needs `pip install -e ".[town,env,rl]"`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 Dict observations go to `MultiInputPolicy`: state through a small network, pictures through a
 convolutional one. Ends with the return of a few episodes of the agent without its noise.
-Needs `pip install "sim2street[town,env,rl]"`.
+Needs `pip install -e ".[town,env,rl]"`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from apps.commands.options import parse_size
-from apps.compose import make_env, needs_extra, neural_can_run
+from apps.compose import install_hint, make_env, needs_extra, neural_can_run
 from apps.compose_vector import make_vector_env
 from apps.console import out, progress, say
 from apps.env_timing import (
@@ -102,7 +102,7 @@ def _add_highway(
     try:
         contestants[HIGHWAY] = highway_env(size_px, stack)
     except ModuleNotFoundError as error:
-        return f'{error.name} is not installed: pip install "sim2street[highway]"'
+        return f"{error.name} is not installed: {install_hint('highway')}"
     return None
 
 

@@ -17,7 +17,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from apps.compose import build_renderer, build_world, needs_extra, opened
+from apps.compose import build_renderer, build_world, install_hint, needs_extra, opened
 from apps.console import out
 from bridge.carla.config import CarlaConfig
 from bridge.carla.diagnose import diagnose, parse_host
@@ -83,7 +83,7 @@ def doctor(
             f"{package} {number or '[red]missing[/]'}"
             for package, number in zip(packages, found, strict=True)
         )
-        hint = "" if whole else escape(f'pip install "sim2street[{extra}]"')
+        hint = "" if whole else escape(install_hint(extra))
         table.add_row(f"[green]✓[/] {extra}" if whole else f"[yellow]-[/] {extra}", text, hint)
     out.print(table)
     trials = Table("tried", "result", box=None)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from apps.commands.options import DeviceOption, chosen_device
 from apps.commands.style import FitOption, Vgg16Option, style_fit
-from apps.compose import needs_extra
+from apps.compose import needs_extra, weights_file
 from apps.console import out, progress, say
 from apps.output import partial_file
 from apps.video import save_png
@@ -45,7 +45,9 @@ TownClipsOption = Annotated[
 
 
 def evaluate(
-    weights: Annotated[Path, typer.Argument(help="The checkpoint to measure (.safetensors).")],
+    weights: Annotated[
+        Path, typer.Argument(help="The checkpoint to measure: a file, or small, tiny.")
+    ],
     data: Annotated[
         Path, typer.Option("--data", "-d", help="Where the config's relative data folders lie.")
     ] = Path(),
@@ -83,6 +85,7 @@ def evaluate(
     with needs_extra("neural"):
         from neural_renderer.evaluation.config import EvaluationConfig, Judges, under
         from neural_renderer.evaluation.evaluate import evaluate as run_evaluation
+    weights = weights_file(weights)
     given = {"town_clips": town_clips, "stills": stills, "clips": clips, "failures": failures}
     changes = {key: value for key, value in given.items() if value is not None}
     settings = under(load(EvaluationConfig, "evaluate", config), data).model_copy(update=changes)

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from apps.commands.options import DeviceOption, SeedOption, chosen_device
 from apps.commands.style import network_size
-from apps.compose import needs_extra
+from apps.compose import needs_extra, weights_file
 from apps.console import progress, say
 from apps.label_folder import find_map
 from configs import ConfigError, parse
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 def finetune(
-    weights: Annotated[Path, typer.Argument(help="The checkpoint to adapt (.safetensors).")],
+    weights: Annotated[
+        Path, typer.Argument(help="The checkpoint to adapt: a file, or small, tiny.")
+    ],
     photos: Annotated[
         Path, typer.Argument(help="Folder with images/ and labels/ of the same names.")
     ],
@@ -76,7 +78,8 @@ def finetune(
     with progress() as bar:
         task = bar.add_task("finetuning", total=iterations)
         done = run_finetuning(
-            weights, prepared, config, target, torch.device(chosen_device(device)), net,
+            weights_file(weights), prepared, config, target,
+            torch.device(chosen_device(device)), net,
             lambda now, total: bar.update(task, completed=now, total=total),
         )  # fmt: skip
     for line in gain_lines(done):

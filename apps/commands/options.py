@@ -32,8 +32,9 @@ RendererOption = Annotated[
     typer.Option(
         "--renderer",
         "-r",
-        help="Which renderer: [b]palette[/b], [b]neural[/b], [b]auto[/b] (neural where its "
-        "weights are), an endpoint (tcp://host:5556), weights (.safetensors) or a YAML file.",
+        help="Which renderer: [b]palette[/b], [b]neural[/b], [b]tiny[/b], [b]auto[/b] (neural "
+        "where its weights are), an endpoint (tcp://host:5556), weights (.safetensors) or a YAML "
+        "file.",
     ),
 ]
 StyleOption = Annotated[

@@ -18,7 +18,7 @@ from apps.commands.options import (
     chosen_device,
     make_world,
 )
-from apps.compose import needs_extra, opened
+from apps.compose import needs_extra, opened, weights_file
 from apps.console import out, progress, say
 from configs import load, parse
 
@@ -54,7 +54,10 @@ InitOption = Annotated[
 
 def train(
     config: Annotated[
-        str, typer.Argument(help="A training config: photos, street, or a YAML file.")
+        str,
+        typer.Argument(
+            help="A training config: photos, street, street_gpu, more, compare, or a YAML file."
+        ),
     ],
     folder: RunOption,
     data: DataOption = Path(),
@@ -83,7 +86,9 @@ def train(
 
 
 def distil(
-    teacher: Annotated[Path, typer.Argument(help="The checkpoint to learn from (.safetensors).")],
+    teacher: Annotated[
+        Path, typer.Argument(help="The checkpoint to learn from: a file, or small, tiny.")
+    ],
     folder: RunOption,
     config: Annotated[
         str, typer.Option("--config", "-c", help="A training config: distil, or a YAML file.")
@@ -96,7 +101,7 @@ def distil(
     dry_run: DryRunOption = False,
 ) -> None:
     """Train a smaller generator to paint what a larger one paints."""
-    run = _config(config, data, packs, {"teacher": teacher})
+    run = _config(config, data, packs, {"teacher": weights_file(teacher)})
     _run(run, folder, device, stop_at, init_from, dry_run)
 
 

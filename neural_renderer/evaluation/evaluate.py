@@ -138,6 +138,8 @@ def load_scenes(config: EvaluationConfig, cache: Path | None = None) -> Scenes:
             return load_photos(source)
         return load_cached_photos(source, list_photos(source), cache)
 
+    for source in (*config.sources, *config.styles):
+        list_photos(source)  # what is not there is said before minutes are spent on the rest
     photos = {source.name: prepared(source) for source in config.sources}
     shown = {source.drive for found in photos.values() for source in found}
     gallery = [photo for source in config.styles for photo in prepared(source)]

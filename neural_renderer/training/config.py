@@ -32,6 +32,7 @@ class LossWeights(StrictModel):
     style: float = 0.0
     temporal: float = 12.0
     steady: float = 2.0
+    windows: float = 1.0
     temporal_adversarial: float = 0.0
     r1: float = 40.0
 

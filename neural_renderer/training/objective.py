@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from neural_renderer.data.batch import Batch, ClipBatch
+from neural_renderer.data.batch import Batch
 from neural_renderer.inputs import anchored_noise, generator_input
 from neural_renderer.networks.discriminators import Judgement
 from neural_renderer.networks.generator import CompiledStyle, GeneratorInput
 from neural_renderer.reprojection import surface_points
 from neural_renderer.training import losses
 from neural_renderer.training.config import LossWeights
-from neural_renderer.training.rollout import Rollout
 from neural_renderer.training.state import TrainState
 from neural_renderer.training.targets import Exemplars, exemplars_of, style_of
 
@@ -29,15 +28,11 @@ class Conditions:
 
     Attributes:
         groups: of the target's labels.
-        real_reads, fake_reads: what the segmentation head is to read in the target and in the
-            generated picture, see `reads`.
     """
 
     x: GeneratorInput
     style: CompiledStyle
     groups: Tensor
-    real_reads: Tensor
-    fake_reads: Tensor
     exemplars: Exemplars
 
 
@@ -47,48 +42,7 @@ def conditions(state: TrainState, batch: Batch, rng: torch.Generator) -> Conditi
     exemplars = exemplars_of(state, batch)
     style = style_of(state.generator, exemplars)
     x = still_input(groups, batch, rng)
-    fake = reads(state, groups, batch.layout, batch.has_depth)
-    # A teacher paints what it is told, as its pupil does; a photograph shows what is there.
-    real = fake if state.teacher is not None else reads(state, groups, batch.layout, None)
-    return Conditions(x, style, groups, real, fake, exemplars)
-
-
-def clip_reads(
-    state: TrainState, clip: ClipBatch, others: Batch | None, out: Rollout
-) -> tuple[Tensor, Tensor]:
-    """What is to be read in the real pictures beside a clip's last frame, and in that.
-
-    Args:
-        others: the photographs that are the real pictures; None: the clip has its own.
-    """
-    layout = clip.layout[:, -1]
-    fake = reads(state, out.groups, layout, out.has_depth)
-    if others is not None:
-        groups = state.class_map.groups_from_multihot(others.tags)
-        return reads(state, groups, others.layout, None), fake
-    return (fake if state.teacher is not None else reads(state, out.groups, layout, None)), fake
-
-
-def reads(state: TrainState, groups: Tensor, layout: Tensor, known: Tensor | None) -> Tensor:
-    """What a segmentation head is to read: windows are a class of their own to it.
-
-    A window is no wall then. Where the generator was not told of windows (`known`, as 0 or 1
-    per picture; None: what is in the picture is known), either will do. Without this class,
-    `small` hardly took windows up: nothing but the features of single photographs asked for
-    them.
-
-    Args:
-        groups: (B, G, H, W). layout: (B, 8, H, W). known: any shape of B numbers.
-
-    Returns:
-        (B, G + 1, H, W), windows last.
-    """
-    building = state.class_map.names.index("building")
-    windows = layout[:, -1:].to(groups) * groups[:, building : building + 1]
-    told = 1.0 if known is None else known.to(groups).view(-1, 1, 1, 1)
-    apart = torch.cat([groups, windows], dim=1)
-    apart[:, building : building + 1] -= windows * told
-    return apart
+    return Conditions(x, style, groups, exemplars)
 
 
 def still_input(groups: Tensor, batch: Batch, rng: torch.Generator) -> GeneratorInput:
@@ -120,7 +74,7 @@ def judge(state: TrainState, rgb: Tensor, lite_maps: list[Tensor] | None) -> Jud
 
 
 def discriminator_losses(
-    real: Judged, fake: Judged, real_reads: Tensor, paired: bool = True
+    real: Judged, fake: Judged, real_groups: Tensor, paired: bool = True
 ) -> dict[str, Tensor]:
     """Named terms of the discriminators' loss.
 
@@ -137,7 +91,7 @@ def discriminator_losses(
     logits_real, logits_fake = real.semantic.segmentation, fake.semantic.segmentation
     assert logits_real is not None
     assert logits_fake is not None
-    targets = losses.shrunken_labels(real_reads, logits_real.shape[-2:])
+    targets = losses.shrunken_labels(real_groups, logits_real.shape[-2:])
     weights = losses.class_weights(targets)
     terms["d_segment"] = losses.segmentation_real(
         logits_real, targets, weights
@@ -146,7 +100,7 @@ def discriminator_losses(
 
 
 def adversarial_losses(
-    fake: Judged, real: Judged, fake_reads: Tensor, weights: LossWeights, paired: bool = True
+    fake: Judged, real: Judged, groups: Tensor, weights: LossWeights, paired: bool = True
 ) -> dict[str, Tensor]:
     """Named, weighted terms the discriminators give the generator.
 
@@ -165,7 +119,7 @@ def adversarial_losses(
         terms["g_feature"] = weights.adversarial * losses.hinge_generator(fake.semantic)
     logits = fake.semantic.segmentation
     assert logits is not None
-    targets = losses.shrunken_labels(fake_reads, logits.shape[-2:])
+    targets = losses.shrunken_labels(groups, logits.shape[-2:])
     weight = weights.segmentation if paired else weights.segmentation_unpaired
     terms["g_segment"] = weight * losses.segmentation_real(
         logits, targets, losses.class_weights(targets)

@@ -41,7 +41,7 @@ class Rollout:
         previous: the predecessor, warped, detached.
         validity: (B, 1, H, W), 1 where the predecessor is comparable.
         groups: (B, G, H, W) labels of the last frame.
-        has_depth: bool (B,), whether the generator was shown depth.
+        windows: (B, 1, H, W), those of its windows that the generator was told of.
     """
 
     rgb: Tensor
@@ -49,7 +49,7 @@ class Rollout:
     previous: Tensor
     validity: Tensor
     groups: Tensor
-    has_depth: Tensor
+    windows: Tensor
 
 
 def roll_out(
@@ -79,7 +79,7 @@ def roll_out(
             rgb, raw = out.rgb, out.raw
     assert rgb is not None
     assert raw is not None
-    return Rollout(rgb, raw, warped, validity, groups[:, -1], ~drop_depth)
+    return Rollout(rgb, raw, warped, validity, groups[:, -1], x.layout[:, -1:])
 
 
 def frame_input(

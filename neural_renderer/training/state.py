@@ -98,8 +98,7 @@ def build_state(config: TrainConfig, device: torch.device) -> TrainState:
     lite = load_efficientnet_lite0(config.efficientnet_lite0) if config.efficientnet_lite0 else None
     vgg = load_vgg16(config.vgg16) if config.vgg16 else None
     patch = PatchDiscriminator()
-    # One class more than the groups: windows, see `objective.reads`.
-    semantic = FeatureDiscriminator(lite.channels, groups + 1) if lite is not None else None
+    semantic = FeatureDiscriminator(lite.channels, groups) if lite is not None else None
     temporal = PatchDiscriminator(2 * 3) if config.weights.temporal_adversarial else None
     for module in (generator, patch, semantic, temporal, lite, vgg):
         if module is not None:

@@ -26,7 +26,6 @@ from neural_renderer.training.config import TrainConfig
 from neural_renderer.training.log import ScalarLog
 from neural_renderer.training.objective import (
     adversarial_losses,
-    clip_reads,
     conditions,
     discriminator_losses,
     judge,
@@ -173,8 +172,8 @@ def still_step(
         seen = conditions(state, batch, rng)
         real, valid, paired = still_target(state, batch, seen.x, seen.exemplars)
         fake = state.generator(seen.x, seen.style).rgb
-    reading = seen.real_reads, seen.fake_reads
-    shown = Shown(fake, real, seen.groups, *reading, valid, paired, seen.exemplars, extra={})
+    windows = seen.x.layout[:, -1:]
+    shown = Shown(fake, real, seen.groups, seen.groups, windows, valid, paired, seen.exemplars, {})
     return teach(state, config, shown, rng, share), fake.detach()
 
 
@@ -205,8 +204,9 @@ def clip_step(
             ("g_steady", config.weights.steady, out.raw),
         )
     }
-    reading = clip_reads(state, clip, None if paired else batch, out)
-    shown = Shown(out.rgb, real, out.groups, *reading, valid, paired, exemplars, extra)
+    real_groups = out.groups if paired else state.class_map.groups_from_multihot(batch.tags)
+    labels = out.groups, real_groups, out.windows
+    shown = Shown(out.rgb, real, *labels, valid, paired, exemplars, extra)
     pair = real_pair(clip) if state.temporal is not None else None
     if pair is not None:
         shown = replace(shown, moving=(aligned(out.rgb, out.previous, out.validity), pair))
@@ -218,8 +218,8 @@ class Shown:
     """Generated and real pictures of a step, and whose style the generated ones have.
 
     Attributes:
-        groups: labels of `fake`.
-        real_reads, fake_reads: what the segmentation head is to read, see `objective.reads`.
+        groups, real_groups: labels of `fake` and of `real`.
+        windows: (B, 1, H, W), where the generator was told of a window.
         paired: `real` is the target of `fake`; if not, it only shows what real looks like.
         extra: further terms of the generator's loss.
         moving: generated and real frames with their predecessors, see `rollout.aligned`;
@@ -229,8 +229,8 @@ class Shown:
     fake: Tensor
     real: Tensor
     groups: Tensor
-    real_reads: Tensor
-    fake_reads: Tensor
+    real_groups: Tensor
+    windows: Tensor
     valid: Tensor
     paired: bool
     exemplars: Exemplars
@@ -251,7 +251,7 @@ def teach(
         detached = [m.detach() for m in fake_maps] if fake_maps else None
         real = judge(state, real_aug, real_maps)
         judged = judge(state, fake_aug.detach(), detached)
-        terms = discriminator_losses(real, judged, shown.real_reads, shown.paired)
+        terms = discriminator_losses(real, judged, shown.real_groups, shown.paired)
     if state.step % config.r1_every == 0:
         terms["d_r1"] = config.weights.r1 * patch_r1(state.patch, shown.real)
     if real_maps is not None and shown.paired and state.step % config.label_mix_every == 0:
@@ -263,11 +263,15 @@ def teach(
         with torch.no_grad():
             real = judge(state, real_aug, None)
         judged = judge(state, fake_aug, fake_maps)
-        g_terms = adversarial_losses(judged, real, shown.fake_reads, config.weights, shown.paired)
+        g_terms = adversarial_losses(judged, real, groups, config.weights, shown.paired)
         if shown.paired:
             g_terms |= picture_losses(state, fake, shown.real, shown.valid, config.weights, rng)
         else:
             g_terms |= style_losses(state, fake, groups, shown.exemplars, config.weights, rng)
+        if config.weights.windows:
+            walls = groups[:, [state.class_map.names.index("building")]]
+            shade = losses.window_shade(fake.float(), walls, shown.windows)
+            g_terms["g_windows"] = config.weights.windows * shade
         if shown.moving is not None and state.temporal is not None:
             moving = losses.hinge_generator(state.temporal(shown.moving[0]))
             g_terms["g_moving"] = config.weights.temporal_adversarial * moving

@@ -77,7 +77,7 @@ def test_a_size_belongs_to_worlds_built_here() -> None:
 
 def test_a_missing_package_names_its_extra(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "mcap", None)
-    expected = pytest.raises(ConfigError, match=r'pip install "sim2street\[recording\]"')
+    expected = pytest.raises(ConfigError, match=r'pip install -e "\.\[recording\]"')
     with expected, needs_extra("recording"):
         import mcap  # noqa: F401
 

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-import envs  # noqa: F401
+import envs
 from apps.cli import run
 from bridge.transport import ClientConfig, query_status
 
@@ -98,6 +98,19 @@ def test_a_killed_world_truncates_and_its_successor_takes_the_next_reset(town) -
         env.close()
     assert supervisor.returncode == 0
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+
+
+def test_every_state_id_drives_in_a_served_world() -> None:
+    """None brings settings that only a world of its own process would know."""
+    ids = [name for name in envs.ENV_CONFIGS if "/Town" in name and "State" in name]
+    assert len(ids) >= 5
+    endpoint = free_endpoint()
+    with served("world", "town_short", endpoint=endpoint):
+        for env_id in ids:
+            env = gymnasium.make(env_id, world=endpoint)
+            env.reset(seed=5)
+            assert env.step(STRAIGHT_ON)[4]["tick"] == 1
+            env.close()
 
 
 def test_a_port_in_use_is_named(town, capsys) -> None:

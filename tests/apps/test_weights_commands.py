@@ -181,7 +181,11 @@ def test_styles_are_fitted(place, tmp_path, capsys) -> None:
         (["finetune", "x", ".", "-o", "x.safetensors", "--lpips", "y"], 2, "both --alexnet"),
         (["style", "list", "--weights", "no.safetensors"], 1, "no weights at"),
         (["style", "make", "x", ".", "--fit", "9"], 2, "--fit and --vgg16 go together"),
-        (["evaluate", "x", "--fit", "9", "--vgg16", "no.pth"], 2, "no feature weights at no.pth"),
+        (
+            ["evaluate", "tiny", "--fit", "9", "--vgg16", "no.pth"],
+            2,
+            "no feature weights at no.pth",
+        ),
     ],
 )
 def test_mistakes_get_one_line(arguments, code, hint, tmp_path, monkeypatch, capsys) -> None:

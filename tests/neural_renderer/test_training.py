@@ -13,14 +13,13 @@ from configs import ConfigError, parse
 from neural_renderer.checkpoint import CheckpointError, load_generator
 from neural_renderer.data.photos import PhotoSourceConfig
 from neural_renderer.networks.discriminators import Judgement, PatchDiscriminator
-from neural_renderer.networks.generator import HISTORY_CHANNELS, LAYOUT_CHANNELS, Generator
+from neural_renderer.networks.generator import HISTORY_CHANNELS, Generator
 from neural_renderer.training import losses
 from neural_renderer.training.config import LossWeights, TrainConfig
 from neural_renderer.training.objective import (
     Judged,
     adversarial_losses,
     discriminator_losses,
-    reads,
 )
 from neural_renderer.training.rollout import aligned
 from neural_renderer.training.state import build_state
@@ -276,23 +275,25 @@ def test_pictures_without_a_target_are_told_their_labels_less() -> None:
     assert float(unpaired) == pytest.approx(0.5 * math.log(4.0))
 
 
-def test_a_window_is_read_as_one_where_the_generator_was_told_of_it(photos: Path) -> None:
-    state = build_state(config(photos), CPU)
-    names = state.class_map.names
-    building, road = names.index("building"), names.index("road")
-    groups = torch.zeros(2, len(names), 4, 4)
-    groups[:, building, :2] = 1.0
-    groups[:, road, 2:] = 1.0
-    planes = torch.zeros(2, LAYOUT_CHANNELS, 4, 4)
-    planes[:, -1, :, 1] = 1.0
-    told, untold = reads(state, groups, planes, torch.tensor([True, False]))
-    window = len(names)
-    assert told[:, 0, 1].nonzero().flatten().tolist() == [window]
-    assert untold[:, 0, 1].nonzero().flatten().tolist() == [building, window]
-    assert told[:, 0, 0].nonzero().flatten().tolist() == [building]
-    assert told[:, 3, 1].nonzero().flatten().tolist() == [road]
-    assert torch.equal(reads(state, groups, planes, None)[1], told)
-    assert groups[0, building, 0, 1] == 1.0
+def test_windows_are_darker_than_their_wall_and_not_black() -> None:
+    building, windows = torch.zeros(2, 1, 1, 64, 64)
+    building[:, :, 8:] = 1.0
+    windows[..., 20:30, 20:28] = windows[..., 40:50, 44:52] = 1.0
+
+    def amiss(shade: float) -> float:
+        rgb = torch.full((1, 3, 64, 64), 0.2).where(windows < 0.5, 2.0 * 0.6 * (1.0 - shade) - 1.0)
+        return float(losses.window_shade(rgb, building, windows))
+
+    assert amiss(0.25) == pytest.approx(0.0, abs=0.02)
+    assert amiss(0.0) == pytest.approx(0.15, abs=0.02)
+    assert amiss(0.6) > 0.1
+    nowhere = torch.zeros(1, 1, 64, 64)
+    assert float(losses.window_shade(torch.zeros(1, 3, 64, 64), building, nowhere)) == 0.0
+    rgb = torch.full((1, 3, 64, 64), 0.2, requires_grad=True)
+    losses.window_shade(rgb, building, windows).backward()
+    assert rgb.grad is not None
+    pane = windows[0, 0] > 0.5
+    assert float(rgb.grad[0, :, pane].sum()) > 0.0  # a step down the slope darkens the panes
 
 
 def test_label_mix_takes_whole_classes() -> None:
