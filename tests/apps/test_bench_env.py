@@ -62,6 +62,7 @@ def test_the_driver_steers_back_to_its_lane() -> None:
     assert accel[0] > 0.0 > accel[1]
 
 
+@pytest.mark.slow
 def test_the_tables_name_all_contestants_stages_and_conditions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_opened_closes_what_could_not_be_opened() -> None:
         pass
 
 
+@pytest.mark.slow
 def test_the_registered_env_is_clean_under_the_checker() -> None:
     env = gymnasium.make(
         "envs:sim2street/TownFollow-v0",

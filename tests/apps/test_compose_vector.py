@@ -117,6 +117,7 @@ def test_a_vector_of_one_equals_a_single_env_with_a_neural_renderer(tmp_path: Pa
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_worlds_by_endpoint_share_one_remote_renderer_and_come_back() -> None:
     size = {"size": [64, 32]}
     with ExitStack() as stack:

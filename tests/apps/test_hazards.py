@@ -132,6 +132,7 @@ def drives(episodes, ticks):
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_a_town_behind_a_socket_is_driven_by_what_its_frames_tell():
     driven_m, spoilt = zip(*drives([0, 6], 350), strict=True)
     assert not any(spoilt)

@@ -37,6 +37,7 @@ def check(frame: SensorFrame, expected: SensorFrame) -> None:
     assert_same_frame(frame, expected, ignore=("stamps", "episode", "rgb", "flags"))
 
 
+@pytest.mark.slow
 def test_a_thousand_ticks_over_kill_nine_of_either_server() -> None:
     reference = ToyWorld(*SIZE)
     reference.open()

@@ -82,6 +82,7 @@ def test_a_run_is_one_process_s(tmp_path: Path) -> None:
         assert free
 
 
+@pytest.mark.slow
 def test_all_kinds_are_trained_for_their_minutes_measured_and_not_again(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -339,6 +339,7 @@ def grown_bytes(world: TownWorld, ticks: int) -> int:
     return int(process.memory_info().rss - before)
 
 
+@pytest.mark.slow
 def test_memory_is_flat(world: TownWorld):
     world.reset(1)
     grown_bytes(world, 300)  # warm-up: caches fill, the allocator finds its size
