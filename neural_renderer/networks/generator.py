@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neural_renderer.networks.motion import blend_history
-from neural_renderer.networks.spade import ModulationWeights, SpadeBlock, halved
+from neural_renderer.networks.spade import ModulationWeights, SpadeBlock, halved, padding_at
 from neural_renderer.networks.style import (
     CLASS_CHANNELS,
     CODE_CHANNELS,
@@ -152,7 +152,8 @@ class Generator(FrameGenerator):
         inputs = 4 * (groups + LAYOUT_CHANNELS + GEOMETRY_CHANNELS + 1 + NOISE_CHANNELS)
         self.stem = nn.Conv2d(inputs, widths[0], 1)
         self.downs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
+            nn.Conv2d(a, b, 3, stride=2, padding=1, padding_mode="replicate")
+            for a, b in pairwise(widths)
         )
         self.history_stem = nn.Conv2d(4 * 5, HISTORY_CHANNELS, 1)
         self.history_down = nn.Conv2d(HISTORY_CHANNELS, HISTORY_CHANNELS, 2, stride=2)
@@ -163,7 +164,7 @@ class Generator(FrameGenerator):
         self.start_from_code = nn.Linear(CODE_CHANNELS, widths[-1])
         self.blocks = nn.ModuleList(
             nn.ModuleList(
-                SpadeBlock(width, _map_channels(level, width), CODE_CHANNELS)
+                SpadeBlock(width, _map_channels(level, width), CODE_CHANNELS, padding_at(level))
                 for _ in range(blocks[level])
             )
             for level, width in enumerate(widths)

@@ -15,12 +15,21 @@ single 1x1 convolutions on embedded maps, as in few-shot vid2vid (Wang et al., N
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 STYLE_RANK = 8
+
+Padding = Literal["zeros", "replicate"]
+
+
+def padding_at(level: int) -> Padding:
+    """Zeros tell coarse levels where the frame ends, over half of a training picture: on larger
+    ones, streaks lay across the road where that ended."""
+    return "replicate" if level >= 2 else "zeros"
 
 
 def rms_norm(x: Tensor, eps: float = 1e-4) -> Tensor:
@@ -80,14 +89,20 @@ def _per_sample_conv(maps: Tensor, weights: ModulationWeights) -> Tensor:
 
 
 class SpadeBlock(nn.Module):
-    """Residual block: twice (SPADE, leaky ReLU, 3x3 convolution)."""
+    """Residual block: twice (SPADE, leaky ReLU, 3x3 convolution).
 
-    def __init__(self, channels: int, map_channels: int, code_channels: int) -> None:
+    Args:
+        padding: of the convolutions, see `nn.Conv2d`.
+    """
+
+    def __init__(
+        self, channels: int, map_channels: int, code_channels: int, padding: Padding = "zeros"
+    ) -> None:
         super().__init__()
         self.spade_0 = Spade(channels, map_channels, code_channels)
         self.spade_1 = Spade(channels, map_channels, code_channels)
-        self.conv_0 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv_1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv_0 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding)
+        self.conv_1 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding)
 
     def weights(self, code: Tensor) -> tuple[ModulationWeights, ModulationWeights]:
         """Modulation weights of both SPADEs for a style."""

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from bridge.errors import RendererError
 from neural_renderer.exemplars import LEVEL_UP
 from neural_renderer.inputs import ClassMap, generator_input
 from neural_renderer.networks.generator import (
@@ -110,8 +111,20 @@ def test_blend_of_a_style_with_itself_is_that_style(tiny: Generator) -> None:
 
 def test_blend_refuses_weights_that_are_not_positive(tiny: Generator) -> None:
     style = make_style(tiny, 1)
-    with pytest.raises(ValueError, match="positive weight"):
+    with pytest.raises(RendererError, match="positive weight"):
         blend_styles([style, style], [1.0, 0.0])
+
+
+def test_where_the_frame_ends_shows_no_further_in(tiny: Generator) -> None:
+    """An even road is even, but for its rim: coarse levels are not told where the frame ends."""
+    groups = torch.zeros(1, GROUPS, 256, 256)
+    groups[:, ClassMap.default().names.index("road")] = 1.0
+    layout, geometry = torch.zeros(1, LAYOUT_CHANNELS, 256, 256), torch.zeros(1, 2, 256, 256)
+    noise = torch.zeros(1, 3, 256, 256)
+    x = GeneratorInput(groups, layout, geometry, torch.zeros(1, 1, 1, 1), noise)
+    picture = tiny(x, tiny.compile_style(make_style(tiny, 1))).rgb[0, :, 32:-32, 32:-32]
+    uneven = (picture - picture[:, 96:97, 96:97]).abs().max()
+    assert uneven < 0.01 * (picture.abs().max() + 0.1)
 
 
 def test_catmull_rom_shifts_exactly_and_keeps_detail() -> None:
