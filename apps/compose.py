@@ -67,7 +67,7 @@ class NeuralConfig(StrictModel):
         precision: "auto" times float32 and bfloat16 and keeps the faster.
     """
 
-    weights: Path = Path("small")
+    weights: Path = Path("tiny")
     styles: Path | None = None
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

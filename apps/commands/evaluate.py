@@ -46,7 +46,7 @@ TownClipsOption = Annotated[
 
 def evaluate(
     weights: Annotated[
-        Path, typer.Argument(help="The checkpoint to measure: a file, or small, tiny.")
+        Path, typer.Argument(help="The checkpoint to measure: a file, or tiny, small.")
     ],
     data: Annotated[
         Path, typer.Option("--data", "-d", help="Where the config's relative data folders lie.")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def finetune(
     weights: Annotated[
-        Path, typer.Argument(help="The checkpoint to adapt: a file, or small, tiny.")
+        Path, typer.Argument(help="The checkpoint to adapt: a file, or tiny, small.")
     ],
     photos: Annotated[
         Path, typer.Argument(help="Folder with images/ and labels/ of the same names.")

@@ -32,7 +32,7 @@ RendererOption = Annotated[
     typer.Option(
         "--renderer",
         "-r",
-        help="Which renderer: [b]palette[/b], [b]neural[/b], [b]tiny[/b], [b]auto[/b] (neural "
+        help="Which renderer: [b]palette[/b], [b]neural[/b], [b]small[/b], [b]auto[/b] (neural "
         "where its weights are), an endpoint (tcp://host:5556), weights (.safetensors) or a YAML "
         "file.",
     ),

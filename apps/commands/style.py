@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 style = typer.Typer(name="style", help="Make styles out of photographs.", no_args_is_help=True)
 
-SHIPPED = Path("small")
+SHIPPED = Path("tiny")
 
 WeightsOption = Annotated[
-    Path, typer.Option("--weights", help="The checkpoint it is for: a file, or small, tiny.")
+    Path, typer.Option("--weights", help="The checkpoint it is for: a file, or tiny, small.")
 ]
 FolderOption = Annotated[
     Path | None,

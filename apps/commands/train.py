@@ -87,7 +87,7 @@ def train(
 
 def distil(
     teacher: Annotated[
-        Path, typer.Argument(help="The checkpoint to learn from: a file, or small, tiny.")
+        Path, typer.Argument(help="The checkpoint to learn from: a file, or tiny, small.")
     ],
     folder: RunOption,
     config: Annotated[
