@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 
 def finetune(
-    weights: Annotated[
-        Path, typer.Argument(help="The checkpoint to adapt: a file, or tiny, small.")
-    ],
+    weights: Annotated[Path, typer.Argument(help="What to adapt: a file, or tiny, small.")],
     photos: Annotated[
         Path, typer.Argument(help="Folder with images/ and labels/ of the same names.")
     ],
@@ -58,10 +56,7 @@ def finetune(
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:
-    """Adapt weights to K exemplars for a few iterations, and show what that brought.
-
-    The gain is measured on the photographs that are no exemplars.
-    """
+    """Adapt weights to K exemplars, and show what that brought on the other photographs."""
     if target.suffix != ".safetensors":
         raise ConfigError(f"--out: weights end in .safetensors, got {target}")
     net = _lpips(alexnet, lpips)
