@@ -56,8 +56,8 @@ RENDERING = """\
 `"side_by_side"` labels, depth and picture next to each other; `"human"` shows the picture in \
 a window at every step (extra `human`). An env without cameras has nothing to render.
 
-`env.unwrapped.get_state()` and `set_state(state)` go back to any tick, what the renderer \
-remembers included, where the world can."""
+`env.unwrapped.get_state()` and `set_state(state)` go back to where a snapshot was \
+taken, what the renderer remembers included, where the world can."""
 
 MODELS: Mapping[str, tuple[type[BaseModel], str]] = {
     "The env": (EnvConfig, "Keys of `gymnasium.make` and of `configs/env/*.yaml`."),

@@ -55,10 +55,10 @@ from neural_renderer.styles import read_styles, style_from_bytes
 from neural_renderer.views import (
     anchors,
     as_plane,
+    engine_motion,
     instance_ids,
     movers_among,
     moves_between,
-    pixel_grid,
     view_intrinsics,
     world_windows,
 )
@@ -290,12 +290,8 @@ class NeuralRenderer(Renderer):
             return None
         view, scale = request.view, out_scale(session.config)
         if view.motion_px is not None and view.motion_from_tick == state.tick:
-            moved = torch.from_numpy(view.motion_px.copy()).to(self._device) * scale
-            moved = moved.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
-            source = pixel_grid(ids.shape[1], ids.shape[2], self._device) + moved
-            validity = (source >= -0.5).all(-1) & (source[..., 0] < ids.shape[2] - 0.5)
-            validity &= source[..., 1] < ids.shape[1] - 0.5
-            motion, visible = Reprojection(source[None], depth_m), validity[None]
+            source, visible = engine_motion(view, scale, self._device)
+            motion = Reprojection(source, depth_m)
         elif view.motion_px is None and view.depth_m is not None and state.depth_m is not None:
             moves = moves_between(view, request.actors, state.pose, state.actors, self._device)
             motion = reproject(depth_m, intrinsics, moves, movers)

@@ -15,6 +15,8 @@ from bridge.geometry import inverse_pose, relative_transforms
 from neural_renderer.data.world_windows import place_windows
 from neural_renderer.reprojection import Movers, Moves, movers_in
 
+NOWHERE_PX = -1e6
+
 SLOT_TABLE = 1 << 16
 """Entries of the table from the lower bits of an instance id to the actor's slot."""
 
@@ -48,6 +50,20 @@ def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
         torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
     )
     return torch.stack([x, y], dim=-1).float()
+
+
+def engine_motion(view: View, scale: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where the engine says that pixels were: (1, kH, kW, 2), and bool (1, kH, kW) in the frame.
+
+    What is no number is nowhere.
+    """
+    assert view.motion_px is not None
+    moved = torch.from_numpy(np.nan_to_num(view.motion_px, nan=NOWHERE_PX)).to(device) * scale
+    moved = moved.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+    height, width = moved.shape[:2]
+    source = pixel_grid(height, width, device) + moved
+    inside = (source >= -0.5).all(-1) & (source[..., 0] < width - 0.5)
+    return source[None], (inside & (source[..., 1] < height - 0.5))[None]
 
 
 def instance_ids(instances: IdArray) -> npt.NDArray[np.int32]:

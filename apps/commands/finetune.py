@@ -59,7 +59,7 @@ def finetune(
     """Adapt weights to K exemplars, and show what that brought on the other photographs."""
     if target.suffix != ".safetensors":
         raise ConfigError(f"--out: weights end in .safetensors, got {target}")
-    net = _lpips(alexnet, lpips)
+    net, weights = _lpips(alexnet, lpips), weights_file(weights)
     prepared = _photos(photos, naming, target.stem)
     with needs_extra("train"):
         import torch
@@ -73,8 +73,7 @@ def finetune(
     with progress() as bar:
         task = bar.add_task("finetuning", total=iterations)
         done = run_finetuning(
-            weights_file(weights), prepared, config, target,
-            torch.device(chosen_device(device)), net,
+            weights, prepared, config, target, torch.device(chosen_device(device)), net,
             lambda now, total: bar.update(task, completed=now, total=total),
         )  # fmt: skip
     for line in gain_lines(done):

@@ -19,7 +19,8 @@ class LossWeights(StrictModel):
     `style` compares pictures without a target with their exemplars, region by region;
     `temporal` compares a frame with its predecessor as moved exactly, `steady` what the
     generator drew of it before the history was blended in; `temporal_adversarial` is the
-    hinge loss of a discriminator on such pairs, taught by real video.
+    hinge loss of a discriminator on such pairs, taught by real video. `windows` is for the
+    shade of windows that the generator is told of, see `losses.window_shade`.
     """
 
     segmentation: float = 1.0

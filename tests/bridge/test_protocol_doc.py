@@ -7,11 +7,12 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.noted_renderer import NotedRenderer
 from support.processes import ServerProcess
 
 import bridge.errors
@@ -22,9 +23,7 @@ from bridge.errors import WorldLost
 from bridge.frame import EGO_UNKNOWN, POSE_UNKNOWN, Camera, Control
 from bridge.labels import Tag
 from bridge.messages import VIEW_BUFFERS, read_control, read_frame
-from bridge.palette import PaletteRenderer
 from bridge.rendered_world import RenderedWorld
-from bridge.renderer import Rendering, RenderRequest
 from bridge.transport import ClientConfig, RemoteWorld
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
@@ -116,21 +115,9 @@ def engine(tmp_path: Path) -> Iterator[str]:
         process.kill()
 
 
-class Painter(PaletteRenderer):
-    """Notes which requests asked for a restart."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.restarts: list[bool] = []
-
-    def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
-        self.restarts += [request.restart for request in requests]
-        return super().render(requests)
-
-
 def test_the_server_of_the_page_is_a_world(engine: str) -> None:
     world = RemoteWorld(ClientConfig(endpoint=engine, open_deadline_s=10.0))
-    painter = Painter()
+    painter = NotedRenderer()
     with RenderedWorld(world, painter) as rendered:
         first = rendered.reset(seed=3)
         second = rendered.step(Control(steer=1.0))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from support.noted_renderer import NotedRenderer
 from support.toy_world import ToyWorld
 
 from bridge.frame import POSE_UNKNOWN, Control, SensorFrame
-from bridge.palette import PaletteRenderer
 from bridge.rendered_world import RenderedWorld
-from bridge.renderer import Rendering, RenderRequest
 
 
 class EngineWithoutPoses(ToyWorld):
@@ -29,18 +27,6 @@ class EngineWithoutPoses(ToyWorld):
             motion_px = np.zeros((16, 32, 2), np.float32)
             view = dataclasses.replace(view, motion_px=motion_px, motion_from_tick=frame.tick - 1)
         return dataclasses.replace(frame, views={"front": view}, flags=(POSE_UNKNOWN,))
-
-
-class NotedRenderer(PaletteRenderer):
-    """Notes which requests asked for a restart."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.restarts: list[bool] = []
-
-    def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
-        self.restarts += [request.restart for request in requests]
-        return super().render(requests)
 
 
 @pytest.mark.parametrize(("moves", "restarts"), [(True, [False, False]), (False, [True, True])])

@@ -204,6 +204,21 @@ def test_views_that_do_not_fit_are_refused(renderer: NeuralRenderer) -> None:
         render(renderer, session, 0, view=replace(view, labels=view.labels + np.uint8(15)))
 
 
+def test_motion_that_is_no_number_is_no_motion(renderer: NeuralRenderer) -> None:
+    session, other = opened(renderer), opened(renderer)
+    for s in (session, other):
+        render(renderer, s, 0)
+    motion_px = np.zeros((64, 96, 2), np.float32)
+    motion_px[20:24, 30:34] = np.nan
+    outside = np.where(np.isnan(motion_px), np.float32(-1e6), motion_px)
+    view = replace(street(depth=False), motion_px=motion_px, motion_from_tick=0)
+    broken = render(renderer, session, 1, view=view)
+    assert (broken == render(renderer, other, 1, view=replace(view, motion_px=outside))).all()
+    state, _ = renderer.save_session(session)
+    assert state is not None
+    assert state.rgb.isfinite().all()
+
+
 def test_a_session_without_history_is_the_same_in_any_batch(renderer: NeuralRenderer) -> None:
     old, new, alone = opened(renderer), opened(renderer), opened(renderer)
     render(renderer, old, 0)

@@ -1,0 +1,20 @@
+"""A renderer that remembers what it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bridge.palette import PaletteRenderer
+from bridge.renderer import Rendering, RenderRequest
+
+
+class NotedRenderer(PaletteRenderer):
+    """Notes which requests asked for a restart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.restarts: list[bool] = []
+
+    def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
+        self.restarts += [request.restart for request in requests]
+        return super().render(requests)
