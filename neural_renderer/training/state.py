@@ -188,13 +188,13 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
 
 def load_state(state: TrainState, path: Path) -> None:
     """Continue from a saved state; refuses one that does not fit."""
-    content = read_state(path, state.device)
     try:
+        content = read_state(path, state.device)
         for name, module in state.modules().items():
             module.load_state_dict(content["modules"][name], strict=True)
         state.optimiser_g.load_state_dict(content["optimiser_g"])
         state.optimiser_d.load_state_dict(content["optimiser_d"])
-    except (RuntimeError, KeyError, ValueError) as error:
+    except (CheckpointError, RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"{path} does not fit this run ({str(error).splitlines()[0]}): train in another "
             "folder, or start from its weights with --init-from"

@@ -115,7 +115,9 @@ def write_seed(source: Path, folder: Path) -> list[Path]:
         _read_seed(folder)  # refuses to write into what is no seed
     weights = read_weights(source)
     parts = list(_parts(weights.tensors))
-    with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".seed-") as unfinished:
+    beside = folder.absolute().parent
+    beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".seed-") as unfinished:
         names = []
         for index, tensors in enumerate(parts):
             name = f"seed_{index + 1}_of_{len(parts)}.safetensors"

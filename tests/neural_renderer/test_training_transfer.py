@@ -123,7 +123,7 @@ def test_what_is_no_weights_is_refused(photos: Path, run: Path, tmp_path: Path) 
             torch.save(content, tmp_path / "state.pt")
         with pytest.raises(CheckpointError, match="no state of a training run"):
             start_from(state, tmp_path / "state.pt")
-        with pytest.raises(CheckpointError, match="no state of a training run"):
+        with pytest.raises(CheckpointError, match=r"no state of a training run.*--init-from"):
             load_state(state, tmp_path / "state.pt")
     with pytest.raises(CheckpointError, match="is no seed"):
         start_from(state, tmp_path)
@@ -148,6 +148,7 @@ def test_a_seed_goes_beside_what_is_there(run: Path, tmp_path: Path) -> None:
     files = write_seed(run / STATE_FILE, folder)
     assert sorted(folder.iterdir()) == sorted([*files, folder / "README.md"])
     assert [path.name for path in tmp_path.iterdir()] == ["seed"]
+    assert write_seed(run / STATE_FILE, tmp_path / "new" / "one")[0].is_file()
 
 
 @pytest.mark.parametrize("clip_share", [0.0, 1.0])
