@@ -33,6 +33,11 @@ PLACE_CHANNELS = LAYOUT_CHANNELS - 2
 WINDOW = np.uint8(128)
 """This bit of a photograph's facades says that there is a window."""
 
+HAS_WINDOWS = (Tag.BUILDING, Tag.CAR, Tag.BUS)
+
+_HAS_WINDOWS = np.zeros(MAX_TAG + 1, np.bool_)
+_HAS_WINDOWS[list(HAS_WINDOWS)] = True
+
 _KIND = np.zeros(MAX_TAG + 1, dtype=np.uint8)
 for _index, _tags in enumerate(THINGS, start=1):
     _KIND[list(_tags)] = _index
@@ -54,8 +59,8 @@ def layout(
 
 def photo_layout(tags: ByteArray, facades: ByteArray) -> FloatArray:
     """The same of a photograph, whose facades alone are numbered (`PreparedPhoto.facades`)."""
-    facades = np.where(tags == Tag.BUILDING, facades, np.uint8(0))
-    return layout(tags, facades & ~WINDOW, facades >= WINDOW)
+    numbers = np.where(tags == Tag.BUILDING, facades & ~WINDOW, np.uint8(0))
+    return layout(tags, numbers, (facades >= WINDOW) & _HAS_WINDOWS.take(tags))
 
 
 def boundaries(labels: ByteArray, instances: IdArray | ByteArray | None = None) -> ByteArray:

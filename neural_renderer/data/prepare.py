@@ -29,11 +29,12 @@ from neural_renderer.data.photos import (
 from neural_renderer.data.prefetch import prefetched
 from neural_renderer.data.pseudo_depth import GroundCamera, estimate_horizon, pseudo_depth
 from neural_renderer.data.road_lines import find_road_lines
+from neural_renderer.data.vehicle_windows import find_panes
 
 LINE_CODE = 254
 """Label id given to markings found in the photograph; no data set uses it."""
 
-PREPARE_VERSION = 2
+PREPARE_VERSION = 3
 """Counts up whenever the same photograph is prepared differently: old caches are not read."""
 
 MAX_WIDTH_PX = 640
@@ -53,7 +54,7 @@ class PreparedPhoto:
         primary: uint8 (256,), representative tag per id.
         depth_m: float16 (H, W), pseudo-depth, sky = 1000.
         facades: uint8 (H, W), number of the facade on buildings, 0 elsewhere; `layout.WINDOW`
-            is added where a window was found.
+            is added where a window was found, of a building or of a vehicle.
         camera: the level camera that the pseudo-depth assumes.
         bottom_px: rows below are the ego's bonnet or a dashboard and are never cropped.
     """
@@ -120,7 +121,8 @@ def prepare_photo(
         tags = primary[ids]
     depth = pseudo_depth(tags, camera).astype(np.float16)
     facades = split_facades(rgb, tags == Tag.BUILDING)
-    facades |= np.where(find_windows(rgb, tags == Tag.BUILDING), WINDOW, np.uint8(0))
+    windows = find_windows(rgb, tags == Tag.BUILDING) | find_panes(rgb, tags)
+    facades |= np.where(windows, WINDOW, np.uint8(0))
     return PreparedPhoto(
         f"{config.name}/{item.drive}", item.frame, rgb, ids, sets, primary, depth, facades,
         camera, round(config.bottom * height),

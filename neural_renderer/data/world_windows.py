@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from bridge.frame import ByteArray, FloatArray, IdArray
 from bridge.labels import Tag
+from neural_renderer.data.vehicle_windows import NEAREST_M, place_panes
 
 FLOOR_M, SILL_M = 3.0, 0.9
 PITCH_M, WIDTH_M, HEIGHT_M = (2.3, 3.3), (1.0, 1.5), (1.3, 1.7)
@@ -29,9 +30,6 @@ the cosine of what the direction is off, so rounding costs nothing, and noise no
 shifts windows of walls far from the world's origin."""
 
 LOOKS = 256
-NEAREST_M = 0.1
-"""Of depth that a world gives: some give 0 where they saw nothing."""
-
 STEEP = 0.25
 """Most that a wall's normal may point up: roofs have no windows."""
 
@@ -47,7 +45,7 @@ def place_windows(
     camera: Sequence[float],
     pose: FloatArray,
 ) -> npt.NDArray[np.bool_]:
-    """Bool (H, W): windows in what is labelled Building.
+    """Bool (H, W): windows of facades and panes of vehicles.
 
     Args:
         labels: uint8 (H, W) tags. instances: (H, W) or None.
@@ -55,6 +53,18 @@ def place_windows(
         camera: fx, fy, cx, cy in pixels.
         pose: (4, 4) camera (OpenCV axes) to world, z up.
     """
+    windows = place_in_walls(labels, instances, depth_m, camera, pose)
+    return windows | place_panes(labels, instances, depth_m, camera, pose)
+
+
+def place_in_walls(
+    labels: ByteArray,
+    instances: IdArray | None,
+    depth_m: FloatArray,
+    camera: Sequence[float],
+    pose: FloatArray,
+) -> npt.NDArray[np.bool_]:
+    """Bool (H, W): windows in what is labelled Building; arguments as of `place_windows`."""
     windows = np.zeros(labels.shape, np.bool_)
     building = labels == Tag.BUILDING
     rows, columns = np.flatnonzero(building.any(axis=1)), np.flatnonzero(building.any(axis=0))

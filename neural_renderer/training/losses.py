@@ -14,9 +14,9 @@ FEWEST_AREA = 0.005
 """Share of a picture below which a group's statistics say little."""
 
 
-WINDOW_SHADE = (0.14, 0.40)
-"""How much darker than their wall windows are, as a share of its red, green and blue each: the
-middle half of what `find_windows` finds in CamVid, IDD and BDD."""
+WINDOW_SHADE, PANE_SHADE = (0.14, 0.40), (0.35, 0.65)
+"""How much darker windows are than their wall and a vehicle's panes than its body, as a share of
+red, green and blue each: about the middle half of what is found in CamVid, IDD and BDD."""
 
 WALL_REACH_PX, PANE_PX = 25, 5
 """Sides of the squares over which a window's wall and a window itself are averaged."""
@@ -71,21 +71,24 @@ def segmentation_fake(logits: Tensor) -> Tensor:
     return -functional.log_softmax(logits, dim=1)[:, -1].mean()
 
 
-def window_shade(rgb: Tensor, building: Tensor, windows: Tensor) -> Tensor:
-    """How far windows are from being as much darker than their wall as windows are.
+def window_shade(
+    rgb: Tensor, wall: Tensor, windows: Tensor, bounds: tuple[float, float] = WINDOW_SHADE
+) -> Tensor:
+    """How far windows are from being as much darker than what they are in as windows are.
 
     Without it, nothing but the features of single photographs asks for windows: `small` had
     not taken them up after 1,450 steps, and `tiny` painted them too dark, and red in the town.
 
     Args:
-        rgb: (B, 3, H, W) in [-1, 1]. building, windows: (B, 1, H, W), 0 or 1.
+        rgb: (B, 3, H, W) in [-1, 1]. wall, windows: (B, 1, H, W), 0 or 1.
+        bounds: least and most that windows in this kind of wall are darker.
     """
     light = rgb * 0.5 + 0.5
-    panes = windows.to(rgb) * building.to(rgb)
-    wall = _mean_over(light, building.to(rgb) - panes, WALL_REACH_PX)
+    panes = windows.to(rgb) * wall.to(rgb)
+    around = _mean_over(light, wall.to(rgb) - panes, WALL_REACH_PX)
     inside = _mean_over(light, panes, PANE_PX)
-    shade = (wall - inside) / wall.clamp_min(0.1)
-    least, most = WINDOW_SHADE
+    shade = (around - inside) / around.clamp_min(0.1)
+    least, most = bounds
     amiss = functional.relu(least - shade) + functional.relu(shade - most)
     return (amiss.mean(dim=1, keepdim=True) * panes).sum() / panes.sum().clamp_min(1.0)
 

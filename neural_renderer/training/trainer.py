@@ -269,15 +269,29 @@ def teach(
         else:
             g_terms |= style_losses(state, fake, groups, shown.exemplars, config.weights, rng)
         if config.weights.windows:
-            walls = groups[:, [state.class_map.names.index("building")]]
-            shade = losses.window_shade(fake.float(), walls, shown.windows)
-            g_terms["g_windows"] = config.weights.windows * shade
+            shade = window_losses(state, fake.float(), groups, shown.windows)
+            g_terms |= {name: config.weights.windows * term for name, term in shade.items()}
         if shown.moving is not None and state.temporal is not None:
             moving = losses.hinge_generator(state.temporal(shown.moving[0]))
             g_terms["g_moving"] = config.weights.temporal_adversarial * moving
         g_terms |= shown.extra
         learn(state.optimiser_g, g_terms, share)
     return terms | g_terms
+
+
+def window_losses(
+    state: TrainState, fake: Tensor, groups: Tensor, windows: Tensor
+) -> dict[str, Tensor]:
+    """Shade of the windows that the generator was told of, in facades and in vehicles."""
+    terms = {}
+    for name, within, bounds in (
+        ("g_windows", ("building",), losses.WINDOW_SHADE),
+        ("g_panes", ("car", "truck"), losses.PANE_SHADE),
+    ):
+        members = [state.class_map.names.index(group) for group in within]
+        wall = groups[:, members].amax(dim=1, keepdim=True)
+        terms[name] = losses.window_shade(fake, wall, windows, bounds)
+    return terms
 
 
 @contextmanager
