@@ -20,7 +20,8 @@ class LossWeights(StrictModel):
     `temporal` compares a frame with its predecessor as moved exactly, `steady` what the
     generator drew of it before the history was blended in; `temporal_adversarial` is the
     hinge loss of a discriminator on such pairs, taught by real video. `windows` is for the
-    shade of windows that the generator is told of, see `losses.window_shade`.
+    shade of windows that the generator is told of, see `losses.window_shade`; `paint` for
+    cars of one colour, see `losses.uneven_paint`.
     """
 
     segmentation: float = 1.0
@@ -34,6 +35,7 @@ class LossWeights(StrictModel):
     temporal: float = 12.0
     steady: float = 2.0
     windows: float = 1.0
+    paint: float = 15.0
     temporal_adversarial: float = 0.0
     r1: float = 40.0
 

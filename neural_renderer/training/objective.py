@@ -174,6 +174,31 @@ def style_losses(
     return {"g_style": weights.style * gap}
 
 
+def surface_losses(
+    names: Sequence[str], fake: Tensor, groups: Tensor, windows: Tensor, weights: LossWeights
+) -> dict[str, Tensor]:
+    """Shade of the windows that the generator was told of, and how even the paint of cars is.
+
+    Args:
+        names: of the groups (B, G, H, W).
+    """
+    fake = fake.float()
+
+    def of(*members: str) -> Tensor:
+        return groups[:, [names.index(name) for name in members]].amax(dim=1, keepdim=True)
+
+    terms = {}
+    if weights.windows:
+        wall, body = of("building"), of("car", "truck")
+        shade = losses.window_shade(fake, wall, windows)
+        terms["g_windows"] = weights.windows * shade
+        shade = losses.window_shade(fake, body, windows, losses.PANE_SHADE)
+        terms["g_panes"] = weights.windows * shade
+    if weights.paint:
+        terms["g_paint"] = weights.paint * losses.uneven_paint(fake, of("car"), windows)
+    return terms
+
+
 def _looked_at(state: TrainState, pictures: Sequence[Tensor], rng: torch.Generator) -> list[Tensor]:
     """In turn: all of each (B, C, H, W) at half size, the same quarter of each at full size."""
     if state.step % 2:

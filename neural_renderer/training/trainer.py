@@ -31,6 +31,7 @@ from neural_renderer.training.objective import (
     judge,
     picture_losses,
     style_losses,
+    surface_losses,
 )
 from neural_renderer.training.ranks import (
     alone_in,
@@ -268,30 +269,14 @@ def teach(
             g_terms |= picture_losses(state, fake, shown.real, shown.valid, config.weights, rng)
         else:
             g_terms |= style_losses(state, fake, groups, shown.exemplars, config.weights, rng)
-        if config.weights.windows:
-            shade = window_losses(state, fake.float(), groups, shown.windows)
-            g_terms |= {name: config.weights.windows * term for name, term in shade.items()}
+        names = state.class_map.names
+        g_terms |= surface_losses(names, fake, groups, shown.windows, config.weights)
         if shown.moving is not None and state.temporal is not None:
             moving = losses.hinge_generator(state.temporal(shown.moving[0]))
             g_terms["g_moving"] = config.weights.temporal_adversarial * moving
         g_terms |= shown.extra
         learn(state.optimiser_g, g_terms, share)
     return terms | g_terms
-
-
-def window_losses(
-    state: TrainState, fake: Tensor, groups: Tensor, windows: Tensor
-) -> dict[str, Tensor]:
-    """Shade of the windows that the generator was told of, in facades and in vehicles."""
-    terms = {}
-    for name, within, bounds in (
-        ("g_windows", ("building",), losses.WINDOW_SHADE),
-        ("g_panes", ("car", "truck"), losses.PANE_SHADE),
-    ):
-        members = [state.class_map.names.index(group) for group in within]
-        wall = groups[:, members].amax(dim=1, keepdim=True)
-        terms[name] = losses.window_shade(fake, wall, windows, bounds)
-    return terms
 
 
 @contextmanager

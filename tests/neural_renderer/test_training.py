@@ -296,6 +296,29 @@ def test_windows_are_darker_than_their_wall_and_not_black() -> None:
     assert float(rgb.grad[0, :, pane].sum()) > 0.0  # a step down the slope darkens the panes
 
 
+def test_a_car_is_of_one_colour_but_may_have_lamps() -> None:
+    body, windows = torch.zeros(2, 1, 1, 64, 64)
+    body[..., 10:54, 10:54] = 1.0
+    windows[..., 14:26, 14:50] = 1.0
+    plain = torch.zeros(1, 3, 64, 64)
+    plain[:, :, 32:] += 0.5  # light falls on it from above
+    plain[:, 1, :10] = 1.0  # what is beside it has colours of its own
+    plain[:, 2] = plain[:, 2].where(windows[:, 0] < 0.5, 1.0)  # and so have its panes
+    lamps, striped = plain.clone(), plain.clone().requires_grad_(True)
+    lamps[:, 0, 40:43, 12:16] = lamps[:, 0, 40:43, 48:52] = 1.0
+    with torch.no_grad():
+        striped[:, 0, 28:50:6] += 0.6
+    assert float(losses.uneven_paint(plain, body, windows)) == 0.0
+    assert float(losses.uneven_paint(lamps, body, windows)) < 0.005
+    uneven = losses.uneven_paint(striped, body, windows)
+    assert float(uneven.detach()) > 0.01
+    uneven.backward()
+    assert striped.grad is not None
+    assert float(striped.grad[0, 0, 40, 30]) > 0.0  # less red in a stripe is better
+    nowhere = torch.zeros_like(body)
+    assert float(losses.uneven_paint(striped.detach(), nowhere, windows)) == 0.0
+
+
 def test_label_mix_takes_whole_classes() -> None:
     real, fake = torch.ones(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
     groups = torch.zeros(1, 2, 8, 8)
