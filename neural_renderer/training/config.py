@@ -21,7 +21,7 @@ class LossWeights(StrictModel):
     generator drew of it before the history was blended in; `temporal_adversarial` is the
     hinge loss of a discriminator on such pairs, taught by real video. `windows` is for the
     shade of windows that the generator is told of, see `losses.window_shade`; `paint` for
-    cars of one colour, see `losses.uneven_paint`.
+    cars and signs of few colours, see `losses.uneven_paint`.
     """
 
     segmentation: float = 1.0

@@ -18,9 +18,9 @@ WINDOW_SHADE, PANE_SHADE = (0.14, 0.40), (0.35, 0.65)
 """How much darker windows are than their wall and a vehicle's panes than its body, as a share of
 red, green and blue each: about the middle half of what is found in CamVid, IDD and BDD."""
 
-PAINT_UNREST = 0.014
-"""How far the colour of a car's body strays from its mean in a square of `WALL_REACH_PX`, less
-its brightness: exceeded by a quarter of what cars show in photographs, around their lamps."""
+CAR_UNREST, SIGN_UNREST = 0.014, 0.021
+"""How far the colour of a car's body or a sign strays from its mean in a square of
+`WALL_REACH_PX`, less its brightness: a quarter of them exceeds it in photographs."""
 
 WALL_REACH_PX, PANE_PX = 25, 5
 """Sides of the squares over which a window's wall and a window itself are averaged."""
@@ -97,20 +97,21 @@ def window_shade(
     return (amiss.mean(dim=1, keepdim=True) * panes).sum() / panes.sum().clamp_min(1.0)
 
 
-def uneven_paint(rgb: Tensor, body: Tensor, windows: Tensor) -> Tensor:
-    """How much more the colour of cars' bodies changes from place to place than in photographs.
+def uneven_paint(rgb: Tensor, body: Tensor, windows: Tensor, bound: float = CAR_UNREST) -> Tensor:
+    """How much more the colour of painted things changes from place to place than in photographs.
 
     A car is painted in one colour. To a segmentation head lamps and plates are what tells a
     car, and a generator that is asked for cars that are read as cars paints many.
 
     Args:
         rgb: (B, 3, H, W) in [-1, 1]. body, windows: (B, 1, H, W), 0 or 1.
+        bound: on how far the colour strays, as a share of white.
     """
     paint = body.to(rgb) * (1.0 - windows.to(rgb))
     light = rgb * 0.5 + 0.5
     colour = light - light.mean(dim=1, keepdim=True)
     stray = (colour - _mean_over(colour, paint, WALL_REACH_PX)).abs().mean(dim=1, keepdim=True)
-    amiss = functional.relu(_mean_over(stray, paint, WALL_REACH_PX) - PAINT_UNREST)
+    amiss = functional.relu(_mean_over(stray, paint, WALL_REACH_PX) - bound)
     return (amiss * paint).sum() / paint.sum().clamp_min(1.0)
 
 

@@ -177,7 +177,7 @@ def style_losses(
 def surface_losses(
     names: Sequence[str], fake: Tensor, groups: Tensor, windows: Tensor, weights: LossWeights
 ) -> dict[str, Tensor]:
-    """Shade of the windows that the generator was told of, and how even the paint of cars is.
+    """Shade of the windows that the generator was told of; how even cars and signs are painted.
 
     Args:
         names: of the groups (B, G, H, W).
@@ -195,7 +195,9 @@ def surface_losses(
         shade = losses.window_shade(fake, body, windows, losses.PANE_SHADE)
         terms["g_panes"] = weights.windows * shade
     if weights.paint:
-        terms["g_paint"] = weights.paint * losses.uneven_paint(fake, of("car"), windows)
+        cars = losses.uneven_paint(fake, of("car"), windows)
+        signs = losses.uneven_paint(fake, of("sign"), windows, losses.SIGN_UNREST)
+        terms["g_paint"] = weights.paint * (cars + signs)
     return terms
 
 
