@@ -188,8 +188,17 @@ def _body_beside(
     ends[:, 1:-1] |= numbers[:, 1:-1] != numbers[:, 2:]
     # The second part is what 16 bits of inverse depth round away.
     ends[:, 1:-1] |= bend > TURN / focal_px * here + 1.3e-4
-    width = numbers.shape[1]
+    left, right = sideways_to(ends)
+    return np.minimum(left, right)
+
+
+def sideways_to(ends: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Float32 (H, W) each: pixels to the next of `ends` to the left and to the right.
+
+    More than the picture is wide where there is none.
+    """
+    width = ends.shape[1]
     columns = np.arange(width, dtype=np.int32)[None]
     left = np.maximum.accumulate(np.where(ends, columns, -width), axis=1)
     right = np.minimum.accumulate(np.where(ends, columns, 2 * width)[:, ::-1], axis=1)[:, ::-1]
-    return np.minimum(columns - left, right - columns).astype(np.float32)
+    return (columns - left).astype(np.float32), (right - columns).astype(np.float32)

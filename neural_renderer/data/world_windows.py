@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from bridge.frame import ByteArray, FloatArray, IdArray
 from bridge.labels import Tag
-from neural_renderer.data.vehicle_windows import NEAREST_M, place_panes
+from neural_renderer.data.vehicle_windows import NEAREST_M, place_panes, sideways_to
 
 FLOOR_M, SILL_M = 3.0, 0.9
 PITCH_M, WIDTH_M, HEIGHT_M = (2.3, 3.3), (1.0, 1.5), (1.3, 1.7)
@@ -30,6 +30,9 @@ the cosine of what the direction is off, so rounding costs nothing, and noise no
 shifts windows of walls far from the world's origin."""
 
 LOOKS = 256
+NARROW_M = 1.6
+"""Narrower walls have no windows: chimneys, piers. Across the view, whatever their direction."""
+
 STEEP = 0.25
 """Most that a wall's normal may point up: roofs have no windows."""
 
@@ -142,13 +145,19 @@ class _Walls:
         # A step along the wall, seen at the angle between the wall and the ray.
         px_per_m = self._focal_px[0] * inverse.take(chosen) ** 2 / length
         looks = _scattered((looks * TURNS + turns).astype(np.uint32))
+        broad = self._breadth_m(depth_m).take(chosen) > NARROW_M
         wide = px_per_m * _SIZES_M[1].take(looks) > LEAST_WIDTH_PX
         upright = np.abs(world[2]) < STEEP * length
         turn = np.full(self._half.shape, -1, np.int16)
-        turn.ravel()[chosen] = np.where(wide & upright, turns, -1)
+        turn.ravel()[chosen] = np.where(wide & upright & broad, turns, -1)
         look = np.zeros(self._half.shape, np.int64)
         look.ravel()[chosen] = looks
         return turn, look
+
+    def _breadth_m(self, depth_m: FloatArray) -> FloatArray:
+        """How far the building goes on without a break, to the left and right of each pixel."""
+        left, right = sideways_to(~self._half)
+        return (left + right) * depth_m * np.float32(2.0 / self._focal_px[0])
 
     def _slope(self, inverse: FloatArray, axis: int) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         """Change of inverse depth a pixel, averaged where the surface is flat, and where known."""

@@ -89,6 +89,17 @@ def test_the_distance_between_windows() -> None:
     assert PITCH_M[0] - 0.05 < pitches_m.mean() < PITCH_M[1] + 0.05
 
 
+def test_chimneys_have_none() -> None:
+    pose = pose_at(0.0)
+    labels, depth = plane_view(pose, (1.0, 0.0, 0.0), 12.0)
+    for wide_m, some in ((1.4, False), (6.0, True)):
+        half_px = round(wide_m / 2.0 / 12.0 * FOCAL)
+        narrow = np.full_like(labels, Tag.SKY)
+        columns = slice(WIDTH // 2 - half_px, WIDTH // 2 + half_px)
+        narrow[:, columns] = labels[:, columns]
+        assert place_windows(narrow, None, depth, CAMERA, pose).any() == some
+
+
 def test_neighbours_differ_in_their_windows() -> None:
     pose = pose_at(0.0)
     labels, depth = plane_view(pose, (1.0, 0.0, 0.0), 12.0)
