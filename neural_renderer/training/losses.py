@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from neural_renderer.networks.discriminators import Judgement
 
-FEWEST_AREA = 0.005
-"""Share of a picture below which a group's statistics say little."""
+FEWEST_AREA, FEWEST_PX = 0.005, 40
+"""Share of a picture below which a group's statistics say little, and pixels below which its
+mean does."""
 
 
 WINDOW_SHADE, PANE_SHADE = (0.14, 0.40), (0.35, 0.65)
@@ -21,6 +22,10 @@ red, green and blue each: about the middle half of what is found in CamVid, IDD 
 CAR_UNREST, SIGN_UNREST = 0.014, 0.021
 """How far the colour of a car's body or a sign strays from its mean in a square of
 `WALL_REACH_PX`, less its brightness: a quarter of them exceeds it in photographs."""
+
+PERSON_TONE, SIGN_TONE = (0.45, 0.78), (0.63, 1.11)
+"""Mean brightness of people and of signs as a share of their picture's: the middle half of
+photographs of CamVid, IDD and BDD."""
 
 WALL_REACH_PX, PANE_PX = 25, 5
 """Sides of the squares over which a window's wall and a window itself are averaged."""
@@ -113,6 +118,27 @@ def uneven_paint(rgb: Tensor, body: Tensor, windows: Tensor, bound: float = CAR_
     stray = (colour - _mean_over(colour, paint, WALL_REACH_PX)).abs().mean(dim=1, keepdim=True)
     amiss = functional.relu(_mean_over(stray, paint, WALL_REACH_PX) - bound)
     return (amiss * paint).sum() / paint.sum().clamp_min(1.0)
+
+
+def out_of_tone(rgb: Tensor, things: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """How far small things are from being as bright, beside their picture, as in photographs.
+
+    A segmentation head takes any dark figure for a person, and few pixels of a photograph say
+    otherwise: people were painted at 0.37 of their picture's brightness instead of 0.58.
+
+    Args:
+        rgb: (B, 3, H, W) in [-1, 1]. things: (B, 1, H, W), 0 or 1.
+        bounds: least and most mean brightness as a share of the picture's.
+    """
+    light = (rgb * 0.5 + 0.5).mean(dim=1, keepdim=True)
+    things = things.to(light)
+    pixels = things.sum(dim=(1, 2, 3))
+    inside = (light * things).sum(dim=(1, 2, 3)) / pixels.clamp_min(1.0)
+    share = inside / light.mean(dim=(1, 2, 3)).detach().clamp_min(0.05)
+    least, most = bounds
+    amiss = functional.relu(least - share) + functional.relu(share - most)
+    shown = (pixels >= FEWEST_PX).to(light)
+    return (amiss * shown).sum() / shown.sum().clamp_min(1.0)
 
 
 def _mean_over(x: Tensor, mask: Tensor, side_px: int) -> Tensor:

@@ -177,7 +177,7 @@ def style_losses(
 def surface_losses(
     names: Sequence[str], fake: Tensor, groups: Tensor, windows: Tensor, weights: LossWeights
 ) -> dict[str, Tensor]:
-    """Shade of the windows that the generator was told of; how even cars and signs are painted.
+    """Shade of the windows that the generator was told of; how even and how bright things are.
 
     Args:
         names: of the groups (B, G, H, W).
@@ -198,6 +198,10 @@ def surface_losses(
         cars = losses.uneven_paint(fake, of("car"), windows)
         signs = losses.uneven_paint(fake, of("sign"), windows, losses.SIGN_UNREST)
         terms["g_paint"] = weights.paint * (cars + signs)
+    if weights.tone:
+        people = losses.out_of_tone(fake, of("person"), losses.PERSON_TONE)
+        signs = losses.out_of_tone(fake, of("sign"), losses.SIGN_TONE)
+        terms["g_tone"] = weights.tone * (people + signs)
     return terms
 
 

@@ -319,6 +319,28 @@ def test_a_car_is_of_one_colour_but_may_have_lamps() -> None:
     assert float(losses.uneven_paint(striped.detach(), nowhere, windows)) == 0.0
 
 
+def test_people_are_no_silhouettes() -> None:
+    people = torch.zeros(2, 1, 32, 32)
+    people[0, :, 10:20, 10:20] = 1.0
+    people[1, :, 2:4, 2:4] = 1.0  # too few pixels to tell
+
+    def amiss(share: float) -> float:
+        street = torch.full((2, 3, 32, 32), 0.5)
+        inside = 0.5 * share * 924 / (1024 - 100 * share)  # a share of the whole picture's mean
+        rgb = street.where(people < 0.5, inside) * 2.0 - 1.0
+        return float(losses.out_of_tone(rgb, people, (0.45, 0.78)))
+
+    assert amiss(0.6) == 0.0
+    assert amiss(0.25) == pytest.approx(0.2, abs=0.01)
+    assert amiss(1.08) == pytest.approx(0.3, abs=0.01)
+    assert float(losses.out_of_tone(torch.zeros(2, 3, 32, 32), 0.0 * people, (0.45, 0.78))) == 0.0
+    dark = torch.full((2, 3, 32, 32), -0.9).where(people > 0.5, 0.5).requires_grad_(True)
+    losses.out_of_tone(dark, people, (0.45, 0.78)).backward()
+    assert dark.grad is not None
+    assert float(dark.grad[0, :, 15, 15].max()) < 0.0  # brighter people are better
+    assert not dark.grad[0, :, 0, 0].any()  # and not a darker street
+
+
 def test_label_mix_takes_whole_classes() -> None:
     real, fake = torch.ones(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
     groups = torch.zeros(1, 2, 8, 8)
