@@ -158,7 +158,12 @@ def test_the_target_is_what_the_teacher_paints(
     """A student with its teacher's weights has nothing to learn; another one has."""
     phase = {"steps": 1, "clip_share": clip_share, "frames": 3}
     config = tiny_config(
-        photos, phase, teacher=run / EXPORT_FILE, weights={"pixel": 1.0}, seed=5, lr_generator=0.0
+        photos,
+        phase,
+        teacher=run / EXPORT_FILE,
+        weights={"pixel": 1.0, "paint": 0.0, "tone": 0.0},
+        seed=5,
+        lr_generator=0.0,
     )
     seen: list[float] = []
 
@@ -167,7 +172,7 @@ def test_the_target_is_what_the_teacher_paints(
 
     train(config, tmp_path / "same", CPU, report=note, init_from=run / EXPORT_FILE)
     train(config, tmp_path / "other", CPU, report=note)
-    assert seen[0] < 1e-3
+    assert seen[0] < 5e-3
     assert seen[1] > 0.1
 
 
