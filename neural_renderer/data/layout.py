@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from bridge.frame import MAX_TAG, ByteArray, FloatArray, IdArray
 from bridge.labels import Tag
+from neural_renderer.data.vehicle_windows import GLAZED
 from neural_renderer.networks.generator import LAYOUT_CHANNELS
 
 THINGS: tuple[tuple[Tag, ...], ...] = (
@@ -33,10 +34,8 @@ PLACE_CHANNELS = LAYOUT_CHANNELS - 2
 WINDOW = np.uint8(128)
 """This bit of a photograph's facades says that there is a window."""
 
-HAS_WINDOWS = (Tag.BUILDING, Tag.CAR, Tag.BUS)
-
 _HAS_WINDOWS = np.zeros(MAX_TAG + 1, np.bool_)
-_HAS_WINDOWS[list(HAS_WINDOWS)] = True
+_HAS_WINDOWS[[Tag.BUILDING, *GLAZED]] = True
 
 _KIND = np.zeros(MAX_TAG + 1, dtype=np.uint8)
 for _index, _tags in enumerate(THINGS, start=1):

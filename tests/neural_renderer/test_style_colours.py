@@ -94,13 +94,13 @@ def test_groups_that_no_exemplar_shows_are_left_alone(generator: FrameGenerator)
 def test_every_member_of_a_set_of_labels_is_corrected_as_it_is_painted_alone(
     generator: FrameGenerator,
 ) -> None:
-    tags, wanted = street((Tag.SIDEWALK, Tag.TERRAIN)), picture(0.6, 0.4)
+    tags, wanted = street((Tag.SIDEWALK, Tag.TERRAIN)), picture(0.6, -0.3)
     style = compile_style(generator, CLASSES, [wanted], [tags])
     assert (style.colour[0, [SIDEWALK, TERRAIN]].abs().sum(dim=1) > 0.05).all()
     for tag in (Tag.SIDEWALK, Tag.TERRAIN):
         alone = street((tag,))
         plain = painted(generator, replace(style, colour=torch.zeros_like(style.colour)), alone)
-        assert gaps(painted(generator, style, alone), wanted)[1] < 0.65 * gaps(plain, wanted)[1]
+        assert gaps(painted(generator, style, alone), wanted)[1] < 0.5 * gaps(plain, wanted)[1]
 
 
 def test_a_blend_of_styles_blends_their_colours(generator: FrameGenerator) -> None:
@@ -135,7 +135,9 @@ def test_exemplars_that_disagree_are_followed_less(generator: FrameGenerator) ->
 
     alike, apart = bend(0.6, 0.6, 0.6), bend(0.2, 0.6, 1.0)
     torch.testing.assert_close(alike, bend(0.6), atol=0.05, rtol=0.0)
-    assert apart[SKY].norm() < 0.96 * alike[SKY].norm()
+    free = alike[SKY].abs() < 1.0  # what is bent as far as can be tells nothing
+    assert free.any()
+    assert apart[SKY][free].norm() < 0.9 * alike[SKY][free].norm()
     torch.testing.assert_close(apart[ROAD], alike[ROAD], atol=0.05, rtol=0.0)
 
 

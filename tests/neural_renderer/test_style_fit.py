@@ -85,9 +85,9 @@ def fitted(generator: FrameGenerator, rgb: Tensor, **changes: object) -> StyleCo
 def test_the_look_of_the_exemplar_is_learnt_and_holds_for_another_picture_of_it(generator) -> None:
     before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
     rgb = wall(8)
-    start, end = encoded(generator, rgb), fitted(generator, rgb, iterations=80)
-    assert gap(generator, end, rgb) < 0.9 * gap(generator, start, rgb)
-    assert gap(generator, end, wall(8, phase=3)) < 0.95 * gap(generator, start, wall(8, phase=3))
+    start, end = encoded(generator, rgb), fitted(generator, rgb, iterations=160)
+    assert gap(generator, end, rgb) < 0.85 * gap(generator, start, rgb)
+    assert gap(generator, end, wall(8, phase=3)) < 0.9 * gap(generator, start, wall(8, phase=3))
     assert not end.classes.requires_grad
     for name, tensor in generator.state_dict().items():
         assert torch.equal(tensor, before[name]), name

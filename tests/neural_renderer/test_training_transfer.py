@@ -20,6 +20,7 @@ from neural_renderer.evaluation.scenes import Clip, Moment
 from neural_renderer.inputs import ClassMap
 from neural_renderer.networks.baselines import KINDS, ImageUnet
 from neural_renderer.networks.generator import SIZES
+from neural_renderer.precision import bfloat16_pays
 from neural_renderer.timing import frame_gmac, street_view
 from neural_renderer.training.config import TrainConfig
 from neural_renderer.training.state import build_state, load_state
@@ -158,12 +159,7 @@ def test_the_target_is_what_the_teacher_paints(
     """A student with its teacher's weights has nothing to learn; another one has."""
     phase = {"steps": 1, "clip_share": clip_share, "frames": 3}
     config = tiny_config(
-        photos,
-        phase,
-        teacher=run / EXPORT_FILE,
-        weights={"pixel": 1.0, "paint": 0.0, "tone": 0.0},
-        seed=5,
-        lr_generator=0.0,
+        photos, phase, teacher=run / EXPORT_FILE, weights={"pixel": 1.0}, seed=5, lr_generator=0.0
     )
     seen: list[float] = []
 
@@ -172,7 +168,8 @@ def test_the_target_is_what_the_teacher_paints(
 
     train(config, tmp_path / "same", CPU, report=note, init_from=run / EXPORT_FILE)
     train(config, tmp_path / "other", CPU, report=note)
-    assert seen[0] < 5e-3
+    # Where it pays the student paints in bfloat16, whose rounding is 2^-8 of a value.
+    assert seen[0] < (2.0**-8 if bfloat16_pays(CPU) else 1e-3)
     assert seen[1] > 0.1
 
 
