@@ -43,7 +43,7 @@ from neural_renderer.networks.generator import (
 )
 from neural_renderer.networks.motion import catmull_rom_warp
 from neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
-from neural_renderer.precision import bfloat16_pays, faster
+from neural_renderer.precision import bfloat16_may_pay, faster
 from neural_renderer.reprojection import (
     Movers,
     Reprojection,
@@ -133,7 +133,7 @@ class NeuralRenderer(Renderer):
         self._device = torch.device(chosen)
         generator, self.info = load_generator(weights)
         self._generator = generator.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._timed = precision != "auto" or not bfloat16_pays(self._device)
+        self._timed = precision != "auto" or not bfloat16_may_pay(self._device)
         if precision == "bfloat16":
             self._generator.to(torch.bfloat16)
         self._compiled: dict[tuple[int, ...], tuple[Sequence[StyleCode], CompiledStyle]] = {}

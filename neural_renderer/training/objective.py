@@ -175,9 +175,17 @@ def style_losses(
 
 
 def surface_losses(
-    names: Sequence[str], fake: Tensor, groups: Tensor, windows: Tensor, weights: LossWeights
+    names: Sequence[str],
+    fake: Tensor,
+    groups: Tensor,
+    windows: Tensor,
+    weights: LossWeights,
+    paired: bool = True,
 ) -> dict[str, Tensor]:
     """Shade of the windows that the generator was told of; how even and how bright things are.
+
+    How bright people and signs are, a target tells better than the middle half of photographs,
+    which the other half exceeds: that term is for pictures without one.
 
     Args:
         names: of the groups (B, G, H, W).
@@ -198,7 +206,7 @@ def surface_losses(
         cars = losses.uneven_paint(fake, of("car"), windows)
         signs = losses.uneven_paint(fake, of("sign"), windows, losses.SIGN_UNREST)
         terms["g_paint"] = weights.paint * (cars + signs)
-    if weights.tone:
+    if weights.tone and not paired:
         people = losses.out_of_tone(fake, of("person"), losses.PERSON_TONE)
         signs = losses.out_of_tone(fake, of("sign"), losses.SIGN_TONE)
         terms["g_tone"] = weights.tone * (people + signs)

@@ -269,8 +269,8 @@ def teach(
             g_terms |= picture_losses(state, fake, shown.real, shown.valid, config.weights, rng)
         else:
             g_terms |= style_losses(state, fake, groups, shown.exemplars, config.weights, rng)
-        names = state.class_map.names
-        g_terms |= surface_losses(names, fake, groups, shown.windows, config.weights)
+        labels = state.class_map.names, fake, groups, shown.windows
+        g_terms |= surface_losses(*labels, config.weights, shown.paired)
         if shown.moving is not None and state.temporal is not None:
             moving = losses.hinge_generator(state.temporal(shown.moving[0]))
             g_terms["g_moving"] = config.weights.temporal_adversarial * moving

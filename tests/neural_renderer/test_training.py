@@ -20,6 +20,7 @@ from neural_renderer.training.objective import (
     Judged,
     adversarial_losses,
     discriminator_losses,
+    surface_losses,
 )
 from neural_renderer.training.rollout import aligned
 from neural_renderer.training.state import build_state
@@ -339,6 +340,16 @@ def test_people_are_no_silhouettes() -> None:
     assert dark.grad is not None
     assert float(dark.grad[0, :, 15, 15].max()) < 0.0  # brighter people are better
     assert not dark.grad[0, :, 0, 0].any()  # and not a darker street
+
+
+def test_a_target_says_how_bright_people_are() -> None:
+    groups, rgb = torch.zeros(1, 4, 32, 32), torch.full((1, 3, 32, 32), 0.5)
+    groups[:, 0, 8:24, 8:24] = 1.0
+    rgb[..., 8:24, 8:24] = -1.0
+    shown = ("person", "sign", "building", "car"), rgb, groups, torch.zeros(1, 1, 32, 32)
+    weights = LossWeights(windows=0.0, paint=0.0, tone=2.0)
+    assert surface_losses(*shown, weights, paired=True) == {}
+    assert float(surface_losses(*shown, weights, paired=False)["g_tone"]) > 0.5
 
 
 def test_label_mix_takes_whole_classes() -> None:
