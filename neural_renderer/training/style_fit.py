@@ -95,7 +95,7 @@ def fit_style(
             k = int(torch.randint(0, len(rgb), (), generator=rng))
             x, shown, labels = _crop((inputs[k], rgb[k][None], groups[k][None]), config, rng)
             drawn = generator(x, generator.compile_style(start)).rgb
-            loss = _distance(vgg, config, drawn, shown, labels)
+            loss = look_distance(vgg, config, drawn, shown, labels)
             optimiser.zero_grad()
             loss.backward(inputs=list(learnt.values()))  # the weights get no gradients
             optimiser.step()
@@ -122,10 +122,13 @@ def _crop(
     return cropped, cut(rgb), cut(groups)
 
 
-def _distance(
+def look_distance(
     vgg: Vgg16Features, config: StyleFitConfig, drawn: Tensor, shown: Tensor, groups: Tensor
 ) -> Tensor:
-    """Painted crop to photograph: tone, and the look of each label group."""
+    """Painted crop to photograph: tone, and the look of each label group.
+
+    drawn, shown: (B, 3, H, W). groups: (B, G, H, W), of both.
+    """
     with torch.no_grad():
         wanted = vgg(shown)
     statistics = losses.region_statistics(

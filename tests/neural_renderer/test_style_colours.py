@@ -94,7 +94,7 @@ def test_groups_that_no_exemplar_shows_are_left_alone(generator: FrameGenerator)
 def test_every_member_of_a_set_of_labels_is_corrected_as_it_is_painted_alone(
     generator: FrameGenerator,
 ) -> None:
-    tags, wanted = street((Tag.SIDEWALK, Tag.TERRAIN)), picture(0.6, -0.3)
+    tags, wanted = street((Tag.SIDEWALK, Tag.TERRAIN)), picture(0.6, 0.1)
     style = compile_style(generator, CLASSES, [wanted], [tags])
     assert (style.colour[0, [SIDEWALK, TERRAIN]].abs().sum(dim=1) > 0.05).all()
     for tag in (Tag.SIDEWALK, Tag.TERRAIN):
