@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,14 +54,20 @@ def encoded(generator: FrameGenerator, rgb: Tensor) -> StyleCode:
         return generator.encode_style(rgb[None, None], groups[None, None])
 
 
+@functools.cache
+def vgg() -> Vgg16Features:
+    """Untrained: what it sees is random, but the same for all."""
+    torch.manual_seed(0)
+    return Vgg16Features().requires_grad_(False)
+
+
 def distance(generator: FrameGenerator, style: StyleCode, rgb: Tensor, foot_px: int = 40) -> float:
     """What is painted in a style from a picture's look."""
-    torch.manual_seed(0)
-    vgg, groups = Vgg16Features(), CLASSES.groups_from_multihot(labels(foot_px))[None]
+    groups = CLASSES.groups_from_multihot(labels(foot_px))[None]
     x = exemplar_input(groups, labels(foot_px))
     with torch.inference_mode():
         drawn = generator(x, generator.compile_style(style)).rgb
-        return float(look_distance(vgg, StyleFitConfig(), drawn, rgb[None], groups))
+        return float(look_distance(vgg(), StyleFitConfig(), drawn, rgb[None], groups))
 
 
 def contrast(generator: FrameGenerator, style: StyleCode) -> float:
@@ -72,11 +79,10 @@ def contrast(generator: FrameGenerator, style: StyleCode) -> float:
 
 
 def fitted(generator: FrameGenerator, rgb: Tensor, **changes: object) -> StyleCode:
-    torch.manual_seed(0)
     config = StyleFitConfig.model_validate({"iterations": 20} | changes)
     style, told = encoded(generator, rgb), []
     result = fit_style(
-        Vgg16Features().requires_grad_(False), config, lambda *n: told.append(n),
+        vgg(), config, lambda *n: told.append(n),
         generator, CLASSES, style, rgb[None], labels()[None],
     )  # fmt: skip
     assert told == [(n + 1, config.iterations) for n in range(config.iterations)]
