@@ -16,7 +16,7 @@ from torch.nn import functional
 from bridge.errors import LabelError
 from bridge.frame import MAX_TAG, SKY_DEPTH_M
 from bridge.labels import Tag, taxonomy_fingerprint
-from neural_renderer.networks.generator import NOISE_CHANNELS, GeneratorInput
+from neural_renderer.networks.generator import LAYOUT_CHANNELS, NOISE_CHANNELS, GeneratorInput
 
 DEFAULT_GROUPS: dict[str, tuple[Tag, ...]] = {
     "unknown": (Tag.UNKNOWN,),
@@ -43,6 +43,10 @@ NOISE_FOOTPRINTS_PX = (2.0, 6.0, 18.0)
 
 HEIGHT_SPAN_M = 8.0
 """About two floors."""
+
+
+SIZE_SPAN_PX = (256, 128)
+"""Things as wide and high as this, or larger, are of size 1: the picture of most training."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,17 @@ def _hash_to_unit(cells: Tensor, salt: Tensor) -> Tensor:
     return h.float().div_(32767.5).sub_(1.0)
 
 
+def sizes_in_pixels(sizes: Tensor) -> Tensor:
+    """Width and height of things as shares of `SIZE_SPAN_PX` instead of their picture, at most 1.
+
+    A network paints a car by its pixels. As a share of the picture, a car on a frame of 512x256
+    looked half as large to it as the same pixels did in training, on pictures of 256x128.
+    """
+    height, width = sizes.shape[-2:]
+    spans = sizes.new_tensor([width / SIZE_SPAN_PX[0], height / SIZE_SPAN_PX[1]])
+    return (sizes * spans[:, None, None]).clamp_max_(1.0)
+
+
 def generator_input(
     groups: Tensor,
     layout: Tensor,
@@ -168,13 +183,14 @@ def generator_input(
     """Assemble a GeneratorInput; depth is hidden where `has_depth` is false, and so are
     windows, which no world without depth can place.
 
-    groups (B, G, H, W), layout (B, 8, H, W), depth_m (B, H, W), camera (B, 4) fx, fy,
+    groups (B, G, H, W), layout (B, 8, H, W) as `layout.layout` gives it, depth_m (B, H, W), camera (B, 4) fx, fy,
     cx, cy in pixels, up (B, 3) see `height_over_camera`, has_depth bool (B,), noise
     (B, 3, H, W).
     """
     flag = has_depth.to(groups.dtype)[:, None, None, None]
     geometry = torch.stack([inverse_depth(depth_m), height_over_camera(depth_m, camera, up)], dim=1)
-    layout = torch.cat([layout[:, :-1], layout[:, -1:] * flag], dim=1)
+    edges, places, sizes, windows = layout.split([1, LAYOUT_CHANNELS - 4, 2, 1], dim=1)
+    layout = torch.cat([edges, places, sizes_in_pixels(sizes), windows * flag], dim=1)
     return GeneratorInput(groups, layout, geometry * flag, flag, noise)
 
 

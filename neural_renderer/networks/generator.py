@@ -22,7 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neural_renderer.networks.motion import blend_history
-from neural_renderer.networks.spade import ModulationWeights, SpadeBlock, halved, padding_at
+from neural_renderer.networks.spade import (
+    ModulationWeights,
+    SpadeBlock,
+    doubled,
+    halved,
+    padding_at,
+    spread,
+)
 from neural_renderer.networks.style import (
     CLASS_CHANNELS,
     CODE_CHANNELS,
@@ -265,7 +272,7 @@ class Generator(FrameGenerator):
             for block, weights in zip(self._level(level), style.modulation[level], strict=True):
                 h = block(h, maps[level], weights)
             if level > 0:
-                h = functional.interpolate(self.ups[level - 1](h), scale_factor=2.0)
+                h = doubled(self.ups[level - 1](h))
         pixels = self._to_pixels(functional.leaky_relu_(h, 0.2))
         raw = in_colours(torch.tanh(pixels[:, :3]), coverage, style.colour)
         if history is None:
@@ -289,7 +296,7 @@ class Generator(FrameGenerator):
         assert self.smooth.bias is not None
         bias = self.smooth.bias.repeat_interleave(4)
         weight = weight.reshape(16, 16, 3, 3).contiguous(memory_format=torch.channels_last)
-        return _spread(functional.conv2d(self.to_pixels(h), weight, bias, padding=1))
+        return spread(functional.conv2d(self.to_pixels(h), weight, bias, padding=1))
 
     def _embed(self, x: GeneratorInput) -> list[Tensor]:
         """Label embedding at 1/2 ... 1/32. Space-to-depth first: no thin label is lost."""
@@ -376,13 +383,6 @@ def _taps() -> Tensor:
             cell, sub = divmod(y + step, 2)
             taps[y, step, cell, sub] = 1.0
     return taps
-
-
-def _spread(cells: Tensor) -> Tensor:
-    """`pixel_shuffle(cells, 2)` as planes in float32: one pass where the library's takes three."""
-    sub = cells.unflatten(1, (-1, 2, 2))
-    rows = [torch.stack([sub[:, :, y, 0], sub[:, :, y, 1]], dim=-1) for y in range(2)]
-    return torch.stack(rows, dim=3).flatten(4).flatten(2, 3).float()
 
 
 def _map_channels(level: int, width: int) -> int:

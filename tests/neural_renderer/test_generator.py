@@ -2,12 +2,15 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
 from bridge.errors import RendererError
+from bridge.labels import Tag
+from neural_renderer.data.layout import layout
 from neural_renderer.exemplars import LEVEL_UP
-from neural_renderer.inputs import ClassMap, generator_input
+from neural_renderer.inputs import ClassMap, generator_input, sizes_in_pixels
 from neural_renderer.networks.generator import (
     LAYOUT_CHANNELS,
     SIZES,
@@ -36,6 +39,16 @@ def make_input(batch: int, height: int, width: int, seed: int = 0) -> GeneratorI
         torch.ones(batch, dtype=torch.bool),
         torch.rand(batch, 3, height, width, generator=rng) * 2.0 - 1.0,
     )
+
+
+def bare_road(generator: Generator, inverse_depth: torch.Tensor) -> torch.Tensor:
+    """Nothing but road, (3, 256, 256), whose depth changes from row to row."""
+    groups = torch.zeros(1, GROUPS, 256, 256)
+    groups[:, ClassMap.default().names.index("road")] = 1.0
+    layout, noise = torch.zeros(1, LAYOUT_CHANNELS, 256, 256), torch.zeros(1, 3, 256, 256)
+    geometry = inverse_depth[:, None].expand(1, 2, 256, 256)
+    x = GeneratorInput(groups, layout, geometry, torch.ones(1, 1, 1, 1), noise)
+    return generator(x, generator.compile_style(make_style(generator, 1))).rgb[0]
 
 
 def make_style(generator: Generator, exemplars: int, seed: int = 0, batch: int = 1) -> StyleCode:
@@ -117,14 +130,30 @@ def test_blend_refuses_weights_that_are_not_positive(tiny: Generator) -> None:
 
 def test_where_the_frame_ends_shows_no_further_in(tiny: Generator) -> None:
     """An even road is even, but for its rim: coarse levels are not told where the frame ends."""
-    groups = torch.zeros(1, GROUPS, 256, 256)
-    groups[:, ClassMap.default().names.index("road")] = 1.0
-    layout, geometry = torch.zeros(1, LAYOUT_CHANNELS, 256, 256), torch.zeros(1, 2, 256, 256)
-    noise = torch.zeros(1, 3, 256, 256)
-    x = GeneratorInput(groups, layout, geometry, torch.zeros(1, 1, 1, 1), noise)
-    picture = tiny(x, tiny.compile_style(make_style(tiny, 1))).rgb[0, :, 32:-32, 32:-32]
+    picture = bare_road(tiny, torch.zeros(256))[:, 32:-32, 32:-32]
     uneven = (picture - picture[:, 96:97, 96:97]).abs().max()
     assert uneven < 0.01 * (picture.abs().max() + 0.1)
+
+
+def test_cells_of_coarse_levels_end_in_no_lines(tiny: Generator) -> None:
+    """On a road that leads away evenly no 16th row steps more than others (copied cells: twice)."""
+    picture = bare_road(tiny, torch.linspace(0.0, 1.0, 256))[:, 32:-32, 128]
+    steps = (picture[:, 1:] - picture[:, :-1]).abs().mean(dim=0)
+    at_cells = torch.arange(33, 33 + len(steps)) % 16 == 0
+    assert steps[at_cells].mean() < 1.3 * steps[~at_cells].mean()
+
+
+def test_a_thing_is_as_large_as_its_pixels() -> None:
+    """The same car on a frame twice as wide and high is half of it, and looks the same."""
+    sizes = []
+    for side in (64, 128):
+        labels = np.zeros((side, 2 * side), np.uint8)
+        labels[20:52, 40:104] = Tag.CAR
+        planes = torch.from_numpy(layout(labels))[None]
+        sizes.append(sizes_in_pixels(planes[:, 5:7])[0, :, 30, 60])
+    torch.testing.assert_close(sizes[0], torch.tensor([0.25, 0.25]))
+    torch.testing.assert_close(sizes[0], sizes[1])
+    assert sizes_in_pixels(torch.ones(1, 2, 512, 1024)).max() == 1.0
 
 
 def test_catmull_rom_shifts_exactly_and_keeps_detail() -> None:
