@@ -89,11 +89,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
+def _let_threads_wait_briefly() -> None:
+    """How long torch's threads spin for each other before they sleep.
+
+    As long as libgomp lets them, a frame on cores that others use takes up to four times as
+    long, and training took a hundred times. Not at all, and a frame of `tiny` takes 115 ms on
+    two idle cores instead of 75 (two of a Xeon; 67 with any longer wait). This wait costs an
+    eighth where both cores are taken. Read when torch is imported, which no command has done
+    yet; other OpenMP runtimes know the first variable alone.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors become one line on stderr."""
-    # On shared cores, torch's threads that spin for each other can be a hundred times slower
-    # than threads that sleep. Read when torch is imported, which no command has done yet.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _let_threads_wait_briefly()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
