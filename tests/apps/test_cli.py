@@ -216,3 +216,13 @@ def test_signals_end_a_drive_cleanly(served_world, tmp_path, number, code) -> No
     assert process.returncode == code
     assert "Traceback" not in errors
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("given", [None, "7"])
+def test_threads_wait_briefly_unless_the_user_says_otherwise(given, monkeypatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # restored afterwards, whoever set it
+    monkeypatch.setenv("GOMP_SPINCOUNT", given or "")
+    if given is None:
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert run(["style", "list", "--help"]) == 0
+    assert os.environ["GOMP_SPINCOUNT"] == (given or "2000")
