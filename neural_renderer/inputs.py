@@ -183,9 +183,9 @@ def generator_input(
     """Assemble a GeneratorInput; depth is hidden where `has_depth` is false, and so are
     windows, which no world without depth can place.
 
-    groups (B, G, H, W), layout (B, 8, H, W) as `layout.layout` gives it, depth_m (B, H, W), camera (B, 4) fx, fy,
-    cx, cy in pixels, up (B, 3) see `height_over_camera`, has_depth bool (B,), noise
-    (B, 3, H, W).
+    groups (B, G, H, W), layout (B, 8, H, W) as `layout.layout` gives it, depth_m (B, H, W),
+    camera (B, 4) fx, fy, cx, cy in pixels, up (B, 3) see `height_over_camera`, has_depth bool
+    (B,), noise (B, 3, H, W).
     """
     flag = has_depth.to(groups.dtype)[:, None, None, None]
     geometry = torch.stack([inverse_depth(depth_m), height_over_camera(depth_m, camera, up)], dim=1)
