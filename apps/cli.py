@@ -95,8 +95,9 @@ def _let_threads_wait_briefly() -> None:
     As long as libgomp lets them, a frame on cores that others use takes up to four times as
     long, and training took a hundred times. Not at all, and a frame of `tiny` takes 115 ms on
     two idle cores instead of 75 (two of a Xeon; 67 with any longer wait). This wait costs an
-    eighth where both cores are taken. Read when torch is imported, which no command has done
-    yet; other OpenMP runtimes know the first variable alone.
+    eighth where others take both cores, a sixth where they take one. Read when torch is
+    imported, which no command has done yet; other OpenMP runtimes know the first variable
+    alone.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")

@@ -116,8 +116,8 @@ class SpadeBlock(nn.Module):
 
 
 def doubled(x: Tensor) -> Tensor:
-    """Twice as high and wide, between cells as well: copied cells end in straight lines, which
-    the convolutions behind left on roads, one every 16 pixels."""
+    """Twice as high and wide, bilinear. Copied cells end in straight lines, which the
+    convolutions behind left on roads, one every 16 pixels."""
     return functional.interpolate(x, scale_factor=2.0, mode="bilinear")
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bridge.errors import RendererError
+from neural_renderer.networks.spade import doubled
 
 CLASS_CHANNELS = 64
 CODE_CHANNELS = 64
@@ -212,8 +213,7 @@ def in_colours(rgb: Tensor, coverage: Tensor, colour: Tensor) -> Tensor:
     """
     maps = (colour @ coverage.float().flatten(2)).unflatten(2, coverage.shape[-2:])
     bend = maps[:, :COLOUR_CHANNELS] / maps[:, COLOUR_CHANNELS:].clamp_min(1e-3)
-    bend = functional.interpolate(bend, scale_factor=2.0, mode="bilinear")
-    return (rgb + bend * (1.0 - rgb.square())).clamp(-1.0, 1.0)
+    return (rgb + doubled(bend) * (1.0 - rgb.square())).clamp(-1.0, 1.0)
 
 
 def _class_means(features: Tensor, masks: Tensor, b: int, k: int) -> tuple[Tensor, Tensor]:

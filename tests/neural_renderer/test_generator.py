@@ -45,9 +45,9 @@ def bare_road(generator: Generator, inverse_depth: torch.Tensor) -> torch.Tensor
     """Nothing but road, (3, 256, 256), whose depth changes from row to row."""
     groups = torch.zeros(1, GROUPS, 256, 256)
     groups[:, ClassMap.default().names.index("road")] = 1.0
-    layout, noise = torch.zeros(1, LAYOUT_CHANNELS, 256, 256), torch.zeros(1, 3, 256, 256)
+    things, noise = torch.zeros(1, LAYOUT_CHANNELS, 256, 256), torch.zeros(1, 3, 256, 256)
     geometry = inverse_depth[:, None].expand(1, 2, 256, 256)
-    x = GeneratorInput(groups, layout, geometry, torch.ones(1, 1, 1, 1), noise)
+    x = GeneratorInput(groups, things, geometry, torch.ones(1, 1, 1, 1), noise)
     return generator(x, generator.compile_style(make_style(generator, 1))).rgb[0]
 
 
