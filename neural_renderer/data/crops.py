@@ -64,8 +64,16 @@ class LabelCrop:
     facades: ByteArray
 
 
-def choose_crop(photo: PreparedPhoto, config: CropConfig, rng: np.random.Generator) -> Crop:
-    """A window of the crop's aspect whose horizon lies where a driving camera has it."""
+def choose_crop(
+    photo: PreparedPhoto,
+    config: CropConfig,
+    rng: np.random.Generator,
+    column_px: int | None = None,
+) -> Crop:
+    """A window of the crop's aspect whose horizon lies where a driving camera has it.
+
+    `column_px`: a column of the photograph that it shows, in its middle half if it can.
+    """
     full_height, full_width = photo.ids.shape
     full_height = min(full_height, photo.bottom_px)
     aspect = config.size_px[1] / config.size_px[0]
@@ -75,9 +83,13 @@ def choose_crop(photo: PreparedPhoto, config: CropConfig, rng: np.random.Generat
     width = min(wanted, full_width, int(full_height / aspect))
     height = round(width * aspect)
     top = round(photo.camera.horizon_px - rng.uniform(*config.horizon) * height)
+    if column_px is None:
+        left = int(rng.integers(full_width - width + 1))
+    else:
+        left = round(column_px - rng.uniform(0.25, 0.75) * width)
     return Crop(
         min(max(top, 0), full_height - height),
-        int(rng.integers(full_width - width + 1)),
+        min(max(left, 0), full_width - width),
         height,
         width,
         bool(config.flip and rng.random() < 0.5),

@@ -58,6 +58,8 @@ class Phase(StrictModel):
             of sources with a `video_step` (whatever their share in `mix`).
         swap_share: share of the still steps that paint every photograph's labels in the
             next one's style: without a target picture too.
+        rare_share: share of the stills that are moved to people, cyclists or signs, see
+            `PhotoDatasetConfig`.
     """
 
     steps: int = Field(ge=1)
@@ -71,6 +73,7 @@ class Phase(StrictModel):
     town_share: float = Field(0.0, ge=0.0, le=1.0)
     video_share: float = Field(0.0, ge=0.0, le=1.0)
     swap_share: float = Field(0.0, ge=0.0, le=1.0)
+    rare_share: float = Field(0.0, ge=0.0, le=1.0)
 
     @field_validator("size_px")
     @classmethod

@@ -146,11 +146,18 @@ def _mean_over(x: Tensor, mask: Tensor, side_px: int) -> Tensor:
 
     x (B, C, H, W), mask (B, 1, H, W).
     """
-    sums, share = (
-        functional.avg_pool2d(each, side_px, stride=1, padding=side_px // 2)
-        for each in (x * mask, mask)
-    )
+    sums, share = (_box_mean(each, side_px) for each in (x * mask, mask))
     return torch.where(share > 0.01, sums / share.clamp_min(0.01), x)
+
+
+def _box_mean(x: Tensor, side_px: int) -> Tensor:
+    """Mean over the square around each pixel, zeros beyond the frame; `side_px` is odd.
+
+    Columns, then rows: a square of 25 at once made a third of a training step on a CPU.
+    """
+    reach = side_px // 2
+    columns = functional.avg_pool2d(x, (side_px, 1), stride=1, padding=(reach, 0))
+    return functional.avg_pool2d(columns, (1, side_px), stride=1, padding=(0, reach))
 
 
 def label_mix(real: Tensor, fake: Tensor, targets: Tensor, pick: Tensor) -> tuple[Tensor, Tensor]:

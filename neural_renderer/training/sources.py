@@ -130,13 +130,15 @@ class Source:
         self, phase: Phase, zoom: tuple[float, float], plain: bool = False
     ) -> PhotoDatasetConfig:
         config = PhotoDatasetConfig(
-            size_px=phase.size_px, exemplars=self._config.exemplars, zoom=zoom
+            size_px=phase.size_px,
+            exemplars=self._config.exemplars,
+            zoom=zoom,
+            rare_share=phase.rare_share,
         )
         if not plain:
             return config
-        return config.model_copy(
-            update={"flip": False, "tone": 0.0, "depth_dropout": 0.0, "roughen": None}
-        )
+        as_they_are = {"tone": 0.0, "depth_dropout": 0.0, "roughen": None, "rare_share": 0.0}
+        return config.model_copy(update={"flip": False, **as_they_are})
 
 
 def _seen_tags(photos: Photos) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from neural_renderer.data.crops import (
     crop_labels,
     planes,
 )
-from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
+from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig, thinned_sets
 from neural_renderer.data.photos import PhotoSourceConfig
 from neural_renderer.data.prefetch import prefetched
 from neural_renderer.data.prepare import PreparedPhoto, load_photos
@@ -175,6 +175,42 @@ def test_sets_are_thinned_to_their_members(photos: list[PreparedPhoto]) -> None:
     assert set(whole.unique().tolist()) == {0, 3}
     single = make(photos, thin_sets=1.0, roughen=None).batch(0, 8).tags[:, building].sum(1)
     assert set(single.unique().tolist()) == {0, 1}
+
+
+def test_sets_are_thinned_to_nothing_thinner(photos: list[PreparedPhoto]) -> None:
+    """Cars that may be bicycles, people that may be riders: whole cars are no bicycles."""
+    sets = photos[0].sets.copy()
+    sets[8] = sets[9] = 0
+    sets[8, [Tag.CAR, Tag.TRUCK, Tag.BICYCLE]] = sets[9, [Tag.PEDESTRIAN, Tag.RIDER]] = 1
+    mixed = PreparedPhoto(**{**_fields(photos[0]), "sets": sets})
+    assert mixed.primary[8] == Tag.CAR
+    assert mixed.primary[9] == Tag.PEDESTRIAN
+    drawn = [thinned_sets(mixed, np.random.default_rng(i), 1.0) for i in range(200)]
+    shares = np.mean(drawn, axis=0)
+    assert set(np.flatnonzero(shares[8])) == {Tag.CAR, Tag.TRUCK}
+    assert shares[8, Tag.CAR] == pytest.approx(0.85, abs=0.08)
+    assert set(np.flatnonzero(shares[9])) == {Tag.PEDESTRIAN, Tag.RIDER}
+
+
+def test_crops_are_moved_to_rare_things(photos: list[PreparedPhoto]) -> None:
+    """A sign at the left edge of one photograph of the second drive, at the horizon."""
+    ids = photos[-1].ids.copy()
+    ids[60:90, 2:32] = 6
+    posted = PreparedPhoto(**{**_fields(photos[-1]), "ids": ids})
+    shown = [*photos[:-1], posted]
+    few: dict[str, object] = {"zoom": [0.3, 0.5], "roughen": None, "flip": False}
+    signs = {}
+    for share in (0.0, 0.5, 1.0):
+        dataset = make(shown, rare_share=share, **few)
+        batch = dataset.batch(3, 60)
+        signs[share] = float(batch.tags[:, Tag.TRAFFIC_SIGN].flatten(1).any(dim=1).float().mean())
+        assert torch.equal(batch.rgb, make(shown, rare_share=share, **few).batch(3, 60).rgb)
+    assert signs[0.0] < 0.25
+    assert 0.3 < signs[0.5] < 0.7
+    assert signs[1.0] == 1.0
+    sources = {"one": photos[:2], "two": [posted]}
+    split = PhotoDataset(make(shown, rare_share=1.0, **few).config, sources, seed=1)
+    assert set(split.batch(0, 8, {"one": 1.0}).drives) == {photos[0].drive}
 
 
 def test_tone_is_shared_and_can_be_off(photos: list[PreparedPhoto]) -> None:

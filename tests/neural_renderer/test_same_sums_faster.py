@@ -16,6 +16,7 @@ from neural_renderer.networks.generator import (
 )
 from neural_renderer.networks.motion import catmull_rom_warp, clamp_to_neighbourhood
 from neural_renderer.networks.style import StyleCode, attend, attention_tokens
+from neural_renderer.training import losses
 from neural_renderer.views import instance_ids, movers_among
 
 GROUPS = len(ClassMap.default().names)
@@ -67,6 +68,22 @@ def test_history_is_kept_within_its_neighbourhood() -> None:
     low = -functional.max_pool2d(-wide, 5, stride=1) - 0.25
     expected = history.minimum(high).maximum(low)
     torch.testing.assert_close(clamp_to_neighbourhood(history, raw), expected)
+
+
+@pytest.mark.parametrize("side_px", [5, 25])
+def test_columns_then_rows_are_the_mean_over_a_square(side_px: int) -> None:
+    """Of what is masked, also where the square leaves the frame; what is there, without a mask."""
+    rng = torch.Generator().manual_seed(side_px)
+    x = torch.rand(2, 3, 20, 31, generator=rng)
+    mask = (torch.rand(2, 1, 20, 31, generator=rng) < 0.6).float()
+    mask[1] = 0.0
+    square = torch.ones(1, 1, side_px, side_px)
+    reach = side_px // 2
+    sums = functional.conv2d((x * mask).flatten(0, 1)[:, None], square, padding=reach)
+    pixels = functional.conv2d(mask, square, padding=reach)
+    given = losses._mean_over(x, mask, side_px)
+    torch.testing.assert_close(given[0], sums.view(2, 3, 20, 31)[0] / pixels[0])
+    torch.testing.assert_close(given[1], x[1])
 
 
 def test_pixels_smoothed_in_their_cells_are_smoothed_as_pixels(
