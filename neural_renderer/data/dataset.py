@@ -37,7 +37,6 @@ from neural_renderer.data.crops import (
 from neural_renderer.data.layout import photo_layout
 from neural_renderer.data.prepare import PreparedPhoto
 
-
 RARE_THINGS = (
     (Tag.PEDESTRIAN,),
     (Tag.RIDER, Tag.BICYCLE, Tag.MOTORCYCLE),
