@@ -21,8 +21,9 @@ class LossWeights(StrictModel):
     generator drew of it before the history was blended in; `temporal_adversarial` is the
     hinge loss of a discriminator on such pairs, taught by real video. `windows` is for the
     shade of windows that the generator is told of, see `losses.window_shade`; `paint` for
-    cars and signs of few colours, see `losses.uneven_paint`, and `tone`, in pictures
-    without a target, for people who are no silhouettes, see `losses.out_of_tone`.
+    cars and signs of few colours, see `losses.uneven_paint`; and in pictures without a
+    target `ground` for even roads, see `losses.lumpy_ground`, and `tone` for people who are
+    no silhouettes, see `losses.out_of_tone`.
     """
 
     segmentation: float = 1.0
@@ -37,6 +38,7 @@ class LossWeights(StrictModel):
     steady: float = 2.0
     windows: float = 1.0
     paint: float = 15.0
+    ground: float = 0.0
     tone: float = 2.0
     temporal_adversarial: float = 0.0
     r1: float = 40.0

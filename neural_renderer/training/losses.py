@@ -23,6 +23,10 @@ CAR_UNREST, SIGN_UNREST = 0.014, 0.021
 """How far the colour of a car's body or a sign strays from its mean in a square of
 `WALL_REACH_PX`, less its brightness: a quarter of them exceeds it in photographs."""
 
+ROAD_UNREST, LUMP_PX = 0.014, 9
+"""How far the brightness of a road strays from its mean in a square of so many pixels: a quarter
+of the near road exceeds it in photographs of CamVid and BDD."""
+
 PERSON_TONE, SIGN_TONE = (0.45, 0.78), (0.63, 1.11)
 """Mean brightness of people and of signs as a share of their picture's: the middle half of
 photographs of CamVid, IDD and BDD."""
@@ -114,10 +118,24 @@ def uneven_paint(rgb: Tensor, body: Tensor, windows: Tensor, bound: float = CAR_
     """
     paint = body.to(rgb) * (1.0 - windows.to(rgb))
     light = rgb * 0.5 + 0.5
-    colour = light - light.mean(dim=1, keepdim=True)
-    stray = (colour - _mean_over(colour, paint, WALL_REACH_PX)).abs().mean(dim=1, keepdim=True)
-    amiss = functional.relu(_mean_over(stray, paint, WALL_REACH_PX) - bound)
-    return (amiss * paint).sum() / paint.sum().clamp_min(1.0)
+    return _unrest(light - light.mean(dim=1, keepdim=True), paint, WALL_REACH_PX, bound)
+
+
+def lumpy_ground(rgb: Tensor, ground: Tensor, bound: float = ROAD_UNREST) -> Tensor:
+    """How much more the brightness of a road changes from pixel to pixel than in photographs.
+
+    Shadows and patches may lie on a road, lumps of earth not: `small` painted them in the town
+    where no target says otherwise, and its discriminators did not mind.
+
+    Args:
+        rgb: (B, 3, H, W) in [-1, 1]. ground: (B, 1, H, W), 0 or 1; two pixels along its
+            border do not count.
+        bound: on how far brightness strays from its mean in a square of `LUMP_PX`, as a
+            share of white.
+    """
+    inner = 1.0 - functional.max_pool2d(1.0 - ground.to(rgb), 5, stride=1, padding=2)
+    light = (rgb * 0.5 + 0.5).mean(dim=1, keepdim=True)
+    return _unrest(light, inner, LUMP_PX, bound)
 
 
 def out_of_tone(rgb: Tensor, things: Tensor, bounds: tuple[float, float]) -> Tensor:
@@ -139,6 +157,13 @@ def out_of_tone(rgb: Tensor, things: Tensor, bounds: tuple[float, float]) -> Ten
     amiss = functional.relu(least - share) + functional.relu(share - most)
     shown = (pixels >= FEWEST_PX).to(light)
     return (amiss * shown).sum() / shown.sum().clamp_min(1.0)
+
+
+def _unrest(x: Tensor, mask: Tensor, side_px: int, bound: float) -> Tensor:
+    """How far x (B, C, H, W) strays from its mean over `side_px`, beyond `bound`, where masked."""
+    stray = (x - _mean_over(x, mask, side_px)).abs().mean(dim=1, keepdim=True)
+    amiss = functional.relu(_mean_over(stray, mask, WALL_REACH_PX) - bound)
+    return (amiss * mask).sum() / mask.sum().clamp_min(1.0)
 
 
 def _mean_over(x: Tensor, mask: Tensor, side_px: int) -> Tensor:

@@ -185,7 +185,8 @@ def surface_losses(
     """Shade of the windows that the generator was told of; how even and how bright things are.
 
     How bright people and signs are, a target tells better than the middle half of photographs,
-    which the other half exceeds: that term is for pictures without one.
+    which the other half exceeds: that term is for pictures without one. So is that for roads,
+    on which a target may have shadows.
 
     Args:
         names: of the groups (B, G, H, W).
@@ -206,6 +207,8 @@ def surface_losses(
         cars = losses.uneven_paint(fake, of("car"), windows)
         signs = losses.uneven_paint(fake, of("sign"), windows, losses.SIGN_UNREST)
         terms["g_paint"] = weights.paint * (cars + signs)
+    if weights.ground and not paired:
+        terms["g_ground"] = weights.ground * losses.lumpy_ground(fake, of("road"))
     if weights.tone and not paired:
         people = losses.out_of_tone(fake, of("person"), losses.PERSON_TONE)
         signs = losses.out_of_tone(fake, of("sign"), losses.SIGN_TONE)

@@ -320,6 +320,25 @@ def test_a_car_is_of_one_colour_but_may_have_lamps() -> None:
     assert float(losses.uneven_paint(striped.detach(), nowhere, windows)) == 0.0
 
 
+def test_a_road_may_have_a_shadow_but_no_lumps() -> None:
+    road = torch.zeros(1, 1, 64, 64)
+    road[..., 20:, :] = 1.0
+    shadow = torch.zeros(1, 3, 64, 64)
+    shadow[..., 30:40, :] -= 0.2  # rows of it, and a kerb beside the road
+    shadow[..., :20, :] = 0.9
+    lumps = shadow.clone().requires_grad_(True)
+    with torch.no_grad():
+        lumps[..., 24:64:6, ::6] += 0.7
+    assert float(losses.lumpy_ground(torch.zeros_like(shadow), road)) == 0.0
+    lumpy = losses.lumpy_ground(lumps, road)
+    assert float(lumpy.detach()) > 3.0 * float(losses.lumpy_ground(shadow, road))
+    lumpy.backward()
+    assert lumps.grad is not None
+    assert float(lumps.grad[0, :, 48, 30].sum()) > 0.0  # a darker lump is better
+    assert not lumps.grad[..., :20, :].any()
+    assert float(losses.lumpy_ground(lumps.detach(), torch.zeros_like(road))) == 0.0
+
+
 def test_people_are_no_silhouettes() -> None:
     people = torch.zeros(2, 1, 32, 32)
     people[0, :, 10:20, 10:20] = 1.0
