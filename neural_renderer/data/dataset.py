@@ -36,12 +36,9 @@ from neural_renderer.data.crops import (
 )
 from neural_renderer.data.layout import photo_layout
 from neural_renderer.data.prepare import PreparedPhoto
+from neural_renderer.inputs import DEFAULT_GROUPS
 
-RARE_THINGS = (
-    (Tag.PEDESTRIAN,),
-    (Tag.RIDER, Tag.BICYCLE, Tag.MOTORCYCLE),
-    (Tag.TRAFFIC_SIGN, Tag.TRAFFIC_LIGHT),
-)
+RARE_THINGS = tuple(DEFAULT_GROUPS[name] for name in ("person", "cyclist", "sign"))
 """What a crop may be moved to: each covers a fiftieth of a street photograph or less."""
 
 LEAST_SHOWN = 0.001
