@@ -169,7 +169,7 @@ def style_losses(
         wanted = state.vgg(like.to(fake.dtype))
     gap = losses.region_statistics(
         state.vgg(fake), groups, wanted, labels.unflatten(0, like_groups.shape[:2]),
-        PERCEPTUAL_TAPS,
+        PERCEPTUAL_TAPS, one_sided=True,
     )  # fmt: skip
     return {"g_style": weights.style * gap}
 

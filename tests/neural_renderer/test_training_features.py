@@ -125,8 +125,10 @@ def _scene(colour: float, grain: float) -> tuple[Tensor, Tensor]:
     return x, groups
 
 
-def _gap(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
-    return float(losses.region_statistics([a[0]], a[1], [b[0]], b[1][:, None], [1.0]))
+def _gap(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], one_sided: bool = False) -> float:
+    return float(
+        losses.region_statistics([a[0]], a[1], [b[0]], b[1][:, None], [1.0], one_sided=one_sided)
+    )
 
 
 def test_looks_differ_by_group_and_not_by_place() -> None:
@@ -141,6 +143,14 @@ def test_looks_differ_by_group_and_not_by_place() -> None:
     assert _gap(grainy, plain) > 1.0
     mistaken = (coloured[0], coloured[1].flip(2))
     assert _gap(mistaken, coloured) > 1.0, "the right look on the wrong group"
+
+
+def test_one_sided_a_group_may_vary_less_than_the_others_but_not_more() -> None:
+    plain, grainy, coloured = _scene(0.0, 0.1), _scene(0.0, 0.5), _scene(1.0, 0.1)
+    less, more = _gap(plain, grainy, one_sided=True), _gap(grainy, plain, one_sided=True)
+    assert less < 0.3 * _gap(plain, grainy), "only the means of two draws differ"
+    assert more == pytest.approx(_gap(grainy, plain))
+    assert _gap(coloured, plain, one_sided=True) > 1.0, "another colour still counts"
 
 
 def test_a_group_that_one_side_lacks_does_not_count() -> None:
