@@ -21,9 +21,11 @@ class LossWeights(StrictModel):
     generator drew of it before the history was blended in; `temporal_adversarial` is the
     hinge loss of a discriminator on such pairs, taught by real video. `windows` is for the
     shade of windows that the generator is told of, see `losses.window_shade`; `paint` for
-    cars and signs of few colours, see `losses.uneven_paint`; and in pictures without a
-    target `ground` for even roads, see `losses.lumpy_ground`, and `tone` for people who are
-    no silhouettes, see `losses.out_of_tone`.
+    cars and signs of few colours, see `losses.uneven_paint`, and, in pictures without a
+    target, for cars that are no chrome, see `losses.lumpy_paint`; and in these `ground` for
+    even roads, see `losses.lumpy_ground`, `walls` for facades without ledges, see
+    `losses.restless_walls`, and `tone` for people who are no silhouettes, see
+    `losses.out_of_tone`.
     """
 
     segmentation: float = 1.0
@@ -39,6 +41,7 @@ class LossWeights(StrictModel):
     windows: float = 1.0
     paint: float = 15.0
     ground: float = 0.0
+    walls: float = 0.0
     tone: float = 2.0
     temporal_adversarial: float = 0.0
     r1: float = 40.0

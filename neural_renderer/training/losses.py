@@ -23,9 +23,15 @@ CAR_UNREST, SIGN_UNREST = 0.014, 0.021
 """How far the colour of a car's body or a sign strays from its mean in a square of
 `WALL_REACH_PX`, less its brightness: a quarter of them exceeds it in photographs."""
 
-ROAD_UNREST, LUMP_PX = 0.014, 9
-"""How far the brightness of a road strays from its mean in a square of so many pixels: a quarter
-of the near road exceeds it in photographs of CamVid and BDD."""
+ROAD_UNREST, CAR_LUMPS, LUMP_PX = 0.014, 0.041, 9
+"""How far the brightness of a road and of a near car's body strays from its mean in a square of so
+many pixels: a quarter of the near road exceeds it in photographs of CamVid and BDD, and half of
+the cars, which mirror their street and have grilles and lamps."""
+
+WALL_COLOUR_UNREST, WALL_UNREST = 0.009, 0.066
+"""How far the colour, less its brightness, and the brightness of a facade stray from their mean in
+a square of `WALL_REACH_PX`, windows that were found left out: half of it exceeds them in
+photographs of CamVid, IDD and BDD, which have doors, shop fronts and signs."""
 
 PERSON_TONE, SIGN_TONE = (0.45, 0.78), (0.63, 1.11)
 """Mean brightness of people and of signs as a share of their picture's: the middle half of
@@ -121,6 +127,20 @@ def uneven_paint(rgb: Tensor, body: Tensor, windows: Tensor, bound: float = CAR_
     return _unrest(light - light.mean(dim=1, keepdim=True), paint, WALL_REACH_PX, bound)
 
 
+def lumpy_paint(rgb: Tensor, body: Tensor, windows: Tensor, bound: float = CAR_LUMPS) -> Tensor:
+    """How much more a car's brightness changes from pixel to pixel than in half of photographs.
+
+    Very near cars, larger than photographs show them, were painted like chrome.
+
+    Args:
+        rgb: (B, 3, H, W) in [-1, 1]. body, windows: (B, 1, H, W), 0 or 1.
+        bound: on how far brightness strays from its mean in a square of `LUMP_PX`, as a
+            share of white.
+    """
+    paint = body.to(rgb) * (1.0 - windows.to(rgb))
+    return _unrest((rgb * 0.5 + 0.5).mean(dim=1, keepdim=True), paint, LUMP_PX, bound)
+
+
 def lumpy_ground(rgb: Tensor, ground: Tensor, bound: float = ROAD_UNREST) -> Tensor:
     """How much more the brightness of a road changes from pixel to pixel than in photographs.
 
@@ -136,6 +156,29 @@ def lumpy_ground(rgb: Tensor, ground: Tensor, bound: float = ROAD_UNREST) -> Ten
     inner = 1.0 - functional.max_pool2d(1.0 - ground.to(rgb), 5, stride=1, padding=2)
     light = (rgb * 0.5 + 0.5).mean(dim=1, keepdim=True)
     return _unrest(light, inner, LUMP_PX, bound)
+
+
+def restless_walls(
+    rgb: Tensor,
+    wall: Tensor,
+    windows: Tensor,
+    bounds: tuple[float, float] = (WALL_COLOUR_UNREST, WALL_UNREST),
+) -> Tensor:
+    """How much more facades change between their windows than half of those in photographs.
+
+    Streets of photographs have shop fronts with signs some three metres up. Where labels know
+    none, a generator that is told of height painted them all the same: pale ledges along
+    plain houses, in the town with red, green or violet below.
+
+    Args:
+        rgb: (B, 3, H, W) in [-1, 1]. wall, windows: (B, 1, H, W), 0 or 1.
+        bounds: on how far colour and brightness stray, as shares of white.
+    """
+    plain = wall.to(rgb) * (1.0 - windows.to(rgb))
+    light = rgb * 0.5 + 0.5
+    bright = light.mean(dim=1, keepdim=True)
+    colour = _unrest(light - bright, plain, WALL_REACH_PX, bounds[0])
+    return colour + _unrest(bright, plain, WALL_REACH_PX, bounds[1])
 
 
 def out_of_tone(rgb: Tensor, things: Tensor, bounds: tuple[float, float]) -> Tensor:

@@ -185,8 +185,8 @@ def surface_losses(
     """Shade of the windows that the generator was told of; how even and how bright things are.
 
     How bright people and signs are, a target tells better than the middle half of photographs,
-    which the other half exceeds: that term is for pictures without one. So is that for roads,
-    on which a target may have shadows.
+    which the other half exceeds: that term is for pictures without one. So are those for roads
+    and facades, on which a target may have shadows and shop fronts.
 
     Args:
         names: of the groups (B, G, H, W).
@@ -206,9 +206,13 @@ def surface_losses(
     if weights.paint:
         cars = losses.uneven_paint(fake, of("car"), windows)
         signs = losses.uneven_paint(fake, of("sign"), windows, losses.SIGN_UNREST)
+        if not paired:
+            cars = cars + losses.lumpy_paint(fake, of("car"), windows)
         terms["g_paint"] = weights.paint * (cars + signs)
     if weights.ground and not paired:
         terms["g_ground"] = weights.ground * losses.lumpy_ground(fake, of("road"))
+    if weights.walls and not paired:
+        terms["g_walls"] = weights.walls * losses.restless_walls(fake, of("building"), windows)
     if weights.tone and not paired:
         people = losses.out_of_tone(fake, of("person"), losses.PERSON_TONE)
         signs = losses.out_of_tone(fake, of("sign"), losses.SIGN_TONE)

@@ -20,7 +20,6 @@ from neural_renderer.training.objective import (
     Judged,
     adversarial_losses,
     discriminator_losses,
-    surface_losses,
 )
 from neural_renderer.training.rollout import aligned
 from neural_renderer.training.state import build_state
@@ -274,101 +273,6 @@ def test_pictures_without_a_target_are_told_their_labels_less() -> None:
     # Of four classes that look alike, one is right.
     assert float(paired) == pytest.approx(2.0 * math.log(4.0))
     assert float(unpaired) == pytest.approx(0.5 * math.log(4.0))
-
-
-def test_windows_are_darker_than_their_wall_and_not_black() -> None:
-    building, windows = torch.zeros(2, 1, 1, 64, 64)
-    building[:, :, 8:] = 1.0
-    windows[..., 20:30, 20:28] = windows[..., 40:50, 44:52] = 1.0
-
-    def amiss(shade: float) -> float:
-        rgb = torch.full((1, 3, 64, 64), 0.2).where(windows < 0.5, 2.0 * 0.6 * (1.0 - shade) - 1.0)
-        return float(losses.window_shade(rgb, building, windows))
-
-    assert amiss(0.25) == pytest.approx(0.0, abs=0.02)
-    assert amiss(0.0) == pytest.approx(0.15, abs=0.02)
-    assert amiss(0.6) > 0.1
-    nowhere = torch.zeros(1, 1, 64, 64)
-    assert float(losses.window_shade(torch.zeros(1, 3, 64, 64), building, nowhere)) == 0.0
-    rgb = torch.full((1, 3, 64, 64), 0.2, requires_grad=True)
-    losses.window_shade(rgb, building, windows).backward()
-    assert rgb.grad is not None
-    pane = windows[0, 0] > 0.5
-    assert float(rgb.grad[0, :, pane].sum()) > 0.0  # a step down the slope darkens the panes
-
-
-def test_a_car_is_of_one_colour_but_may_have_lamps() -> None:
-    body, windows = torch.zeros(2, 1, 1, 64, 64)
-    body[..., 10:54, 10:54] = 1.0
-    windows[..., 14:26, 14:50] = 1.0
-    plain = torch.zeros(1, 3, 64, 64)
-    plain[:, :, 32:] += 0.5  # light falls on it from above
-    plain[:, 1, :10] = 1.0  # what is beside it has colours of its own
-    plain[:, 2] = plain[:, 2].where(windows[:, 0] < 0.5, 1.0)  # and so have its panes
-    lamps, striped = plain.clone(), plain.clone().requires_grad_(True)
-    lamps[:, 0, 40:43, 12:16] = lamps[:, 0, 40:43, 48:52] = 1.0
-    with torch.no_grad():
-        striped[:, 0, 28:50:6] += 0.6
-    assert float(losses.uneven_paint(plain, body, windows)) == 0.0
-    assert float(losses.uneven_paint(lamps, body, windows)) < 0.005
-    uneven = losses.uneven_paint(striped, body, windows)
-    assert float(uneven.detach()) > 0.01
-    uneven.backward()
-    assert striped.grad is not None
-    assert float(striped.grad[0, 0, 40, 30]) > 0.0  # less red in a stripe is better
-    nowhere = torch.zeros_like(body)
-    assert float(losses.uneven_paint(striped.detach(), nowhere, windows)) == 0.0
-
-
-def test_a_road_may_have_a_shadow_but_no_lumps() -> None:
-    road = torch.zeros(1, 1, 64, 64)
-    road[..., 20:, :] = 1.0
-    shadow = torch.zeros(1, 3, 64, 64)
-    shadow[..., 30:40, :] -= 0.2  # rows of it, and a kerb beside the road
-    shadow[..., :20, :] = 0.9
-    lumps = shadow.clone().requires_grad_(True)
-    with torch.no_grad():
-        lumps[..., 24:64:6, ::6] += 0.7
-    assert float(losses.lumpy_ground(torch.zeros_like(shadow), road)) == 0.0
-    lumpy = losses.lumpy_ground(lumps, road)
-    assert float(lumpy.detach()) > 3.0 * float(losses.lumpy_ground(shadow, road))
-    lumpy.backward()
-    assert lumps.grad is not None
-    assert float(lumps.grad[0, :, 48, 30].sum()) > 0.0  # a darker lump is better
-    assert not lumps.grad[..., :20, :].any()
-    assert float(losses.lumpy_ground(lumps.detach(), torch.zeros_like(road))) == 0.0
-
-
-def test_people_are_no_silhouettes() -> None:
-    people = torch.zeros(2, 1, 32, 32)
-    people[0, :, 10:20, 10:20] = 1.0
-    people[1, :, 2:4, 2:4] = 1.0  # too few pixels to tell
-
-    def amiss(share: float) -> float:
-        street = torch.full((2, 3, 32, 32), 0.5)
-        inside = 0.5 * share * 924 / (1024 - 100 * share)  # a share of the whole picture's mean
-        rgb = street.where(people < 0.5, inside) * 2.0 - 1.0
-        return float(losses.out_of_tone(rgb, people, (0.45, 0.78)))
-
-    assert amiss(0.6) == 0.0
-    assert amiss(0.25) == pytest.approx(0.2, abs=0.01)
-    assert amiss(1.08) == pytest.approx(0.3, abs=0.01)
-    assert float(losses.out_of_tone(torch.zeros(2, 3, 32, 32), 0.0 * people, (0.45, 0.78))) == 0.0
-    dark = torch.full((2, 3, 32, 32), -0.9).where(people > 0.5, 0.5).requires_grad_(True)
-    losses.out_of_tone(dark, people, (0.45, 0.78)).backward()
-    assert dark.grad is not None
-    assert float(dark.grad[0, :, 15, 15].max()) < 0.0  # brighter people are better
-    assert not dark.grad[0, :, 0, 0].any()  # and not a darker street
-
-
-def test_a_target_says_how_bright_people_are() -> None:
-    groups, rgb = torch.zeros(1, 4, 32, 32), torch.full((1, 3, 32, 32), 0.5)
-    groups[:, 0, 8:24, 8:24] = 1.0
-    rgb[..., 8:24, 8:24] = -1.0
-    shown = ("person", "sign", "building", "car"), rgb, groups, torch.zeros(1, 1, 32, 32)
-    weights = LossWeights(windows=0.0, paint=0.0, tone=2.0)
-    assert surface_losses(*shown, weights, paired=True) == {}
-    assert float(surface_losses(*shown, weights, paired=False)["g_tone"]) > 0.5
 
 
 def test_label_mix_takes_whole_classes() -> None:
