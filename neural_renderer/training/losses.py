@@ -112,19 +112,19 @@ def window_shade(
     return (amiss.mean(dim=1, keepdim=True) * panes).sum() / panes.sum().clamp_min(1.0)
 
 
-def uneven_paint(rgb: Tensor, body: Tensor, windows: Tensor, bound: float = CAR_UNREST) -> Tensor:
+def uneven_paint(rgb: Tensor, things: Tensor, bound: float = CAR_UNREST) -> Tensor:
     """How much more the colour of painted things changes from place to place than in photographs.
 
     A car is painted in one colour. To a segmentation head lamps and plates are what tells a
-    car, and a generator that is asked for cars that are read as cars paints many.
+    car, and a generator that is asked for cars that are read as cars paints many. Panes are
+    of no other colour; left out, they turned red.
 
     Args:
-        rgb: (B, 3, H, W) in [-1, 1]. body, windows: (B, 1, H, W), 0 or 1.
+        rgb: (B, 3, H, W) in [-1, 1]. things: (B, 1, H, W), 0 or 1.
         bound: on how far the colour strays, as a share of white.
     """
-    paint = body.to(rgb) * (1.0 - windows.to(rgb))
     light = rgb * 0.5 + 0.5
-    return _unrest(light - light.mean(dim=1, keepdim=True), paint, WALL_REACH_PX, bound)
+    return _unrest(light - light.mean(dim=1, keepdim=True), things.to(rgb), WALL_REACH_PX, bound)
 
 
 def lumpy_paint(rgb: Tensor, body: Tensor, windows: Tensor, bound: float = CAR_LUMPS) -> Tensor:

@@ -204,8 +204,8 @@ def surface_losses(
         shade = losses.window_shade(fake, body, windows, losses.PANE_SHADE)
         terms["g_panes"] = weights.windows * shade
     if weights.paint:
-        cars = losses.uneven_paint(fake, of("car"), windows)
-        signs = losses.uneven_paint(fake, of("sign"), windows, losses.SIGN_UNREST)
+        cars = losses.uneven_paint(fake, of("car"))
+        signs = losses.uneven_paint(fake, of("sign"), losses.SIGN_UNREST)
         if not paired:
             cars = cars + losses.lumpy_paint(fake, of("car"), windows)
         terms["g_paint"] = weights.paint * (cars + signs)

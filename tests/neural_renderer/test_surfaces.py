@@ -31,26 +31,26 @@ def test_windows_are_darker_than_their_wall_and_not_black() -> None:
 
 
 def test_a_car_is_of_one_colour_but_may_have_lamps() -> None:
-    body, windows = torch.zeros(2, 1, 1, 64, 64)
+    body = torch.zeros(1, 1, 64, 64)
     body[..., 10:54, 10:54] = 1.0
-    windows[..., 14:26, 14:50] = 1.0
     plain = torch.zeros(1, 3, 64, 64)
     plain[:, :, 32:] += 0.5  # light falls on it from above
     plain[:, 1, :10] = 1.0  # what is beside it has colours of its own
-    plain[:, 2] = plain[:, 2].where(windows[:, 0] < 0.5, 1.0)  # and so have its panes
-    lamps, striped = plain.clone(), plain.clone().requires_grad_(True)
+    plain[..., 14:26, 14:50] -= 0.8  # panes are darker, and of no other colour
+    lamps, red_panes, striped = plain.clone(), plain.clone(), plain.clone().requires_grad_(True)
     lamps[:, 0, 40:43, 12:16] = lamps[:, 0, 40:43, 48:52] = 1.0
+    red_panes[:, 0, 14:26, 14:50] += 0.6
     with torch.no_grad():
         striped[:, 0, 28:50:6] += 0.6
-    assert float(losses.uneven_paint(plain, body, windows)) == 0.0
-    assert float(losses.uneven_paint(lamps, body, windows)) < 0.005
-    uneven = losses.uneven_paint(striped, body, windows)
-    assert float(uneven.detach()) > 0.01
+    assert float(losses.uneven_paint(plain, body)) == pytest.approx(0.0, abs=1e-6)
+    assert float(losses.uneven_paint(lamps, body)) < 0.005
+    assert float(losses.uneven_paint(red_panes, body)) > 0.01
+    uneven = losses.uneven_paint(striped, body)
+    assert float(uneven.detach()) > 0.008
     uneven.backward()
     assert striped.grad is not None
     assert float(striped.grad[0, 0, 40, 30]) > 0.0  # less red in a stripe is better
-    nowhere = torch.zeros_like(body)
-    assert float(losses.uneven_paint(striped.detach(), nowhere, windows)) == 0.0
+    assert float(losses.uneven_paint(striped.detach(), torch.zeros_like(body))) == 0.0
 
 
 def test_a_road_may_have_a_shadow_but_no_lumps() -> None:
