@@ -61,7 +61,7 @@ def test_shipped_weights_paint_each_class_in_its_own_way(path: Path) -> None:
         assert means[Tag.SKY].mean() > means[Tag.ROAD].mean() + 20.0
         assert means[Tag.SKY].mean() > means[Tag.VEGETATION].mean() + 20.0
         assert means[Tag.VEGETATION].mean() < 140.0
-        # Texture: neither flat colour nor noise. The skies of `dusk` have clouds, its trees are dark.
+        # Texture, neither flat colour nor noise; skies of `dusk` have clouds, its trees are dark.
         detail = np.abs(np.diff(rgb.mean(axis=2), axis=1))
         trees = detail[(view.labels == Tag.VEGETATION)[:, 1:]].mean()
         sky = detail[(view.labels == Tag.SKY)[:, 1:]].mean()
