@@ -30,8 +30,8 @@ the cars, which mirror their street and have grilles and lamps."""
 
 WALL_COLOUR_UNREST, WALL_UNREST = 0.009, 0.066
 """How far the colour, less its brightness, and the brightness of a facade stray from their mean in
-a square of `WALL_REACH_PX`, windows that were found left out: half of it exceeds them in
-photographs of CamVid, IDD and BDD, which have doors, shop fronts and signs."""
+a square of `WALL_REACH_PX`, the latter without windows that were found: half of it exceeds them
+in photographs of CamVid, IDD and BDD, which have doors, shop fronts and signs."""
 
 PERSON_TONE, SIGN_TONE = (0.45, 0.78), (0.63, 1.11)
 """Mean brightness of people and of signs as a share of their picture's: the middle half of
@@ -168,16 +168,18 @@ def restless_walls(
 
     Streets of photographs have shop fronts with signs some three metres up. Where labels know
     none, a generator that is told of height painted them all the same: pale ledges along
-    plain houses, in the town with red, green or violet below.
+    plain houses, in the town with red, green or violet below. Windows count by their colour,
+    or it moves into them (those of `tiny` turned red), not by their brightness.
 
     Args:
         rgb: (B, 3, H, W) in [-1, 1]. wall, windows: (B, 1, H, W), 0 or 1.
         bounds: on how far colour and brightness stray, as shares of white.
     """
-    plain = wall.to(rgb) * (1.0 - windows.to(rgb))
+    whole = wall.to(rgb)
+    plain = whole * (1.0 - windows.to(rgb))
     light = rgb * 0.5 + 0.5
     bright = light.mean(dim=1, keepdim=True)
-    colour = _unrest(light - bright, plain, WALL_REACH_PX, bounds[0])
+    colour = _unrest(light - bright, whole, WALL_REACH_PX, bounds[0])
     return colour + _unrest(bright, plain, WALL_REACH_PX, bounds[1])
 
 

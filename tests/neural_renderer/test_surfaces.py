@@ -121,6 +121,9 @@ def test_a_facade_has_windows_and_no_ledges() -> None:
     assert float(losses.restless_walls(*facade((0.0, 0.0, 0.0)))) == 0.0
     assert float(losses.restless_walls(*facade((0.5, 0.5, 0.5)))) > 0.01, "a pale one"
     assert float(losses.restless_walls(*facade((0.2, -0.1, -0.1)))) > 0.005, "a red one"
+    rgb, wall, windows = facade((0.0, 0.0, 0.0))
+    rgb[:, 0] += 0.6 * windows[:, 0]
+    assert float(losses.restless_walls(rgb, wall, windows)) > 0.005, "red windows"
     rgb, wall, windows = facade((0.5, 0.5, 0.5))
     rgb.requires_grad_(True)
     losses.restless_walls(rgb, wall, windows).backward()
