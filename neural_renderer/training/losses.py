@@ -123,8 +123,8 @@ def uneven_paint(rgb: Tensor, things: Tensor, bound: float = CAR_UNREST) -> Tens
         rgb: (B, 3, H, W) in [-1, 1]. things: (B, 1, H, W), 0 or 1.
         bound: on how far the colour strays, as a share of white.
     """
-    light = rgb * 0.5 + 0.5
-    return _unrest(light - light.mean(dim=1, keepdim=True), things.to(rgb), WALL_REACH_PX, bound)
+    colour = rgb * 0.5 + 0.5 - _brightness(rgb)
+    return _unrest(colour, things.to(rgb), WALL_REACH_PX, bound)
 
 
 def lumpy_paint(rgb: Tensor, body: Tensor, windows: Tensor, bound: float = CAR_LUMPS) -> Tensor:
@@ -138,7 +138,7 @@ def lumpy_paint(rgb: Tensor, body: Tensor, windows: Tensor, bound: float = CAR_L
             share of white.
     """
     paint = body.to(rgb) * (1.0 - windows.to(rgb))
-    return _unrest((rgb * 0.5 + 0.5).mean(dim=1, keepdim=True), paint, LUMP_PX, bound)
+    return _unrest(_brightness(rgb), paint, LUMP_PX, bound)
 
 
 def lumpy_ground(rgb: Tensor, ground: Tensor, bound: float = ROAD_UNREST) -> Tensor:
@@ -154,8 +154,7 @@ def lumpy_ground(rgb: Tensor, ground: Tensor, bound: float = ROAD_UNREST) -> Ten
             share of white.
     """
     inner = 1.0 - functional.max_pool2d(1.0 - ground.to(rgb), 5, stride=1, padding=2)
-    light = (rgb * 0.5 + 0.5).mean(dim=1, keepdim=True)
-    return _unrest(light, inner, LUMP_PX, bound)
+    return _unrest(_brightness(rgb), inner, LUMP_PX, bound)
 
 
 def restless_walls(
@@ -167,7 +166,7 @@ def restless_walls(
     """How much more facades change between their windows than half of those in photographs.
 
     Streets of photographs have shop fronts with signs some three metres up. Where labels know
-    none, a generator that is told of height painted them all the same: pale ledges along
+    none, a generator that is told of height painted what is likely theirs: pale ledges along
     plain houses, in the town with red, green or violet below. Windows count by their colour,
     or it moves into them (those of `tiny` turned red), not by their brightness.
 
@@ -177,9 +176,8 @@ def restless_walls(
     """
     whole = wall.to(rgb)
     plain = whole * (1.0 - windows.to(rgb))
-    light = rgb * 0.5 + 0.5
-    bright = light.mean(dim=1, keepdim=True)
-    colour = _unrest(light - bright, whole, WALL_REACH_PX, bounds[0])
+    bright = _brightness(rgb)
+    colour = _unrest(rgb * 0.5 + 0.5 - bright, whole, WALL_REACH_PX, bounds[0])
     return colour + _unrest(bright, plain, WALL_REACH_PX, bounds[1])
 
 
@@ -193,7 +191,7 @@ def out_of_tone(rgb: Tensor, things: Tensor, bounds: tuple[float, float]) -> Ten
         rgb: (B, 3, H, W) in [-1, 1]. things: (B, 1, H, W), 0 or 1.
         bounds: least and most mean brightness as a share of the picture's.
     """
-    light = (rgb * 0.5 + 0.5).mean(dim=1, keepdim=True)
+    light = _brightness(rgb)
     things = things.to(light)
     pixels = things.sum(dim=(1, 2, 3))
     inside = (light * things).sum(dim=(1, 2, 3)) / pixels.clamp_min(1.0)
@@ -202,6 +200,11 @@ def out_of_tone(rgb: Tensor, things: Tensor, bounds: tuple[float, float]) -> Ten
     amiss = functional.relu(least - share) + functional.relu(share - most)
     shown = (pixels >= FEWEST_PX).to(light)
     return (amiss * shown).sum() / shown.sum().clamp_min(1.0)
+
+
+def _brightness(rgb: Tensor) -> Tensor:
+    """Of rgb (B, 3, H, W) in [-1, 1], as a share of white: (B, 1, H, W)."""
+    return (rgb * 0.5 + 0.5).mean(dim=1, keepdim=True)
 
 
 def _unrest(x: Tensor, mask: Tensor, side_px: int, bound: float) -> Tensor:
@@ -273,8 +276,8 @@ def region_statistics(
         like: maps of K pictures each (B * K, C, h', w'). like_groups: (B, K, G, H', W').
         weights: one a tap.
         one_sided: less deviation than in the other pictures is fine. Theirs is that of K streets
-            at once: a road with shadows, houses with shop fronts, cars of many colours. Asked
-            of one plain street, it was met with lumps of earth, pale ledges and chrome.
+            at once: a road with shadows, houses with shop fronts, cars of many colours. One
+            plain street has nothing real to meet it with.
     """
     k = like_groups.shape[1]
     total = torch.zeros((), device=fake_groups.device)

@@ -150,11 +150,13 @@ def test_a_near_car_shines_and_is_no_chrome() -> None:
 def test_targets_may_have_shop_fronts_and_mirror_their_street() -> None:
     names = ("building", "car", "sign", "truck", "road", "person")
     rgb, wall, windows = facade((0.5, 0.5, 0.5))
+    rgb[..., :8:4, :] += 0.8  # a car in place of the sky, like chrome
     groups = torch.cat([wall, 1.0 - wall, *4 * [torch.zeros_like(wall)]], dim=1)
     weights = LossWeights(windows=0.0, tone=0.0, paint=2.0, walls=3.0)
     paired = surface_losses(names, rgb, groups, windows, weights)
     assert set(paired) == {"g_paint"}
     unpaired = surface_losses(names, rgb, groups, windows, weights, paired=False)
+    assert float(unpaired["g_paint"]) > float(paired["g_paint"])
     assert float(unpaired["g_walls"]) == pytest.approx(
         3.0 * float(losses.restless_walls(rgb, wall, windows))
     )
