@@ -23,9 +23,9 @@ class LossWeights(StrictModel):
     shade of windows that the generator is told of, see `losses.window_shade`; `paint` for
     cars and signs of few colours, see `losses.uneven_paint`, and, in pictures without a
     target, for cars that are no chrome, see `losses.lumpy_paint`; and in these `ground` for
-    even roads, see `losses.lumpy_ground`, `walls` for facades without ledges, see
-    `losses.restless_walls`, and `tone` for people who are no silhouettes, see
-    `losses.out_of_tone`.
+    even roads, see `losses.lumpy_ground` and `losses.patchy_ground`, `walls` for facades
+    without ledges, see `losses.restless_walls`, and `tone` for people who are no silhouettes,
+    see `losses.out_of_tone`.
     """
 
     segmentation: float = 1.0

@@ -28,6 +28,11 @@ ROAD_UNREST, CAR_LUMPS, LUMP_PX = 0.014, 0.041, 9
 many pixels: a quarter of the near road exceeds it in photographs of CamVid and BDD, and half of
 the cars, which mirror their street and have grilles and lamps."""
 
+ROAD_PATCHES, PATCH_PX = 0.010, 51
+"""How far the brightness of a road, averaged over `LUMP_PX`, strays from its mean in a square of so
+many pixels: a third of the near road in photographs is more even than that. The rest has shadows,
+patches and dirt, whose causes no label tells."""
+
 WALL_COLOUR_UNREST, WALL_UNREST = 0.009, 0.066
 """How far the colour, less its brightness, and the brightness of a facade stray from their mean in
 a square of `WALL_REACH_PX`, the latter without windows that were found: half of it exceeds them
@@ -153,8 +158,22 @@ def lumpy_ground(rgb: Tensor, ground: Tensor, bound: float = ROAD_UNREST) -> Ten
         bound: on how far brightness strays from its mean in a square of `LUMP_PX`, as a
             share of white.
     """
-    inner = 1.0 - functional.max_pool2d(1.0 - ground.to(rgb), 5, stride=1, padding=2)
-    return _unrest(_brightness(rgb), inner, LUMP_PX, bound)
+    return _unrest(_brightness(rgb), _inner(ground.to(rgb)), LUMP_PX, bound)
+
+
+def patchy_ground(rgb: Tensor, ground: Tensor, bound: float = ROAD_PATCHES) -> Tensor:
+    """How much more a road has patches than in a third of photographs.
+
+    `small` painted pale foam and dark bands across near roads, larger than lumps.
+
+    Args:
+        rgb: (B, 3, H, W) in [-1, 1]. ground: (B, 1, H, W), 0 or 1; two pixels along its
+            border do not count.
+        bound: on how far brightness over `LUMP_PX` strays from its mean in a square of
+            `PATCH_PX`, as a share of white.
+    """
+    inner = _inner(ground.to(rgb))
+    return _unrest(_mean_over(_brightness(rgb), inner, LUMP_PX), inner, PATCH_PX, bound)
 
 
 def restless_walls(
@@ -200,6 +219,11 @@ def out_of_tone(rgb: Tensor, things: Tensor, bounds: tuple[float, float]) -> Ten
     amiss = functional.relu(least - share) + functional.relu(share - most)
     shown = (pixels >= FEWEST_PX).to(light)
     return (amiss * shown).sum() / shown.sum().clamp_min(1.0)
+
+
+def _inner(mask: Tensor) -> Tensor:
+    """Without two pixels along its border."""
+    return 1.0 - functional.max_pool2d(1.0 - mask, 5, stride=1, padding=2)
 
 
 def _brightness(rgb: Tensor) -> Tensor:

@@ -210,7 +210,8 @@ def surface_losses(
             cars = cars + losses.lumpy_paint(fake, of("car"), windows)
         terms["g_paint"] = weights.paint * (cars + signs)
     if weights.ground and not paired:
-        terms["g_ground"] = weights.ground * losses.lumpy_ground(fake, of("road"))
+        uneven = losses.lumpy_ground(fake, of("road")) + losses.patchy_ground(fake, of("road"))
+        terms["g_ground"] = weights.ground * uneven
     if weights.walls and not paired:
         terms["g_walls"] = weights.walls * losses.restless_walls(fake, of("building"), windows)
     if weights.tone and not paired:

@@ -72,6 +72,23 @@ def test_a_road_may_have_a_shadow_but_no_lumps() -> None:
     assert float(losses.lumpy_ground(lumps.detach(), torch.zeros_like(road))) == 0.0
 
 
+def test_a_road_may_be_grainy_but_has_no_patches() -> None:
+    road = torch.ones(1, 1, 96, 96)
+    grain = torch.zeros(1, 3, 96, 96)
+    grain[..., ::4] += 0.2  # finer than lumps, which have a term of their own
+    patch = torch.zeros(1, 3, 96, 96)
+    patch[..., 30:60, 30:60] += 0.2
+    patch.requires_grad_(True)
+    assert float(losses.patchy_ground(grain, road)) == 0.0
+    patchy = losses.patchy_ground(patch, road)
+    assert float(patchy.detach()) > 0.005
+    assert float(patchy.detach()) > 3.0 * float(losses.lumpy_ground(patch.detach(), road))
+    patchy.backward()
+    assert patch.grad is not None
+    assert float(patch.grad[0, :, 45, 45].sum()) > 0.0  # a darker patch is better
+    assert float(losses.patchy_ground(patch.detach(), torch.zeros_like(road))) == 0.0
+
+
 def test_people_are_no_silhouettes() -> None:
     people = torch.zeros(2, 1, 32, 32)
     people[0, :, 10:20, 10:20] = 1.0
