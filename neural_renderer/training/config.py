@@ -20,12 +20,12 @@ class LossWeights(StrictModel):
     `temporal` compares a frame with its predecessor as moved exactly, `steady` what the
     generator drew of it before the history was blended in; `temporal_adversarial` is the
     hinge loss of a discriminator on such pairs, taught by real video. `windows` is for the
-    shade of windows that the generator is told of, see `losses.window_shade`; `paint` for
-    cars and signs of few colours, see `losses.uneven_paint`, and, in pictures without a
-    target, for cars that are no chrome, see `losses.lumpy_paint`; and in these `ground` for
-    even roads, see `losses.lumpy_ground` and `losses.patchy_ground`, `walls` for facades
-    without ledges, see `losses.restless_walls`, and `tone` for people who are no silhouettes,
-    see `losses.out_of_tone`.
+    shade of windows that the generator is told of, see `surfaces.window_shade`; `paint` for
+    cars and signs of few colours, see `surfaces.uneven_paint`, and, in pictures without a
+    target, for cars that are no chrome, see `surfaces.lumpy_paint`; and in these `ground` for
+    even roads, see `surfaces.lumpy_ground` and `surfaces.patchy_ground`, `walls` for facades
+    without ledges, see `surfaces.restless_walls`, and `tone` for people who are no silhouettes,
+    see `surfaces.out_of_tone`.
     """
 
     segmentation: float = 1.0

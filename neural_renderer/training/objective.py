@@ -14,7 +14,7 @@ from neural_renderer.inputs import anchored_noise, generator_input
 from neural_renderer.networks.discriminators import Judgement
 from neural_renderer.networks.generator import CompiledStyle, GeneratorInput
 from neural_renderer.reprojection import surface_points
-from neural_renderer.training import losses
+from neural_renderer.training import losses, surfaces
 from neural_renderer.training.config import LossWeights
 from neural_renderer.training.state import TrainState
 from neural_renderer.training.targets import Exemplars, exemplars_of, style_of
@@ -199,24 +199,24 @@ def surface_losses(
     terms = {}
     if weights.windows:
         wall, body = of("building"), of("car", "truck")
-        shade = losses.window_shade(fake, wall, windows)
+        shade = surfaces.window_shade(fake, wall, windows)
         terms["g_windows"] = weights.windows * shade
-        shade = losses.window_shade(fake, body, windows, losses.PANE_SHADE)
+        shade = surfaces.window_shade(fake, body, windows, surfaces.PANE_SHADE)
         terms["g_panes"] = weights.windows * shade
     if weights.paint:
-        cars = losses.uneven_paint(fake, of("car"))
-        signs = losses.uneven_paint(fake, of("sign"), losses.SIGN_UNREST)
+        cars = surfaces.uneven_paint(fake, of("car"))
+        signs = surfaces.uneven_paint(fake, of("sign"), surfaces.SIGN_UNREST)
         if not paired:
-            cars = cars + losses.lumpy_paint(fake, of("car"), windows)
+            cars = cars + surfaces.lumpy_paint(fake, of("car"), windows)
         terms["g_paint"] = weights.paint * (cars + signs)
     if weights.ground and not paired:
-        uneven = losses.lumpy_ground(fake, of("road")) + losses.patchy_ground(fake, of("road"))
+        uneven = surfaces.lumpy_ground(fake, of("road")) + surfaces.patchy_ground(fake, of("road"))
         terms["g_ground"] = weights.ground * uneven
     if weights.walls and not paired:
-        terms["g_walls"] = weights.walls * losses.restless_walls(fake, of("building"), windows)
+        terms["g_walls"] = weights.walls * surfaces.restless_walls(fake, of("building"), windows)
     if weights.tone and not paired:
-        people = losses.out_of_tone(fake, of("person"), losses.PERSON_TONE)
-        signs = losses.out_of_tone(fake, of("sign"), losses.SIGN_TONE)
+        people = surfaces.out_of_tone(fake, of("person"), surfaces.PERSON_TONE)
+        signs = surfaces.out_of_tone(fake, of("sign"), surfaces.SIGN_TONE)
         terms["g_tone"] = weights.tone * (people + signs)
     return terms
 

@@ -16,7 +16,7 @@ from neural_renderer.networks.generator import (
 )
 from neural_renderer.networks.motion import catmull_rom_warp, clamp_to_neighbourhood
 from neural_renderer.networks.style import StyleCode, attend, attention_tokens
-from neural_renderer.training import losses
+from neural_renderer.training import surfaces
 from neural_renderer.views import instance_ids, movers_among
 
 GROUPS = len(ClassMap.default().names)
@@ -81,7 +81,7 @@ def test_columns_then_rows_are_the_mean_over_a_square(side_px: int) -> None:
     reach = side_px // 2
     sums = functional.conv2d((x * mask).flatten(0, 1)[:, None], square, padding=reach)
     pixels = functional.conv2d(mask, square, padding=reach)
-    given = losses._mean_over(x, mask, side_px)
+    given = surfaces._mean_over(x, mask, side_px)
     torch.testing.assert_close(given[0], sums.view(2, 3, 20, 31)[0] / pixels[0])
     torch.testing.assert_close(given[1], x[1])
 

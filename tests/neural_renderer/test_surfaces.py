@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from neural_renderer.training import losses
+from neural_renderer.training import surfaces
 from neural_renderer.training.config import LossWeights
 from neural_renderer.training.objective import surface_losses
 
@@ -16,15 +16,15 @@ def test_windows_are_darker_than_their_wall_and_not_black() -> None:
 
     def amiss(shade: float) -> float:
         rgb = torch.full((1, 3, 64, 64), 0.2).where(windows < 0.5, 2.0 * 0.6 * (1.0 - shade) - 1.0)
-        return float(losses.window_shade(rgb, building, windows))
+        return float(surfaces.window_shade(rgb, building, windows))
 
     assert amiss(0.25) == pytest.approx(0.0, abs=0.02)
     assert amiss(0.0) == pytest.approx(0.15, abs=0.02)
     assert amiss(0.6) > 0.1
     nowhere = torch.zeros(1, 1, 64, 64)
-    assert float(losses.window_shade(torch.zeros(1, 3, 64, 64), building, nowhere)) == 0.0
+    assert float(surfaces.window_shade(torch.zeros(1, 3, 64, 64), building, nowhere)) == 0.0
     rgb = torch.full((1, 3, 64, 64), 0.2, requires_grad=True)
-    losses.window_shade(rgb, building, windows).backward()
+    surfaces.window_shade(rgb, building, windows).backward()
     assert rgb.grad is not None
     pane = windows[0, 0] > 0.5
     assert float(rgb.grad[0, :, pane].sum()) > 0.0  # a step down the slope darkens the panes
@@ -42,15 +42,15 @@ def test_a_car_is_of_one_colour_but_may_have_lamps() -> None:
     red_panes[:, 0, 14:26, 14:50] += 0.6
     with torch.no_grad():
         striped[:, 0, 28:50:6] += 0.6
-    assert float(losses.uneven_paint(plain, body)) == pytest.approx(0.0, abs=1e-6)
-    assert float(losses.uneven_paint(lamps, body)) < 0.005
-    assert float(losses.uneven_paint(red_panes, body)) > 0.01
-    uneven = losses.uneven_paint(striped, body)
+    assert float(surfaces.uneven_paint(plain, body)) == pytest.approx(0.0, abs=1e-6)
+    assert float(surfaces.uneven_paint(lamps, body)) < 0.005
+    assert float(surfaces.uneven_paint(red_panes, body)) > 0.01
+    uneven = surfaces.uneven_paint(striped, body)
     assert float(uneven.detach()) > 0.008
     uneven.backward()
     assert striped.grad is not None
     assert float(striped.grad[0, 0, 40, 30]) > 0.0  # less red in a stripe is better
-    assert float(losses.uneven_paint(striped.detach(), torch.zeros_like(body))) == 0.0
+    assert float(surfaces.uneven_paint(striped.detach(), torch.zeros_like(body))) == 0.0
 
 
 def test_a_road_may_have_a_shadow_but_no_lumps() -> None:
@@ -62,14 +62,14 @@ def test_a_road_may_have_a_shadow_but_no_lumps() -> None:
     lumps = shadow.clone().requires_grad_(True)
     with torch.no_grad():
         lumps[..., 24:64:6, ::6] += 0.7
-    assert float(losses.lumpy_ground(torch.zeros_like(shadow), road)) == 0.0
-    lumpy = losses.lumpy_ground(lumps, road)
-    assert float(lumpy.detach()) > 3.0 * float(losses.lumpy_ground(shadow, road))
+    assert float(surfaces.lumpy_ground(torch.zeros_like(shadow), road)) == 0.0
+    lumpy = surfaces.lumpy_ground(lumps, road)
+    assert float(lumpy.detach()) > 3.0 * float(surfaces.lumpy_ground(shadow, road))
     lumpy.backward()
     assert lumps.grad is not None
     assert float(lumps.grad[0, :, 48, 30].sum()) > 0.0  # a darker lump is better
     assert not lumps.grad[..., :20, :].any()
-    assert float(losses.lumpy_ground(lumps.detach(), torch.zeros_like(road))) == 0.0
+    assert float(surfaces.lumpy_ground(lumps.detach(), torch.zeros_like(road))) == 0.0
 
 
 def test_a_road_may_be_grainy_but_has_no_patches() -> None:
@@ -79,14 +79,14 @@ def test_a_road_may_be_grainy_but_has_no_patches() -> None:
     patch = torch.zeros(1, 3, 96, 96)
     patch[..., 30:60, 30:60] += 0.2
     patch.requires_grad_(True)
-    assert float(losses.patchy_ground(grain, road)) == 0.0
-    patchy = losses.patchy_ground(patch, road)
+    assert float(surfaces.patchy_ground(grain, road)) == 0.0
+    patchy = surfaces.patchy_ground(patch, road)
     assert float(patchy.detach()) > 0.005
-    assert float(patchy.detach()) > 3.0 * float(losses.lumpy_ground(patch.detach(), road))
+    assert float(patchy.detach()) > 3.0 * float(surfaces.lumpy_ground(patch.detach(), road))
     patchy.backward()
     assert patch.grad is not None
     assert float(patch.grad[0, :, 45, 45].sum()) > 0.0  # a darker patch is better
-    assert float(losses.patchy_ground(patch.detach(), torch.zeros_like(road))) == 0.0
+    assert float(surfaces.patchy_ground(patch.detach(), torch.zeros_like(road))) == 0.0
 
 
 def test_people_are_no_silhouettes() -> None:
@@ -98,14 +98,14 @@ def test_people_are_no_silhouettes() -> None:
         street = torch.full((2, 3, 32, 32), 0.5)
         inside = 0.5 * share * 924 / (1024 - 100 * share)  # a share of the whole picture's mean
         rgb = street.where(people < 0.5, inside) * 2.0 - 1.0
-        return float(losses.out_of_tone(rgb, people, (0.45, 0.78)))
+        return float(surfaces.out_of_tone(rgb, people, (0.45, 0.78)))
 
     assert amiss(0.6) == 0.0
     assert amiss(0.25) == pytest.approx(0.2, abs=0.01)
     assert amiss(1.08) == pytest.approx(0.3, abs=0.01)
-    assert float(losses.out_of_tone(torch.zeros(2, 3, 32, 32), 0.0 * people, (0.45, 0.78))) == 0.0
+    assert float(surfaces.out_of_tone(torch.zeros(2, 3, 32, 32), 0.0 * people, (0.45, 0.78))) == 0.0
     dark = torch.full((2, 3, 32, 32), -0.9).where(people > 0.5, 0.5).requires_grad_(True)
-    losses.out_of_tone(dark, people, (0.45, 0.78)).backward()
+    surfaces.out_of_tone(dark, people, (0.45, 0.78)).backward()
     assert dark.grad is not None
     assert float(dark.grad[0, :, 15, 15].max()) < 0.0  # brighter people are better
     assert not dark.grad[0, :, 0, 0].any()  # and not a darker street
@@ -135,20 +135,24 @@ def facade(ledge: tuple[float, float, float]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_a_facade_has_windows_and_no_ledges() -> None:
-    assert float(losses.restless_walls(*facade((0.0, 0.0, 0.0)))) == 0.0
-    assert float(losses.restless_walls(*facade((0.5, 0.5, 0.5)))) > 0.01, "a pale one"
-    assert float(losses.restless_walls(*facade((0.2, -0.1, -0.1)))) > 0.005, "a red one"
+    assert float(surfaces.restless_walls(*facade((0.0, 0.0, 0.0)))) == 0.0
+    assert float(surfaces.restless_walls(*facade((0.5, 0.5, 0.5)))) > 0.01, "a pale one"
+    assert float(surfaces.restless_walls(*facade((0.2, -0.1, -0.1)))) > 0.005, "a red one"
     rgb, wall, windows = facade((0.0, 0.0, 0.0))
     rgb[:, 0] += 0.6 * windows[:, 0]
-    assert float(losses.restless_walls(rgb, wall, windows)) > 0.005, "red windows"
+    assert float(surfaces.restless_walls(rgb, wall, windows)) > 0.005, "red windows"
+    rgb, wall, windows = facade((0.0, 0.0, 0.0))
+    rgb[:, 0, 14:24, 6:9] += 0.6  # one of eight: too little to move the facade's mean
+    assert float(surfaces.restless_walls(rgb, wall, windows)) > 0.002, "one red window"
+    assert float(surfaces.restless_walls(rgb, wall, 0.0 * windows)) < 0.001
     rgb, wall, windows = facade((0.5, 0.5, 0.5))
     rgb.requires_grad_(True)
-    losses.restless_walls(rgb, wall, windows).backward()
+    surfaces.restless_walls(rgb, wall, windows).backward()
     assert rgb.grad is not None
     assert float(rgb.grad[0, :, 35, 30].sum()) > 0.0  # a darker ledge is better
     assert not rgb.grad[..., :8, :].any()  # and not another sky
     nowhere = torch.zeros_like(wall)
-    assert float(losses.restless_walls(rgb.detach(), nowhere, windows)) == 0.0
+    assert float(surfaces.restless_walls(rgb.detach(), nowhere, windows)) == 0.0
 
 
 def test_a_near_car_shines_and_is_no_chrome() -> None:
@@ -159,9 +163,9 @@ def test_a_near_car_shines_and_is_no_chrome() -> None:
     shiny = shiny.where(windows < 0.5, -1.0)
     chrome = shiny.clone()
     chrome[..., 28:52:4, :] += 0.6
-    assert float(losses.lumpy_paint(shiny, body, windows)) == 0.0
-    assert float(losses.lumpy_paint(chrome, body, windows)) > 0.02
-    assert float(losses.lumpy_paint(chrome, torch.zeros_like(body), windows)) == 0.0
+    assert float(surfaces.lumpy_paint(shiny, body, windows)) == 0.0
+    assert float(surfaces.lumpy_paint(chrome, body, windows)) > 0.02
+    assert float(surfaces.lumpy_paint(chrome, torch.zeros_like(body), windows)) == 0.0
 
 
 def test_targets_may_have_shop_fronts_and_mirror_their_street() -> None:
@@ -175,5 +179,5 @@ def test_targets_may_have_shop_fronts_and_mirror_their_street() -> None:
     unpaired = surface_losses(names, rgb, groups, windows, weights, paired=False)
     assert float(unpaired["g_paint"]) > float(paired["g_paint"])
     assert float(unpaired["g_walls"]) == pytest.approx(
-        3.0 * float(losses.restless_walls(rgb, wall, windows))
+        3.0 * float(surfaces.restless_walls(rgb, wall, windows))
     )
