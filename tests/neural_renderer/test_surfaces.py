@@ -145,7 +145,6 @@ def test_a_facade_has_windows_and_no_ledges() -> None:
     rgb[:, 0, 14:24, 6:9] += 0.6  # one of eight: too little to move the facade's mean
     loose = (1.0, 1.0)
     assert float(surfaces.restless_walls(rgb, wall, windows, loose)) > 0.002, "one red window"
-    assert float(surfaces.restless_walls(*facade((0.5, -0.5, 0.5)), loose)) == 0.0, "panes alone"
     rgb, wall, windows = facade((0.5, 0.5, 0.5))
     rgb.requires_grad_(True)
     surfaces.restless_walls(rgb, wall, windows).backward()
