@@ -29,7 +29,7 @@ the cars, which mirror their street and have grilles and lamps."""
 
 ROAD_PATCHES, PATCH_PX = 0.010, 51
 """How far the brightness of a road, averaged over `LUMP_PX`, strays from its mean in a square of so
-many pixels: a third of the near road in photographs is more even than that. The rest has shadows,
+many pixels: a third of the road in photographs is more even than that. The rest has shadows,
 patches and dirt, whose causes no label tells."""
 
 WALL_COLOUR_UNREST, WALL_UNREST = 0.009, 0.066
