@@ -68,7 +68,7 @@ def window_shade(
     shade = (around - inside) / around.clamp_min(0.1)
     least, most = bounds
     amiss = functional.relu(least - shade) + functional.relu(shade - most)
-    return (amiss.mean(dim=1, keepdim=True) * panes).sum() / panes.sum().clamp_min(1.0)
+    return _mean_where(amiss.mean(dim=1, keepdim=True), panes)
 
 
 def uneven_paint(rgb: Tensor, things: Tensor, bound: float = CAR_UNREST) -> Tensor:
@@ -103,8 +103,8 @@ def lumpy_paint(rgb: Tensor, body: Tensor, windows: Tensor, bound: float = CAR_L
 def lumpy_ground(rgb: Tensor, ground: Tensor, bound: float = ROAD_UNREST) -> Tensor:
     """How much more the brightness of a road changes from pixel to pixel than in photographs.
 
-    Shadows and patches may lie on a road, lumps of earth not: `small` painted them in the town
-    where no target says otherwise, and its discriminators did not mind.
+    Shadows may lie on a road, lumps of earth not: `small` painted them in the town where no
+    target says otherwise, and its discriminators did not mind.
 
     Args:
         rgb: (B, 3, H, W) in [-1, 1]. ground: (B, 1, H, W), 0 or 1; two pixels along its
@@ -152,10 +152,9 @@ def restless_walls(
     plain = whole * (1.0 - windows.to(rgb))
     bright = _brightness(rgb)
     tint = rgb * 0.5 + 0.5 - bright
-    stray = (tint - _mean_over(tint, whole, WALL_REACH_PX)).abs().mean(dim=1, keepdim=True)
-    panes = whole - plain
-    gaudy = (functional.relu(stray - PANE_COLOUR) * panes).sum() / panes.sum().clamp_min(1.0)
-    colour = _unrest(tint, whole, WALL_REACH_PX, bounds[0])
+    stray = _stray(tint, whole, WALL_REACH_PX)
+    gaudy = _mean_where(functional.relu(stray - PANE_COLOUR), whole - plain)
+    colour = _beyond(stray, whole, bounds[0])
     return gaudy + colour + _unrest(bright, plain, WALL_REACH_PX, bounds[1])
 
 
@@ -192,9 +191,22 @@ def _brightness(rgb: Tensor) -> Tensor:
 
 def _unrest(x: Tensor, mask: Tensor, side_px: int, bound: float) -> Tensor:
     """How far x (B, C, H, W) strays from its mean over `side_px`, beyond `bound`, where masked."""
-    stray = (x - _mean_over(x, mask, side_px)).abs().mean(dim=1, keepdim=True)
-    amiss = functional.relu(_mean_over(stray, mask, WALL_REACH_PX) - bound)
-    return (amiss * mask).sum() / mask.sum().clamp_min(1.0)
+    return _beyond(_stray(x, mask, side_px), mask, bound)
+
+
+def _stray(x: Tensor, mask: Tensor, side_px: int) -> Tensor:
+    """Each pixel's distance from the masked mean over `side_px` around it: (B, 1, H, W)."""
+    return (x - _mean_over(x, mask, side_px)).abs().mean(dim=1, keepdim=True)
+
+
+def _beyond(stray: Tensor, mask: Tensor, bound: float) -> Tensor:
+    """How far the mean of `stray` around a pixel exceeds `bound`, where masked."""
+    return _mean_where(functional.relu(_mean_over(stray, mask, WALL_REACH_PX) - bound), mask)
+
+
+def _mean_where(x: Tensor, mask: Tensor) -> Tensor:
+    """Of x (B, 1, H, W) where masked; 0 where nothing is."""
+    return (x * mask).sum() / mask.sum().clamp_min(1.0)
 
 
 def _mean_over(x: Tensor, mask: Tensor, side_px: int) -> Tensor:
