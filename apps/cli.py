@@ -14,20 +14,20 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from apps.commands.bench import bench
-from apps.commands.carla_standin import carla_standin
-from apps.commands.check import check_world
-from apps.commands.demo import demo
-from apps.commands.doctor import doctor
-from apps.commands.evaluate import evaluate
-from apps.commands.finetune import finetune
-from apps.commands.record import record, replay
-from apps.commands.render import render
-from apps.commands.serve import keys, serve
-from apps.commands.style import style
-from apps.commands.train import distil, pack, seed, train
-from apps.console import err, out
-from configs import ConfigError, Sim2StreetError
+from sim2street.apps.commands.bench import bench
+from sim2street.apps.commands.carla_standin import carla_standin
+from sim2street.apps.commands.check import check_world
+from sim2street.apps.commands.demo import demo
+from sim2street.apps.commands.doctor import doctor
+from sim2street.apps.commands.evaluate import evaluate
+from sim2street.apps.commands.finetune import finetune
+from sim2street.apps.commands.record import record, replay
+from sim2street.apps.commands.render import render
+from sim2street.apps.commands.serve import keys, serve
+from sim2street.apps.commands.style import style
+from sim2street.apps.commands.train import distil, pack, seed, train
+from sim2street.apps.console import err, out
+from sim2street.configs import ConfigError, Sim2StreetError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from bridge.palette import PaletteRenderer
-from bridge.remap import RemappedWorld, remap_table
-from bridge.rendered_world import RenderedWorld
-from bridge.renderer import Renderer, StyleChoice
-from bridge.world import World
-from configs import ConfigError, StrictModel, did_you_mean, find_config, parse, read_yaml
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.bridge.remapped_world import RemappedWorld, remap_table
+from sim2street.bridge.rendered_world import RenderedWorld
+from sim2street.bridge.renderer import Renderer, StyleChoice
+from sim2street.bridge.world import World
+from sim2street.configs import ConfigError, StrictModel, did_you_mean, find_config, parse, read_yaml
 
 if TYPE_CHECKING:
-    from bridge.recording import ReplayWorld
-    from envs.driving import DrivingEnv
+    from sim2street.bridge.recording import ReplayWorld
+    from sim2street.envs.driving import DrivingEnv
 
 Built = TypeVar("Built")
 AnyWorld = TypeVar("AnyWorld", bound=World)
@@ -126,7 +126,7 @@ def build_renderer(name: str, settings: Settings | None = None) -> Renderer:
 def build_recording(path: Path, recover: bool = False, any_seed: bool = False) -> ReplayWorld:
     """A recording as a World; see `ReplayConfig`."""
     with needs_extra("recording"):
-        from bridge.recording import ReplayWorld
+        from sim2street.bridge.recording import ReplayWorld
     return ReplayWorld(path, recover=recover, any_seed=any_seed)
 
 
@@ -222,11 +222,11 @@ def assemble_env(
     (A vector of envs has one renderer for all of them.)
     """
     with needs_extra("env"):
-        from envs.actions import ActionConfig, make_actions
-        from envs.driving import DrivingEnv
-        from envs.episodes import EpisodeConfig
-        from envs.observations import ObservationConfig
-        from envs.tasks import Task, TaskConfig
+        from sim2street.envs.actions import ActionConfig, make_actions
+        from sim2street.envs.driving import DrivingEnv
+        from sim2street.envs.episodes import EpisodeConfig
+        from sim2street.envs.observations import ObservationConfig
+        from sim2street.envs.tasks import Task, TaskConfig
     task = Task(parse(TaskConfig, data.task, f"{source}: task"))
     action = parse(ActionConfig, data.actions, f"{source}: actions")
     episodes = parse(EpisodeConfig, data.episodes, f"{source}: episodes")
@@ -268,26 +268,26 @@ def install_hint(extra: str) -> str:
 
 def _town(data: dict[str, Any], source: str) -> World:
     with needs_extra("town"):
-        from bridge.town.world import TownConfig, TownWorld
+        from sim2street.bridge.town.world import TownConfig, TownWorld
     return TownWorld(parse(TownConfig, data, source))
 
 
 def _remote_world(data: dict[str, Any], source: str) -> World:
-    from bridge.transport import ClientConfig, RemoteWorld
+    from sim2street.bridge.transport import ClientConfig, RemoteWorld
 
     return RemoteWorld(parse(ClientConfig, data, source))
 
 
 def _carla(data: dict[str, Any], source: str) -> World:
-    from bridge.carla.config import CarlaConfig
-    from bridge.carla.world import CarlaWorld
+    from sim2street.bridge.carla.config import CarlaConfig
+    from sim2street.bridge.carla.world import CarlaWorld
 
     return CarlaWorld(parse(CarlaConfig, data, source))
 
 
 def _carla_standin(data: dict[str, Any], source: str) -> World:
     with needs_extra("carla-standin"):
-        from bridge.carla.standin.world import StandInWorld, StandInWorldConfig
+        from sim2street.bridge.carla.standin.world import StandInWorld, StandInWorldConfig
     return StandInWorld(parse(StandInWorldConfig, data, source))
 
 
@@ -304,7 +304,7 @@ def _palette(data: dict[str, Any], source: str) -> Renderer:
 def _neural(data: dict[str, Any], source: str) -> Renderer:
     config = parse(NeuralConfig, data, source)
     with needs_extra("neural"):
-        from neural_renderer.session import NeuralRenderer
+        from sim2street.neural_renderer.session import NeuralRenderer
     weights = weights_file(config.weights)
     styles = config.styles or weights.parent / "styles"
     return NeuralRenderer(weights, styles, config.device, config.precision)
@@ -330,7 +330,7 @@ def weights_file(weights: Path) -> Path:
 
 
 def _remote_renderer(data: dict[str, Any], source: str) -> Renderer:
-    from bridge.transport import ClientConfig, RemoteRenderer
+    from sim2street.bridge.transport import ClientConfig, RemoteRenderer
 
     return RemoteRenderer(parse(ClientConfig, data, source))
 

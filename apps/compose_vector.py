@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from apps.compose import (
+from sim2street.apps.compose import (
     EnvConfig,
     assemble_env,
     build_renderer,
     env_config,
     needs_extra,
 )
-from bridge.palette import PaletteRenderer
-from bridge.renderer import Renderer
-from configs import ConfigError, parse
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.bridge.renderer import Renderer
+from sim2street.configs import ConfigError, parse
 
 if TYPE_CHECKING:
     from gymnasium.vector import AutoresetMode
 
-    from envs.driving import DrivingEnv
-    from envs.vector import DrivingVectorEnv
+    from sim2street.envs.driving import DrivingEnv
+    from sim2street.envs.vector.env import DrivingVectorEnv
 
 
 def make_vector_env(
@@ -43,12 +43,12 @@ def make_vector_env(
         autoreset_mode: "NextStep", "SameStep" or "Disabled".
         worlds: one for each env, since a server has one client at a time: a name or an
             endpoint, or keys of `EnvConfig` such as {"host": "sim", "port": 2002}.
-        deadlines: replace those of `envs.vector_worker.VectorDeadlines`, in seconds.
+        deadlines: replace those of `sim2street.envs.vector.worker.VectorDeadlines`, in seconds.
         at_once: how many worlds simulate at a time; as many as there are cores.
     """
     with needs_extra("env"):
-        from envs.vector import DrivingVectorEnv
-        from envs.vector_worker import VectorDeadlines
+        from sim2street.envs.vector.env import DrivingVectorEnv
+        from sim2street.envs.vector.worker import VectorDeadlines
     limits_s = parse(VectorDeadlines, deadlines or {}, "deadlines")
     names = list(worlds) if worlds is not None else []
     if worlds is not None and len(names) != num_envs:

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from bridge.renderer import Renderer
+from sim2street.bridge.renderer import Renderer
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

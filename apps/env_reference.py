@@ -1,4 +1,4 @@
-"""Writes docs/environments.md from the code: `python -m apps.env_reference > THE_PAGE`.
+"""Writes docs/environments.md from the code: `python -m sim2street.apps.env_reference > THE_PAGE`.
 
 Ids, spaces, tasks, terms, options and info keys are read off the registry, the configs and
 the models that check them; a test holds the page against the code.
@@ -17,25 +17,25 @@ from gymnasium import spaces
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-import envs
-from apps.compose import EnvConfig, env_config
-from bridge.town.world import TownOptions
-from configs import parse
-from envs.actions import ActionConfig
-from envs.driving import DrivingEnv
-from envs.episodes import EpisodeConfig
-from envs.observations import ObservationConfig
-from envs.pictures import PictureConfig
-from envs.tasks import TaskConfig
-from envs.terms import ENDINGS, TERMS
-from envs.vectors import VECTORS
+from sim2street import envs
+from sim2street.apps.compose import EnvConfig, env_config
+from sim2street.bridge.town.world import TownOptions
+from sim2street.configs import parse
+from sim2street.envs.actions import ActionConfig
+from sim2street.envs.driving import DrivingEnv
+from sim2street.envs.episodes import EpisodeConfig
+from sim2street.envs.images import PictureConfig
+from sim2street.envs.observations import ObservationConfig
+from sim2street.envs.state import VECTORS
+from sim2street.envs.tasks import TaskConfig
+from sim2street.envs.terms import ENDINGS, TERMS
 
 INTRODUCTION = """\
 # Environments
 
-Written from the code by `python -m apps.env_reference > docs/environments.md`; a test holds \
-it against the code. How to use them: [tutorial.md](tutorial.md). What agents learn in them: \
-[learning.md](learning.md).
+Written from the code by `python -m sim2street.apps.env_reference > docs/environments.md`; a \
+test holds it against the code. How to use them: [tutorial.md](tutorial.md). What agents \
+learn in them: [learning.md](learning.md).
 
 ```python
 import gymnasium, envs  # registers the ids

@@ -15,8 +15,8 @@ import numpy as np
 if TYPE_CHECKING:
     import gymnasium
 
-    from envs.driving import DrivingEnv
-    from envs.vector import DrivingVectorEnv
+    from sim2street.envs.driving import DrivingEnv
+    from sim2street.envs.vector.env import DrivingVectorEnv
 
 STAGES = ("simulate", "transfer", "render", "observe")
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from apps.autopilot import driver_for
-from apps.console import out, progress, stage_table
-from apps.video import contact_sheet, fitted, open_film, save_png, side_by_side
-from bridge.errors import EpisodeEnd, FrameError
-from bridge.frame import ByteArray, Control, SensorFrame, View
-from bridge.world import World
-from configs import did_you_mean
+from sim2street.apps.console import out, progress, stage_table
+from sim2street.apps.video import contact_sheet, fitted, open_film, save_png, side_by_side
+from sim2street.bridge.driver import driver_for
+from sim2street.bridge.errors import EpisodeEnd, FrameError
+from sim2street.bridge.frame import ByteArray, Control, SensorFrame, View
+from sim2street.bridge.world import World
+from sim2street.configs import did_you_mean
 
 SHEET_PICTURES = 8
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from bridge.frame import MAX_TAG, SKY_DEPTH_M, ByteArray, Camera, FloatArray, View
-from bridge.geometry import level_pose
-from bridge.label_maps import LabelMap, label_map, label_map_names
-from bridge.labels import PALETTE, Tag
-from configs import ConfigError, Sim2StreetError, did_you_mean
+from sim2street.bridge.frame import MAX_TAG, SKY_DEPTH_M, ByteArray, Camera, FloatArray, View
+from sim2street.bridge.geometry import level_pose
+from sim2street.bridge.label_maps import LabelMap, label_map, label_map_names
+from sim2street.bridge.labels import PALETTE, Tag
+from sim2street.configs import ConfigError, Sim2StreetError, did_you_mean
 
 ALIASES: Mapping[str, str] = {"cityscapes": "cityscapes-ids", "camvid": "camvid11"}
 """Names a user would try first -> the label map they mean."""

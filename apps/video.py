@@ -11,9 +11,9 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from apps.output import OutputError, partial_file
-from bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray, View
-from bridge.palette import paint_labels
+from sim2street.apps.output import OutputError, partial_file
+from sim2street.bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray, View
+from sim2street.bridge.palette import paint_labels
 
 SHEET_GAP_PX = 4
 CAPTION_HEIGHT_PX = 14

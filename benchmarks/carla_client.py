@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import psutil
 
-from bridge.carla.config import CarlaCameraConfig, CarlaConfig
-from bridge.carla.standin.process import StandInProcess
-from bridge.carla.world import CarlaWorld
-from bridge.frame import Control
+from sim2street.bridge.carla.config import CarlaCameraConfig, CarlaConfig
+from sim2street.bridge.carla.standin.process import StandInProcess
+from sim2street.bridge.carla.world import CarlaWorld
+from sim2street.bridge.frame import Control
 
 KINDS = ("labels", "depth_m", "instances")
 BLUEPRINTS = {

@@ -25,15 +25,15 @@ from typing import Any
 
 import torch
 
-from configs import ConfigError, Sim2StreetError, load
-from neural_renderer.data.photos import PhotoSourceConfig
-from neural_renderer.evaluation.config import EvaluationConfig, Judges, under
-from neural_renderer.evaluation.evaluate import evaluate
-from neural_renderer.networks.baselines import KINDS
-from neural_renderer.timing import frame_gmac
-from neural_renderer.training.config import TrainConfig
-from neural_renderer.training.sources import at_root, load_sources
-from neural_renderer.training.trainer import EXPORT_FILE, Progress, train
+from sim2street.configs import ConfigError, Sim2StreetError, load
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig
+from sim2street.neural_renderer.evaluation.config import EvaluationConfig, Judges, under
+from sim2street.neural_renderer.evaluation.evaluate import evaluate
+from sim2street.neural_renderer.evaluation.timing import frame_gmac
+from sim2street.neural_renderer.networks.baselines import KINDS
+from sim2street.neural_renderer.training.config import TrainConfig
+from sim2street.neural_renderer.training.sources import at_root, load_sources
+from sim2street.neural_renderer.training.trainer import EXPORT_FILE, Progress, train
 
 STEPS_FILE, SCORES_FILE = "seconds.txt", "scores.json"
 CALIBRATION_STEPS = 24

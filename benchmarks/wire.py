@@ -18,10 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from bridge.frame import Camera, Control, EgoState, SensorFrame, View, WorldSpec
-from bridge.labels import taxonomy_fingerprint
-from bridge.transport import ClientConfig, RemoteWorld, ServerConfig, generate_keys, serve_world
-from bridge.world import World
+from sim2street.bridge.frame import Camera, Control, EgoState, SensorFrame, View, WorldSpec
+from sim2street.bridge.labels import taxonomy_fingerprint
+from sim2street.bridge.transport import (
+    ClientConfig,
+    RemoteWorld,
+    ServerConfig,
+    generate_keys,
+    serve_world,
+)
+from sim2street.bridge.world import World
 
 SIZES = {"state only": None, "512x256": (512, 256), "1024x512": (1024, 512)}
 

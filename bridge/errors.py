@@ -1,6 +1,6 @@
 """Typed errors of the bridge: which part failed, and what to do about it."""
 
-from configs.errors import Sim2StreetError
+from sim2street.configs.errors import Sim2StreetError
 
 
 class FrameError(Sim2StreetError):

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from bridge.errors import FrameError
+from sim2street.bridge.errors import FrameError
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -134,7 +134,7 @@ class View:
         if self.labels is not None and int(self.labels.max()) > MAX_TAG:
             raise FrameError(
                 f"view.labels: tags are 0..{MAX_TAG}, got {int(self.labels.max())}; "
-                "map the engine's ids with bridge.labels first"
+                "map the engine's ids with sim2street.bridge.labels first"
             )
         if self.depth_m is not None:
             low, high = float(self.depth_m.min()), float(self.depth_m.max())
@@ -164,7 +164,7 @@ class Actor:
 
     Attributes:
         actor_id: > 0, the value of `View.instances` on its pixels, stable in an episode.
-        tag: label tag (bridge.labels), for example 14 for a car.
+        tag: label tag (sim2street.bridge.labels), for example 14 for a car.
         pose: float32 (4, 4), body to world.
         extent_m: half sizes along x, y, z of the body frame.
         velocity_mps: in the world frame.
@@ -313,7 +313,7 @@ class WorldSpec:
     Attributes:
         cameras: view name to intrinsics.
         fields: which optional View fields are filled ("labels", "depth_m", ...).
-        taxonomy: `bridge.labels.taxonomy_fingerprint()` of the tags it sends.
+        taxonomy: `sim2street.bridge.labels.taxonomy_fingerprint()` of the tags it sends.
     """
 
     name: str

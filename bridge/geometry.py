@@ -6,7 +6,7 @@ result is a *backward* warp: `warp(previous_image, motion.source_px)` looks like
 current image wherever `visible_before` says that the point was visible already.
 
 Everything here is a pure function of arrays; this is the reference for other backends.
-Conventions are those of `bridge.frame`: OpenCV camera axes, pixel (0, 0) is the centre of
+Conventions are those of `bridge/frame.py`: OpenCV camera axes, pixel (0, 0) is the centre of
 the top left pixel, a pose takes points of its own frame to the world.
 """
 
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bridge.errors import FrameError
-from bridge.frame import SKY_DEPTH_M, Actor, Camera, FloatArray, IdArray, View
+from sim2street.bridge.errors import FrameError
+from sim2street.bridge.frame import SKY_DEPTH_M, Actor, Camera, FloatArray, IdArray, View
 
 BoolArray = npt.NDArray[np.bool_]
 

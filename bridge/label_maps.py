@@ -16,10 +16,10 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from bridge.errors import LabelError
-from bridge.frame import ByteArray
-from bridge.labels import Tag
-from configs import did_you_mean
+from sim2street.bridge.errors import LabelError
+from sim2street.bridge.frame import ByteArray
+from sim2street.bridge.labels import Tag
+from sim2street.configs import did_you_mean
 
 TAG_COUNT = len(Tag)
 _VEHICLES = "CAR TRUCK BUS TRAIN MOTORCYCLE BICYCLE"

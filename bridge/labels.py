@@ -10,7 +10,7 @@ import hashlib
 
 import numpy as np
 
-from bridge.frame import ByteArray
+from sim2street.bridge.frame import ByteArray
 
 
 class Tag(enum.IntEnum):

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bridge.errors import RendererError, UnknownSession
-from bridge.frame import ByteArray, View
-from bridge.labels import PALETTE
-from bridge.renderer import (
+from sim2street.bridge.errors import RendererError, UnknownSession
+from sim2street.bridge.frame import ByteArray, View
+from sim2street.bridge.labels import PALETTE
+from sim2street.bridge.renderer import (
     Renderer,
     Rendering,
     RenderRequest,

@@ -1,7 +1,7 @@
 """Drives as files: a World that also writes, and a World that reads.
 
 A recording is an MCAP file: `/reset`, `/control` and `/frame` messages in order of
-simulated time, frames packed as on the wire (`bridge.codec.pack`), and a metadata record
+simulated time, frames packed as on the wire (`wire.codec.pack`), and a metadata record
 for the spec and for every episode. Replay is bit-exact.
 """
 
@@ -18,19 +18,9 @@ from typing import IO, Any
 
 from mcap.reader import SeekingReader
 
-from bridge.codec import Message, decode, encode, pack, unpack
-from bridge.errors import EpisodeEnd, RecordingError, WorldError
-from bridge.frame import Control, SensorFrame, WorldSpec
-from bridge.messages import (
-    control_body,
-    frame_parts,
-    read_control,
-    read_frame,
-    read_spec,
-    reset_body,
-    spec_body,
-)
-from bridge.recording_file import (
+from sim2street.bridge.errors import EpisodeEnd, RecordingError, WorldError
+from sim2street.bridge.frame import Control, SensorFrame, WorldSpec
+from sim2street.bridge.recording_file import (
     BROKEN,
     CONTROL_TOPIC,
     EPISODE_RECORD,
@@ -41,8 +31,18 @@ from bridge.recording_file import (
     FrameFile,
     recover_recording,
 )
-from bridge.world import World
-from configs import ConfigError
+from sim2street.bridge.wire.codec import Message, decode, encode, pack, unpack
+from sim2street.bridge.wire.world_messages import (
+    control_body,
+    frame_parts,
+    read_control,
+    read_frame,
+    read_spec,
+    reset_body,
+    spec_body,
+)
+from sim2street.bridge.world import World
+from sim2street.configs import ConfigError
 
 __all__ = ["EpisodeInfo", "Recorder", "ReplayWorld", "recover_recording"]
 

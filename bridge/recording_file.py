@@ -16,10 +16,10 @@ from mcap.records import Channel, Message, Metadata
 from mcap.stream_reader import StreamReader
 from mcap.writer import Writer
 
-from bridge.codec import PROTOCOL, Body, Limits, decode, unpack
-from bridge.errors import ProtocolError, RecordingError
-from bridge.messages import read_frame
-from bridge.schema import ControlBody, ResetBody
+from sim2street.bridge.errors import ProtocolError, RecordingError
+from sim2street.bridge.wire.codec import PROTOCOL, Body, Limits, decode, unpack
+from sim2street.bridge.wire.schema import ControlBody, ResetBody
+from sim2street.bridge.wire.world_messages import read_frame
 
 RESET_TOPIC = "/reset"
 CONTROL_TOPIC = "/control"

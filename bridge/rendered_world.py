@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from bridge.frame import POSE_UNKNOWN, Camera, Control, SensorFrame, WorldSpec
-from bridge.renderer import Renderer, RenderRequest, SessionConfig, StyleChoice
-from bridge.world import World
-from configs import ConfigError, did_you_mean
+from sim2street.bridge.frame import POSE_UNKNOWN, Camera, Control, SensorFrame, WorldSpec
+from sim2street.bridge.renderer import Renderer, RenderRequest, SessionConfig, StyleChoice
+from sim2street.bridge.world import World
+from sim2street.configs import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from bridge.errors import RendererError
-from bridge.frame import (
+from sim2street.bridge.errors import RendererError
+from sim2street.bridge.frame import (
     Actor,
     ByteArray,
     Camera,

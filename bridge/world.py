@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from bridge.errors import WorldError
-from bridge.frame import Control, SensorFrame, WorldSpec
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.frame import Control, SensorFrame, WorldSpec
 
 
 class World(ABC):

@@ -1,7 +1,7 @@
 """YAML files and the one strict loader. Imports nothing of ours."""
 
-from configs.errors import ConfigError, Sim2StreetError
-from configs.loader import StrictModel, did_you_mean, find_config, load, parse, read_yaml
+from sim2street.configs.errors import ConfigError, Sim2StreetError
+from sim2street.configs.loader import StrictModel, did_you_mean, find_config, load, parse, read_yaml
 
 __all__ = [
     "ConfigError",

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from configs.errors import ConfigError
+from sim2street.configs.errors import ConfigError
 
 Model = TypeVar("Model", bound="StrictModel")
 

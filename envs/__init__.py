@@ -6,10 +6,10 @@ renderer or a world on another machine although this package knows only the cont
 
 from gymnasium.envs.registration import register, registry
 
-from envs.actions import ActionConfig
-from envs.driving import DrivingEnv
-from envs.observations import ObservationConfig
-from envs.tasks import Task, TaskConfig
+from sim2street.envs.actions import ActionConfig
+from sim2street.envs.driving import DrivingEnv
+from sim2street.envs.observations import ObservationConfig
+from sim2street.envs.tasks import Task, TaskConfig
 
 __all__ = ["ActionConfig", "DrivingEnv", "ObservationConfig", "Task", "TaskConfig"]
 
@@ -45,8 +45,8 @@ for env_id, config in ENV_CONFIGS.items():
     if env_id not in registry:
         register(
             env_id,
-            entry_point="apps.compose:make_env",
-            vector_entry_point="apps.compose_vector:make_vector_env",
+            entry_point="sim2street.apps.compose:make_env",
+            vector_entry_point="sim2street.apps.compose_vector:make_vector_env",
             nondeterministic=env_id.startswith("sim2street/Carla"),
             kwargs={"config": config},
         )

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 from pydantic import Field
 
-from bridge.frame import Control
-from configs import ConfigError, StrictModel
+from sim2street.bridge.frame import Control
+from sim2street.configs import ConfigError, StrictModel
 
 ActionT = TypeVar("ActionT")
 

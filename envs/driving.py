@@ -11,15 +11,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from bridge.errors import EpisodeEnd, PeerTimeout, RendererLost, WorldError
-from bridge.frame import Control, SensorFrame
-from bridge.world import World
-from configs import ConfigError, did_you_mean
-from envs.actions import ActionMapping, ContinuousActions
-from envs.episodes import SPLIT_OPTION, EpisodeConfig, draw_options
-from envs.observations import Observation, ObservationConfig, Observer, ObserverMemory
-from envs.rendering import RENDER_MODES, Window, picture_of, side_by_side
-from envs.tasks import Outcome, Task, Transition
+from sim2street.bridge.errors import EpisodeEnd, PeerTimeout, RendererLost, WorldError
+from sim2street.bridge.frame import Control, SensorFrame
+from sim2street.bridge.world import World
+from sim2street.configs import ConfigError, did_you_mean
+from sim2street.envs.actions import ActionMapping, ContinuousActions
+from sim2street.envs.episodes import SPLIT_OPTION, EpisodeConfig, draw_options
+from sim2street.envs.observations import Observation, ObservationConfig, Observer, ObserverMemory
+from sim2street.envs.rendering import RENDER_MODES, Window, picture_of, side_by_side
+from sim2street.envs.tasks import Outcome, Task, Transition
 
 LOST = (WorldError, RendererLost, PeerTimeout)
 """Errors after which the episode cannot go on, but the next reset may work."""

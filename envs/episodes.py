@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, NonNegativeInt, model_validator
 
-from configs import ConfigError, StrictModel, did_you_mean
+from sim2street.configs import ConfigError, StrictModel, did_you_mean
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")

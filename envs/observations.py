@@ -12,11 +12,18 @@ import numpy as np
 from gymnasium import spaces
 from pydantic import Field, model_validator
 
-from bridge.errors import FrameError
-from bridge.frame import SensorFrame, View, WorldSpec
-from configs import ConfigError, StrictModel, did_you_mean
-from envs.pictures import PICTURES, PictureConfig, PictureMaker
-from envs.vectors import ROUTE_FIELDS, STATE_FIELDS, VECTORS, route_vector, state_vector, vector
+from sim2street.bridge.errors import FrameError
+from sim2street.bridge.frame import SensorFrame, View, WorldSpec
+from sim2street.configs import ConfigError, StrictModel, did_you_mean
+from sim2street.envs.images import PICTURES, PictureConfig, PictureMaker
+from sim2street.envs.state import (
+    ROUTE_FIELDS,
+    STATE_FIELDS,
+    VECTORS,
+    route_vector,
+    state_vector,
+    vector,
+)
 
 __all__ = [
     "PICTURES",

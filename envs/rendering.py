@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bridge.frame import ByteArray, View
-from bridge.palette import paint_labels
-from configs import ConfigError
+from sim2street.bridge.frame import ByteArray, View
+from sim2street.bridge.palette import paint_labels
+from sim2street.configs import ConfigError
 
 RENDER_MODES = ("rgb_array", "human", "side_by_side")
 

@@ -1,6 +1,6 @@
 """What an episode is about: weights for reward terms, endings, and what counts as success.
 
-A task is configuration over the terms of `envs.terms`, each by its name.
+A task is configuration over the terms of `sim2street.envs.terms`, each by its name.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from configs import StrictModel, did_you_mean
-from envs.terms import ENDINGS, TERMS, Transition
+from sim2street.configs import StrictModel, did_you_mean
+from sim2street.envs.terms import ENDINGS, TERMS, Transition
 
 __all__ = ["ENDINGS", "TERMS", "TIME_LIMIT", "Outcome", "Task", "TaskConfig", "Transition"]
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bridge.frame import Control, LightState, SensorFrame
+from sim2street.bridge.frame import Control, LightState, SensorFrame
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor, nn
 
-import envs  # noqa: F401  (registers the ids)
+import sim2street  # noqa: F401  (registers the ids)
 
 ENV_SETTINGS: dict[str, Any] = {
     "world_settings": {"tick_s": 0.2},

@@ -20,7 +20,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
-import envs  # noqa: F401  (registers the ids)
+import sim2street  # noqa: F401  (registers the ids)
 
 
 def train(

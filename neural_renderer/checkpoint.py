@@ -18,11 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bridge.labels import taxonomy_fingerprint
-from configs import Sim2StreetError
-from neural_renderer.inputs import ClassMap
-from neural_renderer.networks.baselines import KINDS, build_frame_generator
-from neural_renderer.networks.generator import SIZES, FrameGenerator
+from sim2street.bridge.labels import taxonomy_fingerprint
+from sim2street.configs import Sim2StreetError
+from sim2street.neural_renderer.conditions.generator_input import ClassMap
+from sim2street.neural_renderer.networks.baselines import KINDS, build_frame_generator
+from sim2street.neural_renderer.networks.generator import SIZES, FrameGenerator
 
 FORMAT = "sim2street-generator/1"
 

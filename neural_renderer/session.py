@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bridge.errors import RendererError, UnknownSession
-from bridge.frame import MAX_TAG, Actor, ByteArray, FloatArray
-from bridge.renderer import (
+from sim2street.bridge.errors import RendererError, UnknownSession
+from sim2street.bridge.frame import MAX_TAG, Actor, ByteArray, FloatArray
+from sim2street.bridge.renderer import (
     Renderer,
     Rendering,
     RenderRequest,
@@ -31,28 +31,22 @@ from bridge.renderer import (
     StyleChoice,
     out_scale,
 )
-from configs import did_you_mean
-from neural_renderer.checkpoint import load_generator
-from neural_renderer.data.layout import layout
-from neural_renderer.inputs import anchored_noise, generator_input, pad_to_multiple
-from neural_renderer.networks.generator import (
-    CompiledStyle,
-    FrameGenerator,
-    GeneratorInput,
-    History,
+from sim2street.configs import did_you_mean
+from sim2street.neural_renderer.checkpoint import load_generator
+from sim2street.neural_renderer.conditions.generator_input import (
+    anchored_noise,
+    generator_input,
+    pad_to_multiple,
 )
-from neural_renderer.networks.motion import catmull_rom_warp
-from neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
-from neural_renderer.precision import bfloat16_may_pay, faster
-from neural_renderer.reprojection import (
+from sim2street.neural_renderer.conditions.layout import layout
+from sim2street.neural_renderer.conditions.reprojection import (
     Movers,
     Reprojection,
     reproject,
     surface_points,
     visible_before,
 )
-from neural_renderer.styles import read_styles, style_from_bytes
-from neural_renderer.views import (
+from sim2street.neural_renderer.conditions.view_tensors import (
     anchors,
     as_plane,
     engine_motion,
@@ -62,6 +56,16 @@ from neural_renderer.views import (
     view_intrinsics,
     world_windows,
 )
+from sim2street.neural_renderer.networks.generator import (
+    CompiledStyle,
+    FrameGenerator,
+    GeneratorInput,
+    History,
+)
+from sim2street.neural_renderer.networks.motion import catmull_rom_warp
+from sim2street.neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
+from sim2street.neural_renderer.runtimes.precision import bfloat16_may_pay, faster
+from sim2street.neural_renderer.styles.files import read_styles, style_from_bytes
 
 CUT_DISTANCE_M = 5.0
 CUT_TICKS = 10
@@ -118,7 +122,7 @@ class NeuralRenderer(Renderer):
     """Photorealistic rendering with a trained generator.
 
     Args:
-        weights: serving checkpoint (`neural_renderer.checkpoint`).
+        weights: serving checkpoint (`sim2street.neural_renderer.checkpoint`).
         styles: folder of style files made with these weights, at least one; None: every
             session brings its own style as bytes.
         device: "auto" (a GPU where there is one), "cpu", "cuda", ...

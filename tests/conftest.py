@@ -7,7 +7,7 @@ import signal
 # than they bring. Set before torch is imported; processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from bridge.carla.standin.fixture import carla_standin  # noqa: F401  (a fixture, started if used)
+from sim2street.bridge.carla.standin.fixture import carla_standin  # noqa: F401  (a fixture, started if used)
 
 # A shell starts its background jobs with Ctrl-C ignored, and children inherit that: tests of
 # what Ctrl-C does would wait for ever.

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bridge.errors import WorldLost
-from bridge.frame import (
+from sim2street.bridge.errors import WorldLost
+from sim2street.bridge.frame import (
     SKY_DEPTH_M,
     Camera,
     Control,
@@ -18,9 +18,9 @@ from bridge.frame import (
     View,
     WorldSpec,
 )
-from bridge.labels import Tag, taxonomy_fingerprint
-from bridge.world import World
-from configs import ConfigError, did_you_mean
+from sim2street.bridge.labels import Tag, taxonomy_fingerprint
+from sim2street.bridge.world import World
+from sim2street.configs import ConfigError, did_you_mean
 
 CAMERA_HEIGHT_M = 1.5
 LANE_HALF_WIDTH_M = 1.75

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
 from rich.table import Table
 
-from apps.commands.bench_env import env
-from apps.commands.options import DeviceOption, chosen_device
-from apps.commands.style import network_size
-from apps.compose import needs_extra
-from apps.console import out, progress, say
-from configs import ConfigError, did_you_mean
+from sim2street.apps.commands.bench_env import env
+from sim2street.apps.commands.options import DeviceOption, chosen_device
+from sim2street.apps.commands.style import network_size
+from sim2street.apps.compose import needs_extra
+from sim2street.apps.console import out, progress, say
+from sim2street.configs import ConfigError, did_you_mean
 
 bench = typer.Typer(name="bench", help="How fast things are on this machine.", no_args_is_help=True)
+
+if TYPE_CHECKING:
+    from sim2street.neural_renderer.evaluation.timing import Timing
 
 PRECISIONS = ("float32", "bfloat16")
 UNET = "U-Net of 15 GMAC"
@@ -50,8 +54,12 @@ def renderer(
     with needs_extra("neural"):
         import torch
 
-        from neural_renderer.networks.generator import SIZES
-        from neural_renderer.timing import renderer_frames, time_in_turns, unet_frames
+        from sim2street.neural_renderer.evaluation.timing import (
+            renderer_frames,
+            time_in_turns,
+            unet_frames,
+        )
+        from sim2street.neural_renderer.networks.generator import SIZES
     size_px, place = network_size(size), chosen_device(device)
     names = [name.strip() for name in sizes.split(",")]
     for name in names:
@@ -71,6 +79,12 @@ def renderer(
             contestants[f"{UNET}, {precision}"] = unet_frames(dtype, size_px, place)
         task = bar.add_task("taking turns", total=(turns + 1) * len(contestants))
         timings = time_in_turns(contestants, turns, lambda: bar.advance(task))
+    out.print(_timing_table(timings))
+    frames, used = next(iter(timings.values())).frames, torch.get_num_threads()
+    say(f"{size_px[0]}x{size_px[1]}, {place}, {used} threads, {frames} frames each")
+
+
+def _timing_table(timings: Mapping[str, Timing]) -> Table:
     table = Table("", box=box.SIMPLE_HEAD)
     for heading in ("frames/s", "median ms", "fastest ms", "x U-Net"):
         table.add_column(heading, justify="right")
@@ -81,6 +95,4 @@ def renderer(
             f"{1e3 * taken.fastest_s:.1f}",
             f"{taken.times_as_fast_as(unet):.2f}",
         )  # fmt: skip
-    out.print(table)
-    frames, used = next(iter(timings.values())).frames, torch.get_num_threads()
-    say(f"{size_px[0]}x{size_px[1]}, {place}, {used} threads, {frames} frames each")
+    return table

@@ -12,11 +12,11 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from apps.commands.options import parse_size
-from apps.compose import install_hint, make_env, needs_extra, neural_can_run
-from apps.compose_vector import make_vector_env
-from apps.console import out, progress, say
-from apps.env_timing import (
+from sim2street.apps.commands.options import parse_size
+from sim2street.apps.compose import install_hint, make_env, needs_extra, neural_can_run
+from sim2street.apps.compose_vector import make_vector_env
+from sim2street.apps.console import out, progress, say
+from sim2street.apps.env_timing import (
     STAGES,
     Contestant,
     Measured,

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from apps.compose import needs_extra
-from apps.console import out
-from configs import parse
+from sim2street.apps.compose import needs_extra
+from sim2street.apps.console import out
+from sim2street.configs import parse
 
 
 def carla_standin(
@@ -30,8 +30,8 @@ def carla_standin(
     knows no passwords, as CARLA does not: keep it on this machine.
     """
     with needs_extra("carla-standin"):
-        from bridge.carla.standin.run import serve_standin
-        from bridge.carla.standin.server import StandInConfig
+        from sim2street.bridge.carla.standin.run import serve_standin
+        from sim2street.bridge.carla.standin.server import StandInConfig
     given = {"host": host, "port": port, "town": town, "version": version}
     serve_standin(parse(StandInConfig, given, "carla-standin"), _announce)
 

@@ -9,10 +9,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from apps.commands.options import SecretKeyOption, SeedOption
-from apps.compose import build_world, opened
-from apps.console import out, say
-from bridge.check import check_world as find_faults
+from sim2street.apps.commands.options import SecretKeyOption, SeedOption
+from sim2street.apps.compose import build_world, opened
+from sim2street.apps.console import out, say
+from sim2street.bridge.check.run import check_world as find_faults
 
 EXIT_FAULTS = 1
 

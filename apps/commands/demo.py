@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from apps.commands.options import (
+from sim2street.apps.commands.options import (
     CameraOption,
     RendererOption,
     ScaleOption,
@@ -20,9 +20,9 @@ from apps.commands.options import (
     make_world,
     parse_style,
 )
-from apps.compose import open_rendered
-from apps.console import say
-from apps.filming import driven, film, save_sheet, show_trip
+from sim2street.apps.compose import open_rendered
+from sim2street.apps.console import say
+from sim2street.apps.filming import driven, film, save_sheet, show_trip
 
 
 def demo(

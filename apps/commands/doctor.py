@@ -17,14 +17,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from apps.compose import build_renderer, build_world, install_hint, needs_extra, opened
-from apps.console import out
-from bridge.carla.config import CarlaConfig
-from bridge.carla.diagnose import diagnose, parse_host
-from bridge.frame import Camera, Control, View
-from bridge.labels import Tag
-from bridge.renderer import RenderRequest, SessionConfig
-from configs import ConfigError, Sim2StreetError, parse
+from sim2street.apps.compose import build_renderer, build_world, install_hint, needs_extra, opened
+from sim2street.apps.console import out
+from sim2street.bridge.carla.config import CarlaConfig
+from sim2street.bridge.carla.diagnose import diagnose, parse_host
+from sim2street.bridge.frame import Camera, Control, View
+from sim2street.bridge.labels import Tag
+from sim2street.bridge.renderer import RenderRequest, SessionConfig
+from sim2street.configs import ConfigError, Sim2StreetError, parse
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "core": ("numpy", "pyzmq", "pydantic", "pyyaml"),

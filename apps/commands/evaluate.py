@@ -13,17 +13,17 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from apps.commands.options import DeviceOption, chosen_device
-from apps.commands.style import FitOption, Vgg16Option, style_fit
-from apps.compose import needs_extra, weights_file
-from apps.console import out, progress, say
-from apps.output import partial_file
-from apps.video import save_png
-from configs import load
+from sim2street.apps.commands.options import DeviceOption, chosen_device
+from sim2street.apps.commands.style import FitOption, Vgg16Option, style_fit
+from sim2street.apps.compose import needs_extra, weights_file
+from sim2street.apps.console import out, progress, say
+from sim2street.apps.output import partial_file
+from sim2street.apps.video import save_png
+from sim2street.configs import load
 
 if TYPE_CHECKING:
-    from neural_renderer.evaluation.evaluate import Watch
-    from neural_renderer.evaluation.report import Report
+    from sim2street.neural_renderer.evaluation.evaluate import Watch
+    from sim2street.neural_renderer.evaluation.report import Report
 
 SegmenterOption = Annotated[
     Path | None, typer.Option("--segmenter", help="Exported segmenter (.pt2): label agreement.")
@@ -83,8 +83,8 @@ def evaluate(
 ) -> None:
     """Measure weights: labels read back, distances to photographs, stillness, style."""
     with needs_extra("neural"):
-        from neural_renderer.evaluation.config import EvaluationConfig, Judges, under
-        from neural_renderer.evaluation.evaluate import evaluate as run_evaluation
+        from sim2street.neural_renderer.evaluation.config import EvaluationConfig, Judges, under
+        from sim2street.neural_renderer.evaluation.evaluate import evaluate as run_evaluation
     weights = weights_file(weights)
     given = {"town_clips": town_clips, "stills": stills, "clips": clips, "failures": failures}
     changes = {key: value for key, value in given.items() if value is not None}
@@ -118,7 +118,7 @@ def save(report: Report, folder: Path, name: str) -> None:
 @contextmanager
 def watched() -> Iterator[Watch]:
     """A progress bar of an evaluation's stages."""
-    from neural_renderer.evaluation.evaluate import Watch
+    from sim2street.neural_renderer.evaluation.evaluate import Watch
 
     with progress() as bar:
         task = bar.add_task("evaluating", total=None)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from apps.commands.options import DeviceOption, SeedOption, chosen_device
-from apps.commands.style import network_size
-from apps.compose import needs_extra, weights_file
-from apps.console import progress, say
-from apps.label_folder import find_map
-from configs import ConfigError, parse
+from sim2street.apps.commands.options import DeviceOption, SeedOption, chosen_device
+from sim2street.apps.commands.style import network_size
+from sim2street.apps.compose import needs_extra, weights_file
+from sim2street.apps.console import progress, say
+from sim2street.apps.label_folder import find_map
+from sim2street.configs import ConfigError, parse
 
 if TYPE_CHECKING:
-    from neural_renderer.data.prepare import PreparedPhoto
-    from neural_renderer.metrics.perceptual import Lpips
-    from neural_renderer.training.finetune import Finetuned
+    from sim2street.neural_renderer.data.prepare import PreparedPhoto
+    from sim2street.neural_renderer.metrics.perceptual import Lpips
+    from sim2street.neural_renderer.training.finetune import Finetuned
 
 
 def finetune(
@@ -64,8 +64,8 @@ def finetune(
     with needs_extra("train"):
         import torch
 
-        from neural_renderer.training.finetune import FinetuneConfig
-        from neural_renderer.training.finetune import finetune as run_finetuning
+        from sim2street.neural_renderer.training.finetune import FinetuneConfig
+        from sim2street.neural_renderer.training.finetune import finetune as run_finetuning
     config = FinetuneConfig(
         iterations=iterations, exemplars=count, size_px=network_size(size), seed=seed,
         judges=judges, vgg16=vgg16,
@@ -87,14 +87,14 @@ def _lpips(alexnet: Path | None, heads: Path | None) -> Lpips | None:
     if heads is None or alexnet is None:
         return None
     with needs_extra("neural"):
-        from neural_renderer.metrics.perceptual import load_lpips
+        from sim2street.neural_renderer.metrics.perceptual import load_lpips
     return load_lpips(alexnet, heads)
 
 
 def _photos(folder: Path, naming: str, name: str) -> list[PreparedPhoto]:
     with needs_extra("neural"):
-        from neural_renderer.data.photos import PhotoSourceConfig
-        from neural_renderer.data.prepare import load_photos
+        from sim2street.neural_renderer.data.photos import PhotoSourceConfig
+        from sim2street.neural_renderer.data.prepare import load_photos
     source = {"name": name, "root": folder, "layout": "folder", "labels": find_map(naming).name}
     return load_photos(parse(PhotoSourceConfig, source, "finetune"))
 

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from apps.compose import ENDPOINT_SCHEMES, build_renderer, build_world, needs_extra
-from apps.console import announce_licence
-from bridge.renderer import Renderer
-from bridge.transport import ClientConfig, query_status
-from bridge.world import World
-from configs import ConfigError
+from sim2street.apps.compose import ENDPOINT_SCHEMES, build_renderer, build_world, needs_extra
+from sim2street.apps.console import announce_licence
+from sim2street.bridge.renderer import Renderer
+from sim2street.bridge.transport import ClientConfig, query_status
+from sim2street.bridge.world import World
+from sim2street.configs import ConfigError
 
 MEETING_S = 10.0
 """How long a server may take to say who it is."""

@@ -8,17 +8,17 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from apps.commands.options import (
+from sim2street.apps.commands.options import (
     CameraOption,
     SeedOption,
     SizeOption,
     WorldOption,
     make_world,
 )
-from apps.compose import build_recording, needs_extra, opened
-from apps.console import progress, say
-from apps.filming import driven, film, replayed, show_trip
-from configs import ConfigError
+from sim2street.apps.compose import build_recording, needs_extra, opened
+from sim2street.apps.console import progress, say
+from sim2street.apps.filming import driven, film, replayed, show_trip
+from sim2street.configs import ConfigError
 
 
 def record(
@@ -30,7 +30,7 @@ def record(
 ) -> None:
     """Drive a world with the autopilot and record every tick, bit by bit."""
     with needs_extra("recording"):
-        from bridge.recording import Recorder
+        from sim2street.bridge.recording import Recorder
     if file.suffix != ".mcap":
         raise ConfigError(f"a recording ends in .mcap, got {file}")
     inner = make_world(world, size)

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from apps.commands.options import (
+from sim2street.apps.commands.options import (
     CameraOption,
     RendererOption,
     ScaleOption,
@@ -20,15 +20,15 @@ from apps.commands.options import (
     make_renderer,
     parse_style,
 )
-from apps.compose import build_recording, open_rendered
-from apps.console import say
-from apps.filming import Trip, film, pick_view, replayed, save_sheet, show_trip
-from apps.label_folder import LabelFolder, naming_names
-from apps.output import partial_folder
-from apps.video import save_png
-from bridge.frame import EgoState, SensorFrame, View
-from bridge.rendered_world import choose_style
-from bridge.renderer import Renderer, RenderRequest, SessionConfig, StyleChoice
+from sim2street.apps.compose import build_recording, open_rendered
+from sim2street.apps.console import say
+from sim2street.apps.filming import Trip, film, pick_view, replayed, save_sheet, show_trip
+from sim2street.apps.label_folder import LabelFolder, naming_names
+from sim2street.apps.output import partial_folder
+from sim2street.apps.video import save_png
+from sim2street.bridge.frame import EgoState, SensorFrame, View
+from sim2street.bridge.rendered_world import choose_style
+from sim2street.bridge.renderer import Renderer, RenderRequest, SessionConfig, StyleChoice
 
 STILLS_PER_S = 2.0
 """Speed of a film of stills."""

@@ -11,15 +11,15 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from apps.commands.options import (
+from sim2street.apps.commands.options import (
     RendererOption,
     SecretKeyOption,
     SizeOption,
     make_renderer,
     make_world,
 )
-from apps.console import err, out, say
-from bridge.transport import (
+from sim2street.apps.console import err, out, say
+from sim2street.bridge.transport import (
     ServerConfig,
     ServerStats,
     check_endpoint,
@@ -28,7 +28,7 @@ from bridge.transport import (
     serve_world,
     supervise,
 )
-from configs import ConfigError, parse
+from sim2street.configs import ConfigError, parse
 
 serve = typer.Typer(
     name="serve",
@@ -132,7 +132,7 @@ def _announce(what: str) -> Callable[[str], None]:
 def _supervise(config: ServerConfig, arguments: Sequence[str]) -> int:
     if config.endpoint.endswith(":0"):
         raise ConfigError("--supervise needs a fixed port: a restarted server must be found again")
-    command = [sys.executable, "-m", "apps.cli", "serve", *arguments]
+    command = [sys.executable, "-m", "sim2street.apps.cli", "serve", *arguments]
     return supervise(command, on_restart=_restarting)
 
 

@@ -10,17 +10,17 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from apps.commands.options import parse_size, parse_style
-from apps.compose import needs_extra, weights_file
-from apps.console import progress, say
-from apps.label_folder import find_map
-from apps.output import partial_file
-from configs import ConfigError, did_you_mean, parse
+from sim2street.apps.commands.options import parse_size, parse_style
+from sim2street.apps.compose import needs_extra, weights_file
+from sim2street.apps.console import progress, say
+from sim2street.apps.label_folder import find_map
+from sim2street.apps.output import partial_file
+from sim2street.configs import ConfigError, did_you_mean, parse
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neural_renderer.styles import StyleFit
+    from sim2street.neural_renderer.styles.files import StyleFit
 
 style = typer.Typer(name="style", help="Make styles out of photographs.", no_args_is_help=True)
 
@@ -66,8 +66,8 @@ def make(
     with needs_extra("neural"):
         import torch
 
-        from neural_renderer.checkpoint import load_generator
-        from neural_renderer.styles import compile_style, style_to_bytes
+        from sim2street.neural_renderer.checkpoint import load_generator
+        from sim2street.neural_renderer.styles.files import compile_style, style_to_bytes
     weights = weights_file(weights)
     size_px = network_size(size)
     generator, info = load_generator(weights)
@@ -96,8 +96,8 @@ def style_fit(
     if vgg16 is None:
         return None
     with needs_extra("train"):
-        from neural_renderer.training.style_fit import StyleFitConfig
-        from neural_renderer.training.style_fit import style_fit as fit_through
+        from sim2street.neural_renderer.training.style_fit import StyleFitConfig
+        from sim2street.neural_renderer.training.style_fit import style_fit as fit_through
     return fit_through(vgg16, StyleFitConfig(iterations=steps, seed=seed), report)
 
 
@@ -105,9 +105,15 @@ def _exemplars(
     source: dict[str, object], count: int, size_px: tuple[int, int], seed: int
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Pictures (3, H, W) in [-1, 1] and tags (29, H, W) of `count` photographs, evenly spread."""
-    from neural_renderer.data.crops import CropConfig, choose_crop, crop_labels, crop_rgb, planes
-    from neural_renderer.data.photos import PhotoSourceConfig
-    from neural_renderer.data.prepare import load_photos
+    from sim2street.neural_renderer.data.crops import (
+        CropConfig,
+        choose_crop,
+        crop_labels,
+        crop_rgb,
+        planes,
+    )
+    from sim2street.neural_renderer.data.photos import PhotoSourceConfig
+    from sim2street.neural_renderer.data.prepare import load_photos
 
     config = parse(PhotoSourceConfig, source, "style make")
     rng = np.random.default_rng(seed)
@@ -124,8 +130,8 @@ def _exemplars(
 def list_styles(weights: WeightsOption = SHIPPED, folder: FolderOption = None) -> None:
     """The styles there are for a checkpoint, and the files that were made with other weights."""
     with needs_extra("neural"):
-        from neural_renderer.checkpoint import read_checkpoint
-        from neural_renderer.styles import StyleError, style_from_bytes, style_name
+        from sim2street.neural_renderer.checkpoint import read_checkpoint
+        from sim2street.neural_renderer.styles.files import StyleError, style_from_bytes, style_name
     weights = weights_file(weights)
     _, info = read_checkpoint(weights)
     for path in _style_files(styles_folder(weights, folder)):
@@ -146,9 +152,13 @@ def blend(
 ) -> None:
     """Blend styles into a new one (or name a blend where a style is asked for)."""
     with needs_extra("neural"):
-        from neural_renderer.checkpoint import read_checkpoint
-        from neural_renderer.networks.style import blend_styles
-        from neural_renderer.styles import style_from_bytes, style_name, style_to_bytes
+        from sim2street.neural_renderer.checkpoint import read_checkpoint
+        from sim2street.neural_renderer.networks.style import blend_styles
+        from sim2street.neural_renderer.styles.files import (
+            style_from_bytes,
+            style_name,
+            style_to_bytes,
+        )
     weights = weights_file(weights)
     shares = parse_style(parts)
     if isinstance(shares, str) or min(shares.values()) <= 0:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from apps.autopilot import driver_for
-from apps.commands.options import (
+from sim2street.apps.commands.options import (
     DeviceOption,
     SeedOption,
     SizeOption,
@@ -18,12 +17,13 @@ from apps.commands.options import (
     chosen_device,
     make_world,
 )
-from apps.compose import needs_extra, opened, weights_file
-from apps.console import out, progress, say
-from configs import load, parse
+from sim2street.apps.compose import needs_extra, opened, weights_file
+from sim2street.apps.console import out, progress, say
+from sim2street.bridge.driver import driver_for
+from sim2street.configs import load, parse
 
 if TYPE_CHECKING:
-    from neural_renderer.training.config import TrainConfig
+    from sim2street.neural_renderer.training.config import TrainConfig
 
 LOSS_SMOOTHING = 0.95
 
@@ -77,7 +77,7 @@ def train(
     """Train the neural renderer on labelled street photographs.
 
     The same command again goes on where the run was: stop it whenever you like. On several
-    GPUs: torchrun --nproc-per-node N -m apps.cli train ...
+    GPUs: torchrun --nproc-per-node N -m sim2street.apps.cli train ...
     """
     given = {"kind": kind, "seed": random_seed}
     changes = {key: value for key, value in given.items() if value is not None}
@@ -117,8 +117,8 @@ def seed(
     --init-from FOLDER` starts from it.
     """
     with needs_extra("neural"):
-        from neural_renderer.training.trainer import STATE_FILE
-        from neural_renderer.training.transfer import write_seed
+        from sim2street.neural_renderer.training.trainer import STATE_FILE
+        from sim2street.neural_renderer.training.transfer import write_seed
     state = source / STATE_FILE
     files = write_seed(state if state.is_file() else source, folder)
     size_mib = sum(path.stat().st_size for path in files) / 2**20
@@ -142,7 +142,7 @@ def pack(
     Of a recording (.mcap), one clip of each episode is kept, from episode --seed on.
     """
     with needs_extra("neural"):
-        from neural_renderer.data.town_pack import PackConfig, pack_clips
+        from sim2street.neural_renderer.data.town_pack import PackConfig, pack_clips
     settings = PackConfig(
         clips=clips, frames=frames, every=every, warm_up=warm_up, seed=seed_of_first
     )
@@ -158,8 +158,8 @@ def pack(
 
 def _config(name: str, data: Path, packs: Path, changes: Mapping[str, object]) -> TrainConfig:
     with needs_extra("train"):
-        from neural_renderer.training.config import TrainConfig
-        from neural_renderer.training.sources import at_root
+        from sim2street.neural_renderer.training.config import TrainConfig
+        from sim2street.neural_renderer.training.sources import at_root
     run = load(TrainConfig, "train", name)
     run = parse(TrainConfig, {**run.model_dump(), **changes}, name)
     return at_root(run, data).with_packs(packs)
@@ -176,10 +176,10 @@ def _run(
     with needs_extra("train"):
         import torch
 
-        from neural_renderer.training.ranks import joined_ranks, rank
-        from neural_renderer.training.trainer import EXPORT_FILE, Progress
-        from neural_renderer.training.trainer import train as run_training
-        from neural_renderer.training.transfer import Transfer
+        from sim2street.neural_renderer.training.ranks import joined_ranks, rank
+        from sim2street.neural_renderer.training.trainer import EXPORT_FILE, Progress
+        from sim2street.neural_renderer.training.trainer import train as run_training
+        from sim2street.neural_renderer.training.transfer import Transfer
     if dry_run:
         out.print_json(run.model_dump_json())
         out.print(f"{run.total_steps} steps in {len(run.phases)} phases")

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 
-from apps.autopilot import drive, driver_for
-from bridge.frame import Control, SensorFrame
-from envs import DrivingEnv
 from examples.train_ppo_cleanrl import load_agent
+from sim2street.bridge.driver import drive, driver_for
+from sim2street.bridge.frame import Control, SensorFrame
+from sim2street.envs import DrivingEnv
 
 Action = npt.NDArray[np.float32]
 

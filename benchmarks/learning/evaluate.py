@@ -21,7 +21,6 @@ from typing import Any
 import gymnasium
 import torch
 
-import envs
 from benchmarks.learning.drivers import (
     Driver,
     agent_driver,
@@ -30,6 +29,7 @@ from benchmarks.learning.drivers import (
     rule_driver,
 )
 from benchmarks.learning.measure import Episode, drive_episode, summary
+from sim2street import envs
 
 SPLITS = {"train": 0, "test": 900}
 """Split -> its first town; episode i drives in town first + i % towns."""

@@ -2,7 +2,7 @@
 
     python -m benchmarks.learning.imitate_rules --seeds 1 2 3 --out out/imitated
 
-The rules of `apps.autopilot` drive in training towns, disturbed now and then; the policy
+The rules of `sim2street.bridge.driver` drive in training towns, disturbed now and then; the policy
 learns what they do. Each agent lies in OUT/SEED/agent.pt; `train_ppo_cleanrl.py --out
 OUT/SEED` would go on from it. Run from the repository's root.
 """
@@ -21,10 +21,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-import envs
-from apps.autopilot import drive
 from benchmarks.learning.drivers import action_of
 from examples.train_ppo_cleanrl import ENV_SETTINGS, Agent, PpoConfig, save_agent
+from sim2street import envs
+from sim2street.bridge.driver import drive
 
 MANY_TOWNS = {**ENV_SETTINGS, "task": {"reset_options": {"reuse": False}}}
 """One env collects for all: it goes from town to town."""

@@ -4,7 +4,7 @@
     python -m benchmarks.learning.imitation train --out out/imitation
     python -m benchmarks.learning.imitation evaluate --out out/imitation
 
-Behaviour cloning: the rules of `apps.autopilot` drive, disturbed now and then, in training
+Behaviour cloning: the rules of `bridge/driver.py` drive, disturbed now and then, in training
 towns and training styles; a network learns what they do from the picture, the speed and a
 coarse turn command. It is driven in training and test towns, in training and test styles.
 Keeping the lane alone on the streets (`TownLaneKeepNeural-v0`). Run from the root.
@@ -25,10 +25,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-import envs
-from apps.autopilot import CURVATURE_OF_FULL_STEER_1PM, drive
 from benchmarks.learning.drivers import Action, Driver, action_of
 from benchmarks.learning.measure import drive_episode, summary
+from sim2street import envs
+from sim2street.bridge.driver import CURVATURE_OF_FULL_STEER_1PM, drive
 
 ENV_ID = "sim2street/TownLaneKeepNeural-v0"
 WIDTH_PX, HEIGHT_PX, FOV_DEG = 128, 64, 62.0

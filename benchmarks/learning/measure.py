@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.learning.drivers import Driver
-from bridge.frame import LightState
-from envs import DrivingEnv
+from sim2street.bridge.frame import LightState
+from sim2street.envs import DrivingEnv
 
 STANDSTILL_MPS = 0.5
 AT_LINE_M = 15.0

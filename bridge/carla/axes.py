@@ -13,7 +13,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from bridge.frame import FloatArray
+from sim2street.bridge.frame import FloatArray
 
 Pose = npt.NDArray[np.float64]
 """float64 (4, 4)."""

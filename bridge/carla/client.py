@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge.carla.child.pipe import read_message, write_message
-from bridge.errors import SensorTimeout, WorldError, WorldLost
-from configs import ConfigError, Sim2StreetError
+from sim2street.bridge.carla.child.pipe import read_message, write_message
+from sim2street.bridge.errors import SensorTimeout, WorldError, WorldLost
+from sim2street.configs import ConfigError, Sim2StreetError
 
 CHILD = Path(__file__).with_name("child")
 CLOSE_S = 8.0

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from bridge.carla.axes import UnrealTransform, unreal_of
-from bridge.frame import Camera
-from configs import StrictModel
+from sim2street.bridge.carla.axes import UnrealTransform, unreal_of
+from sim2street.bridge.frame import Camera
+from sim2street.configs import StrictModel
 
 Picture = Literal["labels", "depth_m", "instances", "rgb"]
 

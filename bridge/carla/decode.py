@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bridge.carla.child.pictures import space
-from bridge.frame import ByteArray
-from bridge.labels import Tag
+from sim2street.bridge.carla.child.images import space
+from sim2street.bridge.frame import ByteArray
+from sim2street.bridge.labels import Tag
 
 _SAME = np.arange(len(Tag), dtype=np.uint8)
 

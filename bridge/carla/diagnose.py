@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bridge.carla.client import CarlaClient
-from bridge.carla.config import CarlaConfig
-from configs import ConfigError, Sim2StreetError
+from sim2street.bridge.carla.client import CarlaClient
+from sim2street.bridge.carla.config import CarlaConfig
+from sim2street.configs import ConfigError, Sim2StreetError
 
 _CONNECT_S = 5.0
 _PATIENCE_S = 3.0

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bridge.carla.associate import associated
-from bridge.carla.axes import camera_pose_of, mirrored, poses_of
-from bridge.carla.config import CarlaConfig
-from bridge.carla.decode import Copies, picture_of, tags_of
-from bridge.carla.route import Route, lead_vehicle, make_route, next_light, places_ahead
-from bridge.errors import WorldLost
-from bridge.frame import (
+from sim2street.bridge.carla.axes import camera_pose_of, mirrored, poses_of
+from sim2street.bridge.carla.config import CarlaConfig
+from sim2street.bridge.carla.decode import Copies, picture_of, tags_of
+from sim2street.bridge.carla.instance_actors import associated
+from sim2street.bridge.carla.route import Route, lead_vehicle, make_route, next_light, places_ahead
+from sim2street.bridge.errors import WorldLost
+from sim2street.bridge.frame import (
     Actor,
     ByteArray,
     Camera,
@@ -26,8 +26,8 @@ from bridge.frame import (
     View,
     Weather,
 )
-from bridge.label_maps import label_map
-from bridge.labels import Tag
+from sim2street.bridge.label_maps import label_map
+from sim2street.bridge.labels import Tag
 
 _KMH = 3.6
 _COLUMNS, _ROUTE_COLUMNS = 13, 6

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bridge.frame import (
+from sim2street.bridge.frame import (
     ROUTE_POINTS,
     ROUTE_SPACING_M,
     Actor,
@@ -18,7 +18,7 @@ from bridge.frame import (
     NextLight,
     point_pairs,
 )
-from bridge.labels import Tag
+from sim2street.bridge.labels import Tag
 
 Floats = npt.NDArray[np.float64]
 LEAD_RANGE_M = 80.0

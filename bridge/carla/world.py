@@ -1,7 +1,7 @@
 """CarlaWorld: a CARLA server behind the World contract.
 
-The real client lives in a child process (`bridge.carla.child`); this side holds no part of
-it. After any error the child is ended, and the next reset starts a fresh one, which first
+The real client lives in a child process (`bridge/carla/child`); this side holds no part of it.
+ After any error the child is ended, and the next reset starts a fresh one, which first
 clears away what its predecessor could not.
 """
 
@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from bridge.carla.child.pictures import camera_bytes
-from bridge.carla.client import CarlaClient
-from bridge.carla.config import CarlaConfig, CarlaOptions
-from bridge.carla.decode import Copies
-from bridge.carla.frames import Episode, carla_weather, primary_tags, release, weather_of
-from bridge.carla.scratch import Scratch
-from bridge.errors import WorldError
-from bridge.frame import ByteArray, Control, SensorFrame, Weather, WorldSpec
-from bridge.labels import taxonomy_fingerprint
-from bridge.town.weather import PRESETS, draw_weather
-from bridge.world import World
-from configs import ConfigError, Sim2StreetError, did_you_mean, parse
+from sim2street.bridge.carla.child.images import camera_bytes
+from sim2street.bridge.carla.client import CarlaClient
+from sim2street.bridge.carla.config import CarlaConfig, CarlaOptions
+from sim2street.bridge.carla.decode import Copies
+from sim2street.bridge.carla.frames import Episode, carla_weather, primary_tags, release, weather_of
+from sim2street.bridge.carla.shared_memory import Scratch
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.frame import ByteArray, Control, SensorFrame, Weather, WorldSpec
+from sim2street.bridge.labels import taxonomy_fingerprint
+from sim2street.bridge.town.weather import PRESETS, draw_weather
+from sim2street.bridge.world import World
+from sim2street.configs import ConfigError, Sim2StreetError, did_you_mean, parse
 
 LANE_INVASION = "lane_invasion"
 """Flag of a frame in which the ego crossed a lane marking."""

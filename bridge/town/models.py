@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from bridge.errors import WorldError
-from bridge.labels import Tag
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.labels import Tag
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bridge.frame import Control, Weather
-from bridge.town import crowd, pedestrians, right_of_way, traffic
-from bridge.town.collisions import Boxes, corners, touching
-from bridge.town.ego import EgoConfig, EgoMotion, advance
-from bridge.town.ego_lanes import blocked_lanes, ego_box, ego_claim
-from bridge.town.episode_start import (
+from sim2street.bridge.frame import Control, Weather
+from sim2street.bridge.town.models import PEDESTRIAN_MODELS
+from sim2street.bridge.town.plan.lane_map import Bools
+from sim2street.bridge.town.plan.town_map import TownMap
+from sim2street.bridge.town.plan.traffic_lights import light_states
+from sim2street.bridge.town.traffic import pedestrian_spawn, pedestrians, right_of_way, vehicles
+from sim2street.bridge.town.traffic.collisions import Boxes, corners, touching
+from sim2street.bridge.town.traffic.ego import EgoConfig, EgoMotion, advance
+from sim2street.bridge.town.traffic.ego_lanes import blocked_lanes, ego_box, ego_claim
+from sim2street.bridge.town.traffic.episode_start import (
     Start,
     StartTurn,
     before_turn,
@@ -24,16 +28,18 @@ from bridge.town.episode_start import (
     somewhere,
     with_lead,
 )
-from bridge.town.held_ways import Claim, EgoGrant, Surroundings, crossings_in_use, yield_m
-from bridge.town.lane_map import Bools
-from bridge.town.lights import light_states
-from bridge.town.models import PEDESTRIAN_MODELS
-from bridge.town.pedestrians import Box, WalkState
-from bridge.town.route import Route, RoutePoint, RouteState
-from bridge.town.town_map import TownMap
-from bridge.town.traffic import HALF_LENGTH_M, HALF_WIDTH_M, TrafficState
-from bridge.town.traffic_spawn import spawn_traffic
-from bridge.town.weather import draw_weather
+from sim2street.bridge.town.traffic.junction_reservations import (
+    Claim,
+    EgoGrant,
+    Surroundings,
+    crossings_in_use,
+    yield_m,
+)
+from sim2street.bridge.town.traffic.pedestrians import Box, WalkState
+from sim2street.bridge.town.traffic.route import Route, RoutePoint, RouteState
+from sim2street.bridge.town.traffic.vehicle_spawn import spawn_traffic
+from sim2street.bridge.town.traffic.vehicles import HALF_LENGTH_M, HALF_WIDTH_M, TrafficState
+from sim2street.bridge.town.weather import draw_weather
 
 _DECIDE_S = 0.2
 """Lights, grants and crossings are looked at this often."""
@@ -125,9 +131,9 @@ class Simulation:
         if state.tick % self._crowd_every == 0:
             here = np.array([state.ego.x_m, state.ego.y_m])
             ahead = self.route.points_m[state.route.segment :]
-            crowd.follow_ego(state.walkers, town.walks, here, ahead)
+            pedestrian_spawn.follow_ego(state.walkers, town.walks, here, ahead)
         yields = yield_m(state.traffic, state.ego_grant, self.claim, town.lanes)
-        traffic.move(state.traffic, town.lanes, blocked, yields, self.tick_s)
+        vehicles.move(state.traffic, town.lanes, blocked, yields, self.tick_s)
         if state.plan.lead_m is not None:
             guide(state.traffic, self.route.state.lane_ids[self.point.lane_index :])
         pedestrians.move(state.walkers, town.walks, state.may_cross, box, state.tick, self.tick_s)
@@ -137,7 +143,7 @@ class Simulation:
         state.tick += 1
         self._look()
 
-    def _decide(self, blocked: tuple[traffic.Obstacle, ...]) -> None:
+    def _decide(self, blocked: tuple[vehicles.Obstacle, ...]) -> None:
         state, town, count = self.state, self.town, self.town.crossing_count
         signs = pedestrians.walk_signs(town.walks, town.lights, self.time_s)
         around = Surroundings(
@@ -176,7 +182,7 @@ class Simulation:
 
     def _all_boxes(self) -> Boxes:
         cars, people, still = self.state.traffic, self.state.walkers, self.town.still
-        car_poses = traffic.poses(cars, self.town.lanes)
+        car_poses = vehicles.poses(cars, self.town.lanes)
         people_poses = pedestrians.poses(people, self.town.walks)
         size = PEDESTRIAN_EXTENT_M[people.model]
         x, y, heading = (
@@ -215,7 +221,9 @@ def begin(plan: EpisodePlan, town: TownMap, ego_config: EgoConfig, tick_s: float
     first = RouteState(lanes, 0.0, s, s + plan.route_length_m, int(s))
     route = Route(town.layout, first, _picker(ahead))
     route.grow()
-    walkers = crowd.spawn_pedestrians(people, town.walks, plan.pedestrians, route.points_m)
+    walkers = pedestrian_spawn.spawn_pedestrians(
+        people, town.walks, plan.pedestrians, route.points_m
+    )
     state = TownState(
         plan=plan,
         tick=0,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bridge.frame import ByteArray
-from bridge.labels import Tag
+from sim2street.bridge.frame import ByteArray
+from sim2street.bridge.labels import Tag
 
 Floats = npt.NDArray[np.float64]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bridge.frame import Weather
+from sim2street.bridge.frame import Weather
 
 PRESETS: dict[str, tuple[float, float, float, float, float, float]] = {
     # sun low and high (degrees), cloudiness, rain, fog, wetness

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field, NonNegativeInt, model_validator
 
-from bridge.errors import WorldError
-from bridge.frame import Camera, Control, FloatArray, SensorFrame, View, WorldSpec
-from bridge.labels import taxonomy_fingerprint
-from bridge.town.ego import EgoConfig
-from bridge.town.episode_start import StartTurn
-from bridge.town.layout import TRAIN_TOWNS, Points
-from bridge.town.layout_build import LayoutConfig
-from bridge.town.perception import actors_near, ego_state, route_ahead
-from bridge.town.simulation import EpisodePlan, Simulation, TownState, begin
-from bridge.town.town_map import town_map
-from bridge.town.weather import PRESETS
-from bridge.world import World
-from configs import ConfigError, StrictModel, did_you_mean, parse
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.frame import Camera, Control, FloatArray, SensorFrame, View, WorldSpec
+from sim2street.bridge.labels import taxonomy_fingerprint
+from sim2street.bridge.town.plan.layout import TRAIN_TOWNS, Points
+from sim2street.bridge.town.plan.layout_build import LayoutConfig
+from sim2street.bridge.town.plan.town_map import town_map
+from sim2street.bridge.town.simulation import EpisodePlan, Simulation, TownState, begin
+from sim2street.bridge.town.traffic.ego import EgoConfig
+from sim2street.bridge.town.traffic.episode_start import StartTurn
+from sim2street.bridge.town.traffic.perception import actors_near, ego_state, route_ahead
+from sim2street.bridge.town.weather import PRESETS
+from sim2street.bridge.world import World
+from sim2street.configs import ConfigError, StrictModel, did_you_mean, parse
 
 if TYPE_CHECKING:  # panda3d is needed only where something is seen
-    from bridge.town.scene import Scene
+    from sim2street.bridge.town.camera.scene import Scene
 
 TOWN_VERSION = "1"
 _SCENES = 2
@@ -287,7 +287,7 @@ class TownWorld(World):
 
 def _import_scene() -> type[Scene]:
     try:
-        from bridge.town.scene import Scene
+        from sim2street.bridge.town.camera.scene import Scene
     except ModuleNotFoundError as error:
         raise WorldError(
             f"the town's cameras need the package '{error.name}': pip install 'sim2street[town]'"

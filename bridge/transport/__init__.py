@@ -4,18 +4,18 @@
 `RemoteWorld` and `RemoteRenderer` are the same contracts on the other side.
 """
 
-from bridge.transport.channel import ServerStats
-from bridge.transport.client import query_status
-from bridge.transport.config import ClientConfig, ServerConfig
-from bridge.transport.endpoints import check_endpoint, is_public
-from bridge.transport.keys import KeyFiles, generate_keys
-from bridge.transport.remote_renderer import RemoteRenderer
-from bridge.transport.remote_world import RemoteWorld
-from bridge.transport.renderer_server import serve_renderer
-from bridge.transport.signals import stop_on_signals
-from bridge.transport.stream import FramePublisher, FrameSubscriber
-from bridge.transport.supervise import supervise
-from bridge.transport.world_server import serve_world
+from sim2street.bridge.transport.channel import ServerStats
+from sim2street.bridge.transport.client import query_status
+from sim2street.bridge.transport.config import ClientConfig, ServerConfig
+from sim2street.bridge.transport.endpoints import check_endpoint, is_public
+from sim2street.bridge.transport.keys import KeyFiles, generate_keys
+from sim2street.bridge.transport.remote_renderer import RemoteRenderer
+from sim2street.bridge.transport.remote_world import RemoteWorld
+from sim2street.bridge.transport.renderer_server import serve_renderer
+from sim2street.bridge.transport.signals import stop_on_signals
+from sim2street.bridge.transport.stream import FramePublisher, FrameSubscriber
+from sim2street.bridge.transport.supervise import supervise
+from sim2street.bridge.transport.world_server import serve_world
 
 __all__ = [
     "ClientConfig",

@@ -18,14 +18,14 @@ import numpy as np
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from bridge.codec import PROTOCOL, Buffer, Message, decode, encode
-from bridge.errors import ProtocolError
-from bridge.render_messages import error_body
-from bridge.transport.config import ServerConfig
-from bridge.transport.endpoints import bind
-from bridge.transport.keys import secure_server
-from bridge.transport.sockets import Context, make_socket
-from configs import Sim2StreetError
+from sim2street.bridge.errors import ProtocolError
+from sim2street.bridge.transport.config import ServerConfig
+from sim2street.bridge.transport.endpoints import bind
+from sim2street.bridge.transport.keys import secure_server
+from sim2street.bridge.transport.sockets import Context, make_socket
+from sim2street.bridge.wire.codec import PROTOCOL, Buffer, Message, decode, encode
+from sim2street.bridge.wire.renderer_messages import error_body
+from sim2street.configs import Sim2StreetError
 
 _MAX_CLIENTS = 1024
 _LAST_WORDS_MS = 500

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import zmq
 
-from bridge.codec import Buffer, Message, decode, encode, read_body, shorten
-from bridge.errors import PeerTimeout, ProtocolError
-from bridge.render_messages import read_error
-from bridge.schema import StatusBody
-from bridge.transport.config import ClientConfig
-from bridge.transport.endpoints import check_endpoint
-from bridge.transport.keys import secure_client
-from bridge.transport.sockets import Context, Socket, make_socket
-from configs import ConfigError, Sim2StreetError
+from sim2street.bridge.errors import PeerTimeout, ProtocolError
+from sim2street.bridge.transport.config import ClientConfig
+from sim2street.bridge.transport.endpoints import check_endpoint
+from sim2street.bridge.transport.keys import secure_client
+from sim2street.bridge.transport.sockets import Context, Socket, make_socket
+from sim2street.bridge.wire.codec import Buffer, Message, decode, encode, read_body, shorten
+from sim2street.bridge.wire.renderer_messages import read_error
+from sim2street.bridge.wire.schema import StatusBody
+from sim2street.configs import ConfigError, Sim2StreetError
 
 _NO_CONNECTION_POLL_S = 0.02
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from bridge.codec import Limits
-from configs import StrictModel
+from sim2street.bridge.wire.codec import Limits
+from sim2street.configs import StrictModel
 
 DEFAULT_MAX_PIXELS = 4096 * 2304
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import zmq
 
-from configs import ConfigError
+from sim2street.configs import ConfigError
 
 _TCP = re.compile(r"^tcp://(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:/\[\]]+):(?P<port>\d{1,5}|\*)$")
 _MAX_PORT = 65535

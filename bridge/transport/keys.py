@@ -14,8 +14,8 @@ import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
-from bridge.transport.config import ClientConfig, ServerConfig
-from configs import ConfigError
+from sim2street.bridge.transport.config import ClientConfig, ServerConfig
+from sim2street.configs import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

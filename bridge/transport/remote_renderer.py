@@ -11,13 +11,30 @@ from typing import Any
 
 import numpy as np
 
-from bridge.codec import Message, read_body
-from bridge.errors import PeerTimeout, ProtocolError, RendererError, RendererLost, UnknownSession
-from bridge.render_messages import read_rendered, render_parts, restyle_parts, session_parts
-from bridge.renderer import Renderer, Rendering, RenderRequest, SessionConfig, StyleChoice
-from bridge.schema import SessionRefBody, StylesBody
-from bridge.transport.client import StepClient
-from bridge.transport.config import ClientConfig
+from sim2street.bridge.errors import (
+    PeerTimeout,
+    ProtocolError,
+    RendererError,
+    RendererLost,
+    UnknownSession,
+)
+from sim2street.bridge.renderer import (
+    Renderer,
+    Rendering,
+    RenderRequest,
+    SessionConfig,
+    StyleChoice,
+)
+from sim2street.bridge.transport.client import StepClient
+from sim2street.bridge.transport.config import ClientConfig
+from sim2street.bridge.wire.codec import Message, read_body
+from sim2street.bridge.wire.renderer_messages import (
+    read_rendered,
+    render_parts,
+    restyle_parts,
+    session_parts,
+)
+from sim2street.bridge.wire.schema import SessionRefBody, StylesBody
 
 _MAX_REOPENS = 3
 

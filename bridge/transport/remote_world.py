@@ -8,15 +8,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.codec import Message
-from bridge.errors import PeerTimeout, ProtocolError, WorldError, WorldLost
-from bridge.frame import Control, SensorFrame, WorldSpec
-from bridge.labels import taxonomy_fingerprint
-from bridge.messages import control_body, read_frame, read_spec, reset_body
-from bridge.transport.client import StepClient
-from bridge.transport.config import ClientConfig
-from bridge.world import World
-from configs import ConfigError, Sim2StreetError
+from sim2street.bridge.errors import PeerTimeout, ProtocolError, WorldError, WorldLost
+from sim2street.bridge.frame import Control, SensorFrame, WorldSpec
+from sim2street.bridge.labels import taxonomy_fingerprint
+from sim2street.bridge.transport.client import StepClient
+from sim2street.bridge.transport.config import ClientConfig
+from sim2street.bridge.wire.codec import Message
+from sim2street.bridge.wire.world_messages import control_body, read_frame, read_spec, reset_body
+from sim2street.bridge.world import World
+from sim2street.configs import ConfigError, Sim2StreetError
 
 
 class RemoteWorld(World):
@@ -119,7 +119,8 @@ class RemoteWorld(World):
         if spec.taxonomy != taxonomy_fingerprint():
             raise ConfigError(
                 f"{self._config.endpoint} labels with taxonomy {spec.taxonomy}, this is "
-                f"{taxonomy_fingerprint()}: map its ids to bridge.labels.Tag, or update one end"
+                f"{taxonomy_fingerprint()}: map its ids to the tags of "
+                "bridge/labels.py, or update one end"
             )
         self._spec, self._server = spec, reply.sender
 

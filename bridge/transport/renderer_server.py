@@ -11,16 +11,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bridge.codec import read_body
-from bridge.errors import ProtocolError, RendererError, RendererLost, UnknownSession
-from bridge.render_messages import read_render, read_restyle, read_session, rendered_parts
-from bridge.renderer import Renderer, Rendering, RenderRequest
-from bridge.schema import EmptyBody, SessionRefBody
-from bridge.transport.channel import Request, RequestChannel, ServerStats
-from bridge.transport.config import ServerConfig
-from bridge.transport.signals import stop_on_signals
-from bridge.transport.world_server import POLL_S
-from configs import Sim2StreetError
+from sim2street.bridge.errors import ProtocolError, RendererError, RendererLost, UnknownSession
+from sim2street.bridge.renderer import Renderer, Rendering, RenderRequest
+from sim2street.bridge.transport.channel import Request, RequestChannel, ServerStats
+from sim2street.bridge.transport.config import ServerConfig
+from sim2street.bridge.transport.signals import stop_on_signals
+from sim2street.bridge.transport.world_server import POLL_S
+from sim2street.bridge.wire.codec import read_body
+from sim2street.bridge.wire.renderer_messages import (
+    read_render,
+    read_restyle,
+    read_session,
+    rendered_parts,
+)
+from sim2street.bridge.wire.schema import EmptyBody, SessionRefBody
+from sim2street.configs import Sim2StreetError
 
 _MAX_SESSIONS = 1024
 

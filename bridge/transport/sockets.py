@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zmq
 
-from bridge.codec import Limits
+from sim2street.bridge.wire.codec import Limits
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]

@@ -2,7 +2,7 @@
 
 A slow watcher skips frames, which are counted, and never holds the publisher up.
 ZeroMQ's CONFLATE keeps one part only, hence a frame travels packed as one
-(`bridge.codec.pack`).
+(`sim2street.bridge.wire.codec.pack`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import secrets
 
 import zmq
 
-from bridge.codec import Message, decode, encode, pack, unpack
-from bridge.errors import PeerTimeout, ProtocolError
-from bridge.frame import SensorFrame
-from bridge.messages import frame_parts, read_frame
-from bridge.transport.config import ClientConfig, ServerConfig
-from bridge.transport.endpoints import bind, check_endpoint
-from bridge.transport.keys import secure_client, secure_server
-from bridge.transport.sockets import Context, make_socket
+from sim2street.bridge.errors import PeerTimeout, ProtocolError
+from sim2street.bridge.frame import SensorFrame
+from sim2street.bridge.transport.config import ClientConfig, ServerConfig
+from sim2street.bridge.transport.endpoints import bind, check_endpoint
+from sim2street.bridge.transport.keys import secure_client, secure_server
+from sim2street.bridge.transport.sockets import Context, make_socket
+from sim2street.bridge.wire.codec import Message, decode, encode, pack, unpack
+from sim2street.bridge.wire.world_messages import frame_parts, read_frame
 
 
 class FramePublisher:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from bridge.transport.signals import stop_on_signals
+from sim2street.bridge.transport.signals import stop_on_signals
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.05

@@ -7,16 +7,16 @@ import threading
 import time
 from collections.abc import Callable
 
-from bridge.codec import read_body
-from bridge.errors import ProtocolError, WorldBusy, WorldError, WorldLost
-from bridge.frame import SensorFrame
-from bridge.messages import frame_parts, read_control, spec_body
-from bridge.schema import EmptyBody, OpenBody, ResetBody
-from bridge.transport.channel import Request, RequestChannel, ServerStats
-from bridge.transport.config import ServerConfig
-from bridge.transport.signals import stop_on_signals
-from bridge.world import World
-from configs import Sim2StreetError
+from sim2street.bridge.errors import ProtocolError, WorldBusy, WorldError, WorldLost
+from sim2street.bridge.frame import SensorFrame
+from sim2street.bridge.transport.channel import Request, RequestChannel, ServerStats
+from sim2street.bridge.transport.config import ServerConfig
+from sim2street.bridge.transport.signals import stop_on_signals
+from sim2street.bridge.wire.codec import read_body
+from sim2street.bridge.wire.schema import EmptyBody, OpenBody, ResetBody
+from sim2street.bridge.wire.world_messages import frame_parts, read_control, spec_body
+from sim2street.bridge.world import World
+from sim2street.configs import Sim2StreetError
 
 POLL_S = 0.1
 """How soon an idle server notices that it is to stop."""

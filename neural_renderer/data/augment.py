@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bridge.frame import ByteArray, FloatArray
-from bridge.labels import Tag
-from configs import StrictModel
-from neural_renderer.colour import LUMA
+from sim2street.bridge.frame import ByteArray, FloatArray
+from sim2street.bridge.labels import Tag
+from sim2street.configs import StrictModel
+from sim2street.neural_renderer.colour import LUMA
 
 THIN_RANK = np.zeros(29, dtype=np.uint8)
 """Per tag: > 0 for what is thin or small; a higher rank wins where pixels are merged."""

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bridge.frame import ByteArray, FloatArray
-from configs import StrictModel
-from neural_renderer.data.augment import (
+from sim2street.bridge.frame import ByteArray, FloatArray
+from sim2street.configs import StrictModel
+from sim2street.neural_renderer.data.augment import (
     THIN_RANK,
     RoughenConfig,
     Tone,
@@ -21,7 +21,7 @@ from neural_renderer.data.augment import (
     elastic_offsets,
     roughen,
 )
-from neural_renderer.data.prepare import PreparedPhoto
+from sim2street.neural_renderer.data.prepare import PreparedPhoto
 
 MOST_ENLARGED = 1.25
 """Pixels of a crop per pixel of the photograph: more would teach blur."""

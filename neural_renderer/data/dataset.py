@@ -20,12 +20,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bridge.frame import ByteArray
-from bridge.labels import Tag
-from configs import ConfigError, did_you_mean
-from neural_renderer.data.augment import THIN_RANK, RoughenConfig, Tone, draw_tone
-from neural_renderer.data.batch import Batch
-from neural_renderer.data.crops import (
+from sim2street.bridge.frame import ByteArray
+from sim2street.bridge.labels import Tag
+from sim2street.configs import ConfigError, did_you_mean
+from sim2street.neural_renderer.conditions.generator_input import DEFAULT_GROUPS
+from sim2street.neural_renderer.conditions.layout import photo_layout
+from sim2street.neural_renderer.data.augment import THIN_RANK, RoughenConfig, Tone, draw_tone
+from sim2street.neural_renderer.data.batch import Batch
+from sim2street.neural_renderer.data.crops import (
     CropConfig,
     choose_crop,
     crop_camera,
@@ -34,9 +36,7 @@ from neural_renderer.data.crops import (
     planes,
     random_pose,
 )
-from neural_renderer.data.layout import photo_layout
-from neural_renderer.data.prepare import PreparedPhoto
-from neural_renderer.inputs import DEFAULT_GROUPS
+from sim2street.neural_renderer.data.prepare import PreparedPhoto
 
 RARE_THINGS = tuple(DEFAULT_GROUPS[name] for name in ("person", "cyclist", "sign"))
 """What a crop may be moved to: each covers a fiftieth of a street photograph or less."""

@@ -16,11 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray
-from bridge.labels import Tag
-from neural_renderer.data.augment import draw_tone, roughen
-from neural_renderer.data.batch import ClipBatch
-from neural_renderer.data.crops import (
+from sim2street.bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray
+from sim2street.bridge.labels import Tag
+from sim2street.neural_renderer.conditions.layout import photo_layout
+from sim2street.neural_renderer.conditions.pseudo_depth import GROUND
+from sim2street.neural_renderer.data.augment import draw_tone, roughen
+from sim2street.neural_renderer.data.batch import ClipBatch
+from sim2street.neural_renderer.data.crops import (
     Crop,
     choose_crop,
     crop_camera,
@@ -28,18 +30,16 @@ from neural_renderer.data.crops import (
     planes,
     sample_positions,
 )
-from neural_renderer.data.dataset import PhotoDataset, joined, thinned_sets
-from neural_renderer.data.layout import photo_layout
-from neural_renderer.data.motion_paths import (
+from sim2street.neural_renderer.data.dataset import PhotoDataset, joined, thinned_sets
+from sim2street.neural_renderer.data.motion_paths import (
     MotionConfig,
     Trajectory,
     draw_trajectory,
     find_movers,
     moves_to,
 )
-from neural_renderer.data.prepare import PreparedPhoto
-from neural_renderer.data.pseudo_depth import GROUND
-from neural_renderer.data.splat import PointCloud, nearest_filled, point_cloud, splat
+from sim2street.neural_renderer.data.prepare import PreparedPhoto
+from sim2street.neural_renderer.data.splat import PointCloud, nearest_filled, point_cloud, splat
 
 Pose = npt.NDArray[np.float64]
 Intrinsics = tuple[float, float, float, float]

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy import ndimage
 
-from bridge.frame import ByteArray
-from bridge.labels import Tag
-from configs import StrictModel
-from neural_renderer.data.crops import random_pose
-from neural_renderer.data.prepare import PreparedPhoto
+from sim2street.bridge.frame import ByteArray
+from sim2street.bridge.labels import Tag
+from sim2street.configs import StrictModel
+from sim2street.neural_renderer.data.crops import random_pose
+from sim2street.neural_renderer.data.prepare import PreparedPhoto
 
 Pose = npt.NDArray[np.float64]
 

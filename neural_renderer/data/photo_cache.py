@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_renderer.data.photos import PhotoItem, PhotoSourceConfig
-from neural_renderer.data.prepare import PREPARE_VERSION, PreparedPhoto, load_photos
-from neural_renderer.data.pseudo_depth import GroundCamera
+from sim2street.neural_renderer.conditions.pseudo_depth import GroundCamera
+from sim2street.neural_renderer.data.photos import PhotoItem, PhotoSourceConfig
+from sim2street.neural_renderer.data.prepare import PREPARE_VERSION, PreparedPhoto, load_photos
 
 _ARRAYS = ("rgb", "ids", "depth_m", "facades")
 

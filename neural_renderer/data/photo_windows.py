@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from bridge.frame import ByteArray, FloatArray
-from neural_renderer.colour import LUMA
+from sim2street.bridge.frame import ByteArray, FloatArray
+from sim2street.neural_renderer.colour import LUMA
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 
-from bridge.errors import LabelError
-from bridge.frame import ByteArray
-from bridge.label_maps import LabelMap, label_map
-from configs import ConfigError, StrictModel, did_you_mean
-from neural_renderer.data.pseudo_depth import USUAL_FOV_DEG, USUAL_HEIGHT_M
+from sim2street.bridge.errors import LabelError
+from sim2street.bridge.frame import ByteArray
+from sim2street.bridge.label_maps import LabelMap, label_map
+from sim2street.configs import ConfigError, StrictModel, did_you_mean
+from sim2street.neural_renderer.conditions.pseudo_depth import USUAL_FOV_DEG, USUAL_HEIGHT_M
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -34,7 +34,7 @@ class PhotoSourceConfig(StrictModel):
             picture its own); "cityscapes": `leftImg8bit/split/city` and `gtFine`;
             "folder": `root/images` and `root/labels`, same stem, one drive, in order.
         split: "train", "val", ...; ignored by the layout "folder".
-        labels: label map (see `bridge.label_maps`); empty: the layout's own.
+        labels: label map (see `sim2street.bridge.label_maps`); empty: the layout's own.
         label_folder: name of the label folder beside `images`.
         drives: only these drives; empty: all.
         exclude_drives: leave these out (to hold a drive back for evaluation).

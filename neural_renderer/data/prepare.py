@@ -11,13 +11,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bridge.frame import ByteArray
-from bridge.label_maps import LabelMap
-from bridge.labels import Tag
-from neural_renderer.data.facades import split_facades
-from neural_renderer.data.layout import WINDOW
-from neural_renderer.data.photo_windows import find_windows
-from neural_renderer.data.photos import (
+from sim2street.bridge.frame import ByteArray
+from sim2street.bridge.label_maps import LabelMap
+from sim2street.bridge.labels import Tag
+from sim2street.neural_renderer.conditions.facades import split_facades
+from sim2street.neural_renderer.conditions.layout import WINDOW
+from sim2street.neural_renderer.conditions.pseudo_depth import (
+    GroundCamera,
+    estimate_horizon,
+    pseudo_depth,
+)
+from sim2street.neural_renderer.conditions.vehicle_windows import find_panes
+from sim2street.neural_renderer.data.photo_windows import find_windows
+from sim2street.neural_renderer.data.photos import (
     PhotoItem,
     PhotoSourceConfig,
     list_photos,
@@ -26,10 +32,8 @@ from neural_renderer.data.photos import (
     source_label_map,
     spread,
 )
-from neural_renderer.data.prefetch import prefetched
-from neural_renderer.data.pseudo_depth import GroundCamera, estimate_horizon, pseudo_depth
-from neural_renderer.data.road_lines import find_road_lines
-from neural_renderer.data.vehicle_windows import find_panes
+from sim2street.neural_renderer.data.prefetch import prefetched
+from sim2street.neural_renderer.data.road_lines import find_road_lines
 
 LINE_CODE = 254
 """Label id given to markings found in the photograph; no data set uses it."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray
+from sim2street.bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray
 
 IndexArray = npt.NDArray[np.int64]
 

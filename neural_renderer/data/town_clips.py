@@ -10,16 +10,16 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 
-from bridge.frame import ByteArray
-from bridge.labels import Tag
-from configs import ConfigError, StrictModel
-from neural_renderer.data.augment import THIN_RANK
-from neural_renderer.data.batch import ClipBatch
-from neural_renderer.data.crops import Crop
-from neural_renderer.data.layout import layout
-from neural_renderer.data.motion_clips import collate_clips
-from neural_renderer.data.town_pack import PackedClip, decode_clip
-from neural_renderer.data.world_windows import place_windows
+from sim2street.bridge.frame import ByteArray
+from sim2street.bridge.labels import Tag
+from sim2street.configs import ConfigError, StrictModel
+from sim2street.neural_renderer.conditions.facade_windows import place_windows
+from sim2street.neural_renderer.conditions.layout import layout
+from sim2street.neural_renderer.data.augment import THIN_RANK
+from sim2street.neural_renderer.data.batch import ClipBatch
+from sim2street.neural_renderer.data.crops import Crop
+from sim2street.neural_renderer.data.motion_clips import collate_clips
+from sim2street.neural_renderer.data.town_pack import PackedClip, decode_clip
 
 
 class TownClipsConfig(StrictModel):

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from bridge.errors import RecordingError
-from bridge.frame import SKY_DEPTH_M, ByteArray, Control, FloatArray, SensorFrame, View
-from bridge.labels import taxonomy_fingerprint
-from bridge.world import World
-from configs import StrictModel
+from sim2street.bridge.errors import RecordingError
+from sim2street.bridge.frame import SKY_DEPTH_M, ByteArray, Control, FloatArray, SensorFrame, View
+from sim2street.bridge.labels import taxonomy_fingerprint
+from sim2street.bridge.world import World
+from sim2street.configs import StrictModel
 
 NEAREST_M = 0.5
 """Depths below are kept as this."""

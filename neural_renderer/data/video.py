@@ -19,10 +19,10 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-from bridge.frame import SKY_DEPTH_M, FloatArray
-from bridge.labels import Tag
-from neural_renderer.colour import LUMA
-from neural_renderer.data.prepare import PreparedPhoto
+from sim2street.bridge.frame import SKY_DEPTH_M, FloatArray
+from sim2street.bridge.labels import Tag
+from sim2street.neural_renderer.colour import LUMA
+from sim2street.neural_renderer.data.prepare import PreparedPhoto
 
 Pose = npt.NDArray[np.float64]
 WORK_WIDTH_PX = 160

@@ -7,15 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from bridge.labels import Tag
-from configs import ConfigError
-from neural_renderer.data.augment import draw_tone
-from neural_renderer.data.batch import ClipBatch
-from neural_renderer.data.crops import choose_crop, crop_camera, crop_labels, crop_rgb, planes
-from neural_renderer.data.dataset import PhotoDataset, joined, thinned_sets
-from neural_renderer.data.layout import photo_layout
-from neural_renderer.data.motion_clips import collate_clips
-from neural_renderer.data.video import Video
+from sim2street.bridge.labels import Tag
+from sim2street.configs import ConfigError
+from sim2street.neural_renderer.conditions.layout import photo_layout
+from sim2street.neural_renderer.data.augment import draw_tone
+from sim2street.neural_renderer.data.batch import ClipBatch
+from sim2street.neural_renderer.data.crops import (
+    choose_crop,
+    crop_camera,
+    crop_labels,
+    crop_rgb,
+    planes,
+)
+from sim2street.neural_renderer.data.dataset import PhotoDataset, joined, thinned_sets
+from sim2street.neural_renderer.data.motion_clips import collate_clips
+from sim2street.neural_renderer.data.video import Video
 
 
 def video_clips(

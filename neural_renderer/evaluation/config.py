@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from configs import StrictModel
-from neural_renderer.data.photos import PhotoSourceConfig
+from sim2street.configs import StrictModel
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig
 
 QUICK_STILLS = 16
 

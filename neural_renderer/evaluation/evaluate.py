@@ -9,21 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from bridge.frame import ByteArray
-from bridge.palette import paint_labels
-from configs import ConfigError
-from neural_renderer.data.photo_cache import load_cached_photos
-from neural_renderer.data.photos import PhotoSourceConfig, list_photos, spread
-from neural_renderer.data.prepare import PreparedPhoto, load_photos
-from neural_renderer.data.town_pack import decode_clip
-from neural_renderer.data.video import find_videos, track
-from neural_renderer.evaluation.config import EvaluationConfig, Judges
-from neural_renderer.evaluation.failures import draw, worst
-from neural_renderer.evaluation.feature_cache import FeatureCache
-from neural_renderer.evaluation.motion_rows import clip_rows, revisit_row
-from neural_renderer.evaluation.painter import Painter, StyleBook, checked
-from neural_renderer.evaluation.report import Report, Row
-from neural_renderer.evaluation.scenes import (
+from sim2street.bridge.frame import ByteArray
+from sim2street.bridge.palette import paint_labels
+from sim2street.configs import ConfigError
+from sim2street.neural_renderer.data.photo_cache import load_cached_photos
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig, list_photos, spread
+from sim2street.neural_renderer.data.prepare import PreparedPhoto, load_photos
+from sim2street.neural_renderer.data.town_pack import decode_clip
+from sim2street.neural_renderer.data.video import find_videos, track
+from sim2street.neural_renderer.evaluation.config import EvaluationConfig, Judges
+from sim2street.neural_renderer.evaluation.failures import draw, worst
+from sim2street.neural_renderer.evaluation.feature_cache import FeatureCache
+from sim2street.neural_renderer.evaluation.motion_rows import clip_rows, revisit_row
+from sim2street.neural_renderer.evaluation.painter import Painter, StyleBook, checked
+from sim2street.neural_renderer.evaluation.report import Report, Row
+from sim2street.neural_renderer.evaluation.scenes import (
     Clip,
     as_tensor,
     as_uint8,
@@ -32,7 +32,7 @@ from neural_renderer.evaluation.scenes import (
     longest,
     still_of,
 )
-from neural_renderer.evaluation.still_rows import (
+from sim2street.neural_renderer.evaluation.still_rows import (
     Painted,
     Readings,
     alexnet_features,
@@ -42,10 +42,10 @@ from neural_renderer.evaluation.still_rows import (
     lpips_row,
     read_labels,
 )
-from neural_renderer.evaluation.style_rows import StyleTest, style_row
-from neural_renderer.metrics.label_agreement import Segmenter, load_segmenter
-from neural_renderer.metrics.perceptual import load_alexnet, load_lpips
-from neural_renderer.styles import UNSTYLED, StyleError, StyleFit
+from sim2street.neural_renderer.evaluation.style_rows import StyleTest, style_row
+from sim2street.neural_renderer.metrics.label_agreement import Segmenter, load_segmenter
+from sim2street.neural_renderer.metrics.perceptual import load_alexnet, load_lpips
+from sim2street.neural_renderer.styles.files import UNSTYLED, StyleError, StyleFit
 
 SHEET_STILLS = 6
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from bridge.frame import ByteArray
-from bridge.labels import PALETTE
-from bridge.palette import paint_labels
-from neural_renderer.evaluation.scenes import as_uint8
-from neural_renderer.evaluation.still_rows import Painted, Readings, resized
-from neural_renderer.metrics.label_agreement import (
+from sim2street.bridge.frame import ByteArray
+from sim2street.bridge.labels import PALETTE
+from sim2street.bridge.palette import paint_labels
+from sim2street.neural_renderer.evaluation.scenes import as_uint8
+from sim2street.neural_renderer.evaluation.still_rows import Painted, Readings, resized
+from sim2street.neural_renderer.metrics.label_agreement import (
     NOT_SCORED,
     SCORED_GROUPS,
     Confusion,

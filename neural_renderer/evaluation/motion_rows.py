@@ -9,10 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bridge.frame import ByteArray
-from neural_renderer.evaluation.report import Row
-from neural_renderer.evaluation.scenes import Clip, there_and_back
-from neural_renderer.metrics.temporal import PairScore, compare_views, high_frequency_energy
+from sim2street.bridge.frame import ByteArray
+from sim2street.neural_renderer.evaluation.report import Row
+from sim2street.neural_renderer.evaluation.scenes import Clip, there_and_back
+from sim2street.neural_renderer.metrics.temporal import (
+    PairScore,
+    compare_views,
+    high_frequency_energy,
+)
 
 Pictures = Sequence[ByteArray]
 RenderClip = Callable[[Clip, bool], list[ByteArray]]

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import torch
 
-from bridge.frame import ByteArray, View
-from bridge.renderer import RenderRequest, SessionConfig, StyleBlob
-from configs import ConfigError
-from neural_renderer.checkpoint import CheckpointInfo, load_generator
-from neural_renderer.data.photos import spread
-from neural_renderer.data.prepare import PreparedPhoto
-from neural_renderer.evaluation.scenes import Clip, still_of
-from neural_renderer.networks.style import StyleCode
-from neural_renderer.session import NeuralRenderer
-from neural_renderer.styles import StyleFit, blob, compile_style, style_to_bytes
+from sim2street.bridge.frame import ByteArray, View
+from sim2street.bridge.renderer import RenderRequest, SessionConfig, StyleBlob
+from sim2street.configs import ConfigError
+from sim2street.neural_renderer.checkpoint import CheckpointInfo, load_generator
+from sim2street.neural_renderer.data.photos import spread
+from sim2street.neural_renderer.data.prepare import PreparedPhoto
+from sim2street.neural_renderer.evaluation.scenes import Clip, still_of
+from sim2street.neural_renderer.networks.style import StyleCode
+from sim2street.neural_renderer.session import NeuralRenderer
+from sim2street.neural_renderer.styles.files import StyleFit, blob, compile_style, style_to_bytes
 
 FRAMES_APART = 60
 """Exemplars are at least so many frame numbers (30 Hz) from the frame they are for."""

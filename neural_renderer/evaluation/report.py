@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bridge.frame import ByteArray
+from sim2street.bridge.frame import ByteArray
 
 
 @dataclass(frozen=True, slots=True)

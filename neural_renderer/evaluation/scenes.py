@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bridge.frame import Actor, ByteArray, Camera, FloatArray, View
-from bridge.labels import Tag
-from neural_renderer.data.crops import (
+from sim2street.bridge.frame import Actor, ByteArray, Camera, FloatArray, View
+from sim2street.bridge.labels import Tag
+from sim2street.neural_renderer.conditions.layout import WINDOW
+from sim2street.neural_renderer.data.crops import (
     Crop,
     CropConfig,
     choose_crop,
@@ -25,10 +26,9 @@ from neural_renderer.data.crops import (
     crop_rgb,
     planes,
 )
-from neural_renderer.data.layout import WINDOW
-from neural_renderer.data.prepare import PreparedPhoto
-from neural_renderer.data.town_pack import PackedClip
-from neural_renderer.data.video import Video
+from sim2street.neural_renderer.data.prepare import PreparedPhoto
+from sim2street.neural_renderer.data.town_pack import PackedClip
+from sim2street.neural_renderer.data.video import Video
 
 MIDDLE_HORIZON = 0.43
 """Where a crop's horizon lies, fraction from the top: the middle of what training draws."""

@@ -13,21 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bridge.frame import FloatArray
-from bridge.renderer import StyleBlob
-from configs import ConfigError
-from neural_renderer.evaluation.feature_cache import FeatureCache
-from neural_renderer.evaluation.report import Row
-from neural_renderer.evaluation.scenes import Still
-from neural_renderer.metrics.distances import fid, kid
-from neural_renderer.metrics.label_agreement import (
+from sim2street.bridge.frame import FloatArray
+from sim2street.bridge.renderer import StyleBlob
+from sim2street.configs import ConfigError
+from sim2street.neural_renderer.evaluation.feature_cache import FeatureCache
+from sim2street.neural_renderer.evaluation.report import Row
+from sim2street.neural_renderer.evaluation.scenes import Still
+from sim2street.neural_renderer.metrics.distances import fid, kid
+from sim2street.neural_renderer.metrics.label_agreement import (
     Confusion,
     Segmenter,
     confusion,
     score,
     truth_groups,
 )
-from neural_renderer.metrics.perceptual import Lpips, pooled_features
+from sim2street.neural_renderer.metrics.perceptual import Lpips, pooled_features
 
 FeatureNet = Callable[[Tensor], Tensor]
 """Pictures (B, 3, H, W) in [-1, 1] to features (B, F)."""

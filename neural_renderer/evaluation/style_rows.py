@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from torch import nn
 
-from neural_renderer.data.photos import spread
-from neural_renderer.data.prepare import PreparedPhoto
-from neural_renderer.evaluation.feature_cache import FeatureCache
-from neural_renderer.evaluation.painter import Painter, StyleBook
-from neural_renderer.evaluation.report import Row
-from neural_renderer.evaluation.scenes import Still, as_tensor, still_of
-from neural_renderer.metrics.perceptual import ALEXNET_PLAN
-from neural_renderer.metrics.style import (
+from sim2street.neural_renderer.data.photos import spread
+from sim2street.neural_renderer.data.prepare import PreparedPhoto
+from sim2street.neural_renderer.evaluation.feature_cache import FeatureCache
+from sim2street.neural_renderer.evaluation.painter import Painter, StyleBook
+from sim2street.neural_renderer.evaluation.report import Row
+from sim2street.neural_renderer.evaluation.scenes import Still, as_tensor, still_of
+from sim2street.neural_renderer.metrics.perceptual import ALEXNET_PLAN
+from sim2street.neural_renderer.metrics.style import (
     FEWEST_STYLES,
     Queries,
     block_sizes,

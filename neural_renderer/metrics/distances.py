@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
-from configs import ConfigError
+from sim2street.configs import ConfigError
 
 Features = npt.NDArray[np.floating]
 

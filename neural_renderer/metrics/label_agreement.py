@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bridge.frame import ByteArray
-from bridge.labels import Tag
-from configs import ConfigError
-from neural_renderer.networks.features import ImageNetInput
+from sim2street.bridge.frame import ByteArray
+from sim2street.bridge.labels import Tag
+from sim2street.configs import ConfigError
+from sim2street.neural_renderer.networks.features import ImageNetInput
 
 Confusion = npt.NDArray[np.int64]
 Segmenter = Callable[[Tensor], Tensor]

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from neural_renderer.networks.features import (
+from sim2street.neural_renderer.networks.features import (
     ImageNetInput,
     picked,
     read_tensors,

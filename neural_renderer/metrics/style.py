@@ -27,8 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bridge.labels import Tag
-from configs import ConfigError
+from sim2street.bridge.labels import Tag
+from sim2street.configs import ConfigError
 
 FEWEST_STYLES = 10
 RECOGNISED = 0.9

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from bridge.errors import FrameError
-from bridge.frame import Actor, ByteArray, FloatArray, View
-from bridge.geometry import Motion, motion, visible_before, warp
-from neural_renderer.colour import LUMA
+from sim2street.bridge.errors import FrameError
+from sim2street.bridge.frame import Actor, ByteArray, FloatArray, View
+from sim2street.bridge.geometry import Motion, motion, visible_before, warp
+from sim2street.neural_renderer.colour import LUMA
 
 MOVED_PX = 2.0
 """Ghosts are looked for where the picture moves at least so far."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neural_renderer.networks.generator import (
+from sim2street.neural_renderer.networks.generator import (
     LAYOUT_CHANNELS,
     SIZES,
     CompiledStyle,
@@ -28,7 +28,7 @@ from neural_renderer.networks.generator import (
     GeneratorOutput,
     History,
 )
-from neural_renderer.networks.style import (
+from sim2street.neural_renderer.networks.style import (
     CLASS_CHANNELS,
     CODE_CHANNELS,
     COLOUR_CHANNELS,

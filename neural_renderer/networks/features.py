@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from configs import ConfigError
+from sim2street.configs import ConfigError
 
 NetT = TypeVar("NetT", bound=nn.Module)
 

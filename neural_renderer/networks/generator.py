@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neural_renderer.networks.motion import blend_history
-from neural_renderer.networks.spade import (
+from sim2street.neural_renderer.networks.motion import blend_history
+from sim2street.neural_renderer.networks.spade import (
     ModulationWeights,
     SpadeBlock,
     doubled,
@@ -30,7 +30,7 @@ from neural_renderer.networks.spade import (
     padding_at,
     spread,
 )
-from neural_renderer.networks.style import (
+from sim2street.neural_renderer.networks.style import (
     CLASS_CHANNELS,
     CODE_CHANNELS,
     VALUE_CHANNELS,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from neural_renderer.colour import LUMA
+from sim2street.neural_renderer.colour import LUMA
 
 CELL_PX = 4
 """Texture is what a blur over 3x3 such cells takes away; its energy is compared over 5x5."""

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bridge.errors import RendererError
-from neural_renderer.networks.spade import doubled
+from sim2street.bridge.errors import RendererError
+from sim2street.neural_renderer.networks.spade import doubled
 
 CLASS_CHANNELS = 64
 CODE_CHANNELS = 64

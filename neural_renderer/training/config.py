@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from configs import StrictModel, did_you_mean
-from neural_renderer.data.photos import PhotoSourceConfig
+from sim2street.configs import StrictModel, did_you_mean
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig
 
 
 class LossWeights(StrictModel):

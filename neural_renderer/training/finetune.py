@@ -19,25 +19,25 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from configs import ConfigError, StrictModel
-from neural_renderer.checkpoint import (
+from sim2street.configs import ConfigError, StrictModel
+from sim2street.neural_renderer.checkpoint import (
     CheckpointError,
     CheckpointInfo,
     read_checkpoint,
     save_generator,
 )
-from neural_renderer.data.batch import Batch, to_device
-from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
-from neural_renderer.data.photos import spread
-from neural_renderer.data.prepare import PreparedPhoto
-from neural_renderer.evaluation.painter import Painter
-from neural_renderer.evaluation.scenes import as_tensor, still_of
-from neural_renderer.metrics.perceptual import Lpips
-from neural_renderer.styles import write_style
-from neural_renderer.training.config import LossWeights, Phase, TrainConfig
-from neural_renderer.training.state import TrainState, build_state
-from neural_renderer.training.trainer import Share, still_step, update_average
-from neural_renderer.training.transfer import start_from
+from sim2street.neural_renderer.data.batch import Batch, to_device
+from sim2street.neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
+from sim2street.neural_renderer.data.photos import spread
+from sim2street.neural_renderer.data.prepare import PreparedPhoto
+from sim2street.neural_renderer.evaluation.painter import Painter
+from sim2street.neural_renderer.evaluation.scenes import as_tensor, still_of
+from sim2street.neural_renderer.metrics.perceptual import Lpips
+from sim2street.neural_renderer.styles.files import write_style
+from sim2street.neural_renderer.training.config import LossWeights, Phase, TrainConfig
+from sim2street.neural_renderer.training.state import TrainState, build_state
+from sim2street.neural_renderer.training.trainer import Share, still_step, update_average
+from sim2street.neural_renderer.training.transfer import start_from
 
 ADAPTED = (
     "generate", "gain", "class_maps", "start_from_code", "attended", "ups", "to_pixels", "smooth",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from neural_renderer.networks.discriminators import Judgement
+from sim2street.neural_renderer.networks.discriminators import Judgement
 
 FEWEST_AREA = 0.005
 """Share of a picture below which a group's statistics say little."""

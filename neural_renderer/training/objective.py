@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from neural_renderer.data.batch import Batch
-from neural_renderer.inputs import anchored_noise, generator_input
-from neural_renderer.networks.discriminators import Judgement
-from neural_renderer.networks.generator import CompiledStyle, GeneratorInput
-from neural_renderer.reprojection import surface_points
-from neural_renderer.training import losses, surfaces
-from neural_renderer.training.config import LossWeights
-from neural_renderer.training.state import TrainState
-from neural_renderer.training.targets import Exemplars, exemplars_of, style_of
+from sim2street.neural_renderer.conditions.generator_input import anchored_noise, generator_input
+from sim2street.neural_renderer.conditions.reprojection import surface_points
+from sim2street.neural_renderer.data.batch import Batch
+from sim2street.neural_renderer.networks.discriminators import Judgement
+from sim2street.neural_renderer.networks.generator import CompiledStyle, GeneratorInput
+from sim2street.neural_renderer.training import losses, surfaces
+from sim2street.neural_renderer.training.config import LossWeights
+from sim2street.neural_renderer.training.state import TrainState
+from sim2street.neural_renderer.training.targets import Exemplars, exemplars_of, style_of
 
 PERCEPTUAL_TAPS = (0.25, 0.35, 0.4)
 

@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, distributed
 
-from configs import ConfigError
+from sim2street.configs import ConfigError
 
 DEADLINE = timedelta(minutes=10)
 """How long a rank waits for the others before it gives up."""

@@ -11,22 +11,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neural_renderer.data.batch import ClipBatch
-from neural_renderer.inputs import anchored_noise, generator_input
-from neural_renderer.networks.generator import (
-    CompiledStyle,
-    FrameGenerator,
-    GeneratorInput,
-    History,
-)
-from neural_renderer.networks.motion import catmull_rom_warp
-from neural_renderer.reprojection import (
+from sim2street.neural_renderer.conditions.generator_input import anchored_noise, generator_input
+from sim2street.neural_renderer.conditions.reprojection import (
     clip_moves,
     movers_in,
     reproject,
     surface_points,
     visible_before,
 )
+from sim2street.neural_renderer.data.batch import ClipBatch
+from sim2street.neural_renderer.networks.generator import (
+    CompiledStyle,
+    FrameGenerator,
+    GeneratorInput,
+    History,
+)
+from sim2street.neural_renderer.networks.motion import catmull_rom_warp
 
 HISTORY_DROPOUT = 0.1
 HISTORY_NOISE = 0.1

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bridge.labels import PALETTE
-from neural_renderer.data.batch import Batch, to_device
-from neural_renderer.training.objective import still_input
-from neural_renderer.training.sources import Source
-from neural_renderer.training.state import TrainState
-from neural_renderer.training.targets import exemplars_of, style_of
+from sim2street.bridge.labels import PALETTE
+from sim2street.neural_renderer.data.batch import Batch, to_device
+from sim2street.neural_renderer.training.objective import still_input
+from sim2street.neural_renderer.training.sources import Source
+from sim2street.neural_renderer.training.state import TrainState
+from sim2street.neural_renderer.training.targets import exemplars_of, style_of
 
 
 def paint_tags(tags: Tensor) -> Tensor:

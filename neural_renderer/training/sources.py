@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import ConfigError
-from neural_renderer.data.batch import Batch, ClipBatch
-from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
-from neural_renderer.data.motion_clips import still_clips
-from neural_renderer.data.photo_cache import load_cached_photos
-from neural_renderer.data.photos import PhotoSourceConfig, list_photos
-from neural_renderer.data.prepare import PreparedPhoto
-from neural_renderer.data.town_clips import TownClips, TownClipsConfig
-from neural_renderer.data.video import Video, find_videos, track
-from neural_renderer.data.video_clips import video_clips
-from neural_renderer.training.config import Phase, TrainConfig
+from sim2street.configs import ConfigError
+from sim2street.neural_renderer.data.batch import Batch, ClipBatch
+from sim2street.neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
+from sim2street.neural_renderer.data.motion_clips import still_clips
+from sim2street.neural_renderer.data.photo_cache import load_cached_photos
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig, list_photos
+from sim2street.neural_renderer.data.prepare import PreparedPhoto
+from sim2street.neural_renderer.data.town_clips import TownClips, TownClipsConfig
+from sim2street.neural_renderer.data.video import Video, find_videos, track
+from sim2street.neural_renderer.data.video_clips import video_clips
+from sim2street.neural_renderer.training.config import Phase, TrainConfig
 
 Photos = dict[str, list[PreparedPhoto]]
 Drawn = tuple[int, ClipBatch | None, Batch]

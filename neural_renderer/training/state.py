@@ -13,30 +13,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from configs import ConfigError, did_you_mean
-from neural_renderer.checkpoint import (
+from sim2street.configs import ConfigError, did_you_mean
+from sim2street.neural_renderer.checkpoint import (
     CheckpointError,
     CheckpointInfo,
     load_generator,
     save_generator,
 )
-from neural_renderer.inputs import ClassMap
-from neural_renderer.networks.baselines import build_frame_generator
-from neural_renderer.networks.discriminators import FeatureDiscriminator, PatchDiscriminator
-from neural_renderer.networks.features import (
+from sim2street.neural_renderer.conditions.generator_input import ClassMap
+from sim2street.neural_renderer.networks.baselines import build_frame_generator
+from sim2street.neural_renderer.networks.discriminators import (
+    FeatureDiscriminator,
+    PatchDiscriminator,
+)
+from sim2street.neural_renderer.networks.features import (
     EfficientNetLite0Features,
     Vgg16Features,
     load_efficientnet_lite0,
     load_vgg16,
 )
-from neural_renderer.networks.generator import (
+from sim2street.neural_renderer.networks.generator import (
     HISTORY_CHANNELS,
     SIZES,
     FrameGenerator,
     Generator,
 )
-from neural_renderer.precision import bfloat16_pays
-from neural_renderer.training.config import TrainConfig
+from sim2street.neural_renderer.runtimes.precision import bfloat16_pays
+from sim2street.neural_renderer.training.config import TrainConfig
 
 
 @dataclass

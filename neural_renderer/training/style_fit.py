@@ -21,15 +21,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from configs import StrictModel
-from neural_renderer.exemplars import exemplar_input
-from neural_renderer.inputs import ClassMap
-from neural_renderer.networks.features import Vgg16Features, load_vgg16
-from neural_renderer.networks.generator import FrameGenerator, GeneratorInput
-from neural_renderer.networks.style import StyleCode
-from neural_renderer.styles import StyleFit
-from neural_renderer.training import losses
-from neural_renderer.training.objective import PERCEPTUAL_TAPS
+from sim2street.configs import StrictModel
+from sim2street.neural_renderer.conditions.exemplars import exemplar_input
+from sim2street.neural_renderer.conditions.generator_input import ClassMap
+from sim2street.neural_renderer.networks.features import Vgg16Features, load_vgg16
+from sim2street.neural_renderer.networks.generator import FrameGenerator, GeneratorInput
+from sim2street.neural_renderer.networks.style import StyleCode
+from sim2street.neural_renderer.styles.files import StyleFit
+from sim2street.neural_renderer.training import losses
+from sim2street.neural_renderer.training.objective import PERCEPTUAL_TAPS
 
 LEARNT = ("classes", "code", "values")
 """Parts of a `StyleCode` that are fitted; keys only say where the exemplars' labels are."""

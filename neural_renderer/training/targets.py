@@ -9,10 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neural_renderer.data.batch import Batch, ClipBatch
-from neural_renderer.networks.generator import CompiledStyle, FrameGenerator, GeneratorInput
-from neural_renderer.training.rollout import roll_out
-from neural_renderer.training.state import TrainState
+from sim2street.neural_renderer.data.batch import Batch, ClipBatch
+from sim2street.neural_renderer.networks.generator import (
+    CompiledStyle,
+    FrameGenerator,
+    GeneratorInput,
+)
+from sim2street.neural_renderer.training.rollout import roll_out
+from sim2street.neural_renderer.training.state import TrainState
 
 Exemplars = tuple[Tensor, Tensor]
 """Pictures (B, K, 3, H, W) that a style is of, and their groups (B, K, G, H, W)."""

@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from configs import Sim2StreetError
-from neural_renderer.data.batch import Batch, ClipBatch, to_device
-from neural_renderer.data.prefetch import prefetched
-from neural_renderer.networks.discriminators import PatchDiscriminator
-from neural_renderer.training import losses
-from neural_renderer.training.config import TrainConfig
-from neural_renderer.training.log import ScalarLog
-from neural_renderer.training.objective import (
+from sim2street.configs import Sim2StreetError
+from sim2street.neural_renderer.data.batch import Batch, ClipBatch, to_device
+from sim2street.neural_renderer.data.prefetch import prefetched
+from sim2street.neural_renderer.networks.discriminators import PatchDiscriminator
+from sim2street.neural_renderer.training import losses
+from sim2street.neural_renderer.training.config import TrainConfig
+from sim2street.neural_renderer.training.log import ScalarLog
+from sim2street.neural_renderer.training.objective import (
     adversarial_losses,
     conditions,
     discriminator_losses,
@@ -33,7 +33,7 @@ from neural_renderer.training.objective import (
     style_losses,
     surface_losses,
 )
-from neural_renderer.training.ranks import (
+from sim2street.neural_renderer.training.ranks import (
     alone_in,
     average_gradients,
     meet,
@@ -41,10 +41,10 @@ from neural_renderer.training.ranks import (
     rank_zero_first,
     ranks,
 )
-from neural_renderer.training.rollout import aligned, real_pair, roll_out
-from neural_renderer.training.sheets import SheetMaker
-from neural_renderer.training.sources import Drawn, Source
-from neural_renderer.training.state import (
+from sim2street.neural_renderer.training.rollout import aligned, real_pair, roll_out
+from sim2street.neural_renderer.training.sheets import SheetMaker
+from sim2street.neural_renderer.training.sources import Drawn, Source
+from sim2street.neural_renderer.training.state import (
     TrainState,
     build_state,
     export_ema,
@@ -52,14 +52,14 @@ from neural_renderer.training.state import (
     load_state,
     save_state,
 )
-from neural_renderer.training.targets import (
+from sim2street.neural_renderer.training.targets import (
     Exemplars,
     clip_target,
     exemplars_of,
     still_target,
     style_of,
 )
-from neural_renderer.training.transfer import Transfer, start_from
+from sim2street.neural_renderer.training.transfer import Transfer, start_from
 
 STATE_FILE = "state.pt"
 EXPORT_FILE = "generator.safetensors"

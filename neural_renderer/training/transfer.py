@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from neural_renderer.checkpoint import CheckpointError, read_checkpoint
-from neural_renderer.training.state import TrainState, read_state
+from sim2street.neural_renderer.checkpoint import CheckpointError, read_checkpoint
+from sim2street.neural_renderer.training.state import TrainState, read_state
 
 FORMAT = "sim2street-seed/1"
 SEED_FILES = "seed_*.safetensors"

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from straight_road import StraightRoadWorld
 
-from bridge.transport import ServerConfig, serve_world
-from bridge.world import World
+from sim2street.bridge.transport import ServerConfig, serve_world
+from sim2street.bridge.world import World
 
 Serve = Callable[[World], str]
 

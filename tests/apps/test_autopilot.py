@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from straight_road import StraightRoadWorld
 
-from apps.autopilot import drive, driver_for
-from apps.compose import build_world, opened
-from bridge.frame import EgoState, LeadVehicle, LightState, NextLight
-from bridge.palette import PaletteRenderer
-from bridge.rendered_world import RenderedWorld
+from sim2street.apps.compose import build_world, opened
+from sim2street.bridge.driver import drive, driver_for
+from sim2street.bridge.frame import EgoState, LeadVehicle, LightState, NextLight
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.bridge.rendered_world import RenderedWorld
 
 CRUISING = EgoState(pose=np.eye(4, dtype=np.float32), speed_mps=10.0, speed_limit_mps=10.0)
 

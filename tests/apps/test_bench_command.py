@@ -7,10 +7,15 @@ import time
 import numpy as np
 import torch
 
-from apps.cli import run
-from bridge.frame import Camera
-from bridge.geometry import motion, visible_before
-from neural_renderer.timing import FRAMES_A_TURN, Timing, street_view, time_in_turns
+from sim2street.apps.cli import run
+from sim2street.bridge.frame import Camera
+from sim2street.bridge.geometry import motion, visible_before
+from sim2street.neural_renderer.evaluation.timing import (
+    FRAMES_A_TURN,
+    Timing,
+    street_view,
+    time_in_turns,
+)
 
 
 def test_the_street_that_is_driven_along_is_exact() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.cli import run
-from apps.env_timing import STAGES, lane_keeping, shares, take_turns
-from envs.observations import STATE_FIELDS
+from sim2street.apps.cli import run
+from sim2street.apps.env_timing import STAGES, lane_keeping, shares, take_turns
+from sim2street.envs.observations import STATE_FIELDS
 
 SMALL_TOWN = """
 world: town_short
@@ -87,7 +87,7 @@ def test_highway_env_is_timed_where_it_is_installed() -> None:
 
     code = (
         "from contextlib import ExitStack\n"
-        "from apps.env_timing import highway_env\n"
+        "from sim2street.apps.env_timing import highway_env\n"
         "with ExitStack() as stack:\n"
         "    env = highway_env((96, 48), stack)\n"
         "    picture = env._env.step(1)[0]\n"

@@ -11,11 +11,20 @@ import pytest
 pytest.importorskip("msgpack")
 pytest.importorskip("panda3d")
 
-from bridge.carla.standin.process import call
+from sim2street.bridge.carla.standin.process import call
 
 
 def test_it_listens_answers_and_ends_cleanly() -> None:
-    command = [sys.executable, "-m", "apps.cli", "carla-standin", "--port", "0", "--town", "3"]
+    command = [
+        sys.executable,
+        "-m",
+        "sim2street.apps.cli",
+        "carla-standin",
+        "--port",
+        "0",
+        "--town",
+        "3",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 from straight_road import StraightRoadWorld
 
-from apps.cli import run
-from bridge.frame import SKY_DEPTH_M, View
+from sim2street.apps.cli import run
+from sim2street.bridge.frame import SKY_DEPTH_M, View
 
 
 class EuclideanDepthWorld(StraightRoadWorld):

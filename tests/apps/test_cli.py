@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.cli import run
-from apps.commands import options
-from bridge.palette import PaletteRenderer
+from sim2street.apps.cli import run
+from sim2street.apps.commands import options
+from sim2street.bridge.palette import PaletteRenderer
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ["demo", "render", "record", "replay", "check-world", "keys", "doctor"]
@@ -202,7 +202,7 @@ def test_keys_are_made_once(tmp_path, capsys) -> None:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_a_drive_cleanly(served_world, tmp_path, number, code) -> None:
-    command = [sys.executable, "-m", "apps.cli", "demo", "--world", served_world]
+    command = [sys.executable, "-m", "sim2street.apps.cli", "demo", "--world", served_world]
     command += ["--renderer", "palette", "--ticks", "1000000", "--out", str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:

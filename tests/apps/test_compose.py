@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from apps.autopilot import driver_for
-from apps.compose import build_renderer, build_world, make_env, needs_extra, opened
-from bridge.palette import PaletteRenderer
-from bridge.town.world import TownWorld
-from bridge.transport import RemoteRenderer, RemoteWorld
-from configs import ConfigError
-from envs import ENV_CONFIGS, DrivingEnv
-from envs.observations import STATE_FIELDS
+from sim2street.apps.compose import build_renderer, build_world, make_env, needs_extra, opened
+from sim2street.bridge.driver import driver_for
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.bridge.town.world import TownWorld
+from sim2street.bridge.transport import RemoteRenderer, RemoteWorld
+from sim2street.configs import ConfigError
+from sim2street.envs import ENV_CONFIGS, DrivingEnv
+from sim2street.envs.observations import STATE_FIELDS
 
 SMALL = {"town": 3, "cameras": {"front": {"width_px": 128, "height_px": 64}}}
 """One town, whose scene is built once, seen small."""
@@ -111,7 +111,7 @@ def test_the_env_without_sensors_is_clean_too() -> None:
 
 def test_every_registered_env_has_its_config() -> None:
     for env_id in ENV_CONFIGS:
-        assert gymnasium.spec(env_id).entry_point == "apps.compose:make_env"
+        assert gymnasium.spec(env_id).entry_point == "sim2street.apps.compose:make_env"
     env = gymnasium.make("sim2street/TownFollowState-v0")
     observation, _ = env.reset(seed=3)
     assert observation["state"].shape == (len(STATE_FIELDS),)

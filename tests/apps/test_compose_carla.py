@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("msgpack")
 
-from apps.cli import run
-from apps.compose import build_world
-from bridge.carla.world import CarlaWorld
-from configs import ConfigError
+from sim2street.apps.cli import run
+from sim2street.apps.compose import build_world
+from sim2street.bridge.carla.world import CarlaWorld
+from sim2street.configs import ConfigError
 
 
 def test_carla_by_name_with_settings_and_a_size() -> None:

@@ -14,12 +14,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from support.processes import ServerProcess
 from support.untrained import untrained_weights
 
-from apps.compose import make_env
-from apps.compose_vector import make_vector_env
-from apps.env_timing import lane_keeping
-from configs import ConfigError
-from envs import ENV_CONFIGS
-from envs.vector import DrivingVectorEnv
+from sim2street.apps.compose import make_env
+from sim2street.apps.compose_vector import make_vector_env
+from sim2street.apps.env_timing import lane_keeping
+from sim2street.configs import ConfigError
+from sim2street.envs import ENV_CONFIGS
+from sim2street.envs.vector.env import DrivingVectorEnv
 
 SMALL: dict[str, Any] = {
     "town": 3,
@@ -164,4 +164,4 @@ def test_mistakes_are_named() -> None:
 def test_every_id_has_its_vector() -> None:
     for env_id in ENV_CONFIGS:
         entry = gymnasium.spec(env_id).vector_entry_point
-        assert entry == "apps.compose_vector:make_vector_env", env_id
+        assert entry == "sim2street.apps.compose_vector:make_vector_env", env_id

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from apps.cli import run
-from apps.commands import doctor
+from sim2street.apps.cli import run
+from sim2street.apps.commands import doctor
 
 
 def test_a_healthy_installation(capsys) -> None:

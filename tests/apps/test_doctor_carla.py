@@ -7,8 +7,8 @@ import pytest
 pytest.importorskip("carla")
 pytest.importorskip("panda3d")
 
-from apps.cli import run
-from bridge.carla.standin.process import StandInProcess, call
+from sim2street.apps.cli import run
+from sim2street.bridge.carla.standin.process import StandInProcess, call
 
 
 def test_a_healthy_server_is_described_and_left_alone(

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from apps import compose
-from apps.compose import make_env
-from bridge.errors import RecordingError
-from bridge.recording import Recorder
-from bridge.town.world import TownConfig, TownWorld
-from configs import ConfigError, Sim2StreetError, parse
-from envs import ENV_CONFIGS, DrivingEnv, ObservationConfig
+from sim2street.apps import compose
+from sim2street.apps.compose import make_env
+from sim2street.bridge.errors import RecordingError
+from sim2street.bridge.recording import Recorder
+from sim2street.bridge.town.world import TownConfig, TownWorld
+from sim2street.configs import ConfigError, Sim2StreetError, parse
+from sim2street.envs import ENV_CONFIGS, DrivingEnv, ObservationConfig
 
 SMALL = {
     "town": 3,

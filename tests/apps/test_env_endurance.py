@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-import envs  # noqa: F401  (registers the ids)
+import sim2street  # noqa: F401  (registers the ids)
 
 ONE_TOWN = {"town": 3, "layout": {"graph": {"columns": [3, 3], "rows": [3, 3]}}}
 MOST_GROWTH_MIB = 12.0

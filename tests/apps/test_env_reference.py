@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import envs
-from apps import env_reference
-from envs.terms import TERMS
+from sim2street import envs
+from sim2street.apps import env_reference
+from sim2street.envs.terms import TERMS
 
 PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
 
@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
 def test_the_page_is_what_the_code_says() -> None:
     written = PAGE.read_text()
     assert written == env_reference.page(), (
-        "run: python -m apps.env_reference > docs/environments.md"
+        "run: python -m sim2street.apps.env_reference > docs/environments.md"
     )
     for name in (*envs.ENV_CONFIGS, *TERMS):
         assert f"`{name}`" in written

@@ -8,13 +8,13 @@ import gymnasium
 import numpy as np
 import pytest
 
-import envs
-from apps.autopilot import driver_for
-from bridge.errors import WorldError
-from bridge.town.layout import TEST_TOWNS, TRAIN_TOWNS
-from bridge.town.world import TownWorld
-from configs import ConfigError
-from envs import DrivingEnv
+from sim2street import envs
+from sim2street.bridge.driver import driver_for
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.town.plan.layout import TEST_TOWNS, TRAIN_TOWNS
+from sim2street.bridge.town.world import TownWorld
+from sim2street.configs import ConfigError
+from sim2street.envs import DrivingEnv
 
 SMALL = {
     "town": 3,

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.autopilot import drive, driver_for
-from apps.hazards import FRONT_M, hazards
-from bridge.frame import Actor, EgoState
-from bridge.labels import Tag
-from bridge.transport import ClientConfig, RemoteWorld, query_status
+from sim2street.bridge.driver import drive, driver_for
+from sim2street.bridge.frame import Actor, EgoState
+from sim2street.bridge.hazards import FRONT_M, hazards
+from sim2street.bridge.labels import Tag
+from sim2street.bridge.transport import ClientConfig, RemoteWorld, query_status
 
 ROOT = Path(__file__).parents[2]
 EGO = EgoState(pose=np.eye(4, dtype=np.float32), speed_mps=8.0, speed_limit_mps=10.0)
@@ -102,7 +102,16 @@ def town_server() -> Iterator[RemoteWorld]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    command = [sys.executable, "-m", "apps.cli", "serve", "world", "town", "--bind", endpoint]
+    command = [
+        sys.executable,
+        "-m",
+        "sim2street.apps.cli",
+        "serve",
+        "world",
+        "town",
+        "--bind",
+        endpoint,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE) as process:
         try:

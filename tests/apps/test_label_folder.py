@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.label_folder import ImageError, LabelFolder, naming_names, read_depth_m, shrink_labels
-from bridge.errors import LabelError
-from bridge.labels import PALETTE, Tag
-from configs import ConfigError
+from sim2street.apps.label_folder import (
+    ImageError,
+    LabelFolder,
+    naming_names,
+    read_depth_m,
+    shrink_labels,
+)
+from sim2street.bridge.errors import LabelError
+from sim2street.bridge.labels import PALETTE, Tag
+from sim2street.configs import ConfigError
 
 
 def save(array: np.ndarray, path: Path) -> Path:

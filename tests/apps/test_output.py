@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from support.small_disk import small_disk
 
-from apps.output import OutputError, partial_file, partial_folder
-from apps.video import color_depth, contact_sheet, fitted, open_film
+from sim2street.apps.output import OutputError, partial_file, partial_folder
+from sim2street.apps.video import color_depth, contact_sheet, fitted, open_film
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from straight_road import StraightRoadWorld
 from support.small_disk import small_disk
 
-from apps.cli import run
+from sim2street.apps.cli import run
 
 
 def film_length(path: Path) -> int:

@@ -17,9 +17,9 @@ import numpy as np
 import psutil
 import pytest
 
-import envs
-from apps.cli import run
-from bridge.transport import ClientConfig, query_status
+from sim2street import envs
+from sim2street.apps.cli import run
+from sim2street.bridge.transport import ClientConfig, query_status
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -54,7 +54,7 @@ def free_endpoint() -> str:
 @contextmanager
 def served(*arguments: str, endpoint: str) -> Iterator[subprocess.Popen[str]]:
     """`sim2street serve ...` as a process, up and answering."""
-    command = [sys.executable, "-m", "apps.cli", "serve", *arguments, "--bind", endpoint]
+    command = [sys.executable, "-m", "sim2street.apps.cli", "serve", *arguments, "--bind", endpoint]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, text=True) as process:
         try:
@@ -121,7 +121,7 @@ def test_a_port_in_use_is_named(town, capsys) -> None:
 
 
 def test_a_server_says_where_it_listens_and_what_it_did(town, tmp_path) -> None:
-    command = [sys.executable, "-m", "apps.cli", "serve", "world", town]
+    command = [sys.executable, "-m", "sim2street.apps.cli", "serve", "world", town]
     command += ["--bind", "tcp://127.0.0.1:0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE) as process:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.cli import run
+from sim2street.apps.cli import run
 
 CONFIG = """
 size: tiny

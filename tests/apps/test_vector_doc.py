@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from apps.compose_vector import make_vector_env
-from envs.vector_worker import VectorDeadlines
+from sim2street.apps.compose_vector import make_vector_env
+from sim2street.envs.vector.worker import VectorDeadlines
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "vector.md").read_text()

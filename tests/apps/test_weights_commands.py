@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from apps.cli import run
-from neural_renderer.checkpoint import load_generator
+from sim2street.apps.cli import run
+from sim2street.neural_renderer.checkpoint import load_generator
 
 TRAIN = """
 size: {size}
@@ -126,7 +126,7 @@ def test_evaluation_writes_a_table_numbers_and_pictures(place, tmp_path, capsys)
     first = place / "first" / "generator.safetensors"
     start = ["evaluate", str(first), "-d", str(place), "-c", str(place / "evaluate.yaml")]
     alexnet = tmp_path / "alex.pth"
-    from neural_renderer.metrics.perceptual import AlexNetFeatures
+    from sim2street.neural_renderer.metrics.perceptual import AlexNetFeatures
 
     torch.save(AlexNetFeatures().state_dict(), alexnet)
     more = ["--alexnet", str(alexnet), "--stills", "3", "-o", str(tmp_path / "out")]
@@ -157,7 +157,7 @@ def test_styles_are_listed_and_blended(place, capsys) -> None:
 
 
 def test_styles_are_fitted(place, tmp_path, capsys) -> None:
-    from neural_renderer.networks.features import Vgg16Features
+    from sim2street.neural_renderer.networks.features import Vgg16Features
 
     torch.save(Vgg16Features().state_dict(), tmp_path / "vgg.pth")
     weights = ["--weights", str(place / "first" / "generator.safetensors"), "-o", str(tmp_path)]

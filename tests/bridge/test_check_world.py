@@ -12,11 +12,11 @@ from support.faults import Fault, Frames, Playback
 from support.processes import ServerProcess
 from support.toy_world import ToyWorld
 
-from bridge.check import Finding, check_world
-from bridge.errors import WorldError
-from bridge.frame import EGO_UNKNOWN, POSE_UNKNOWN, Camera, Control, SensorFrame
-from bridge.labels import Tag
-from bridge.transport import ClientConfig, RemoteWorld
+from sim2street.bridge.check.run import Finding, check_world
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.frame import EGO_UNKNOWN, POSE_UNKNOWN, Camera, Control, SensorFrame
+from sim2street.bridge.labels import Tag
+from sim2street.bridge.transport import ClientConfig, RemoteWorld
 
 TICKS = 14
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])

@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from support.frames import assert_same_frame, differences
 from support.toy_world import ToyWorld
 
-from bridge import render_messages as render
-from bridge.codec import DTYPES, Limits, Message, decode, encode, pack, unpack
-from bridge.errors import ProtocolError, UnknownSession, WorldBusy, WorldError
-from bridge.frame import (
+from sim2street.bridge.errors import ProtocolError, UnknownSession, WorldBusy, WorldError
+from sim2street.bridge.frame import (
     EGO_UNKNOWN,
     POSE_UNKNOWN,
     Actor,
@@ -29,8 +27,11 @@ from bridge.frame import (
     View,
     Weather,
 )
-from bridge.geometry import level_pose
-from bridge.messages import (
+from sim2street.bridge.geometry import level_pose
+from sim2street.bridge.renderer import Rendering, RenderRequest, SessionConfig, StyleBlob
+from sim2street.bridge.wire import renderer_messages as render
+from sim2street.bridge.wire.codec import DTYPES, Limits, Message, decode, encode, pack, unpack
+from sim2street.bridge.wire.world_messages import (
     control_body,
     frame_parts,
     read_control,
@@ -39,8 +40,7 @@ from bridge.messages import (
     reset_body,
     spec_body,
 )
-from bridge.renderer import Rendering, RenderRequest, SessionConfig, StyleBlob
-from configs import ConfigError, Sim2StreetError
+from sim2street.configs import ConfigError, Sim2StreetError
 
 LIMITS = Limits(max_pixels=64 * 64)
 finite = st.floats(allow_nan=False, allow_infinity=False)

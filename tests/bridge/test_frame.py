@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from bridge.errors import FrameError
-from bridge.frame import Actor, Camera, View
-from bridge.geometry import level_pose
+from sim2street.bridge.errors import FrameError
+from sim2street.bridge.frame import Actor, Camera, View
+from sim2street.bridge.geometry import level_pose
 
 CAMERA = Camera.from_fov(8, 4, 60.0)
 

@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from bridge.errors import FrameError
-from bridge.frame import SKY_DEPTH_M, Actor, Camera, View
-from bridge.geometry import (
+from sim2street.bridge.errors import FrameError
+from sim2street.bridge.frame import SKY_DEPTH_M, Actor, Camera, View
+from sim2street.bridge.geometry import (
     camera_points,
     inverse_pose,
     motion,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bridge.errors import LabelError
-from bridge.label_maps import label_map, label_map_names
-from bridge.labels import PALETTE, Tag, taxonomy_fingerprint
+from sim2street.bridge.errors import LabelError
+from sim2street.bridge.label_maps import label_map, label_map_names
+from sim2street.bridge.labels import PALETTE, Tag, taxonomy_fingerprint
 
 TABLES = {
     "carla": {0: "UNKNOWN", 1: "ROAD", 11: "SKY", 14: "CAR", 24: "ROAD_LINES", 28: "GUARD_RAIL"},

@@ -15,16 +15,16 @@ import pytest
 from support.noted_renderer import NotedRenderer
 from support.processes import ServerProcess
 
-import bridge.errors
-from bridge import schema
-from bridge.check import check_world
-from bridge.codec import DTYPES, Limits, decode, encode
-from bridge.errors import WorldLost
-from bridge.frame import EGO_UNKNOWN, POSE_UNKNOWN, Camera, Control
-from bridge.labels import Tag
-from bridge.messages import VIEW_BUFFERS, read_control, read_frame
-from bridge.rendered_world import RenderedWorld
-from bridge.transport import ClientConfig, RemoteWorld
+from sim2street.bridge import errors
+from sim2street.bridge.check.run import check_world
+from sim2street.bridge.errors import WorldLost
+from sim2street.bridge.frame import EGO_UNKNOWN, POSE_UNKNOWN, Camera, Control
+from sim2street.bridge.labels import Tag
+from sim2street.bridge.rendered_world import RenderedWorld
+from sim2street.bridge.transport import ClientConfig, RemoteWorld
+from sim2street.bridge.wire import schema
+from sim2street.bridge.wire.codec import DTYPES, Limits, decode, encode
+from sim2street.bridge.wire.world_messages import VIEW_BUFFERS, read_control, read_frame
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 
@@ -80,8 +80,8 @@ def test_every_error_and_request_is_listed() -> None:
     listed = set(re.findall(r"^\| `(\w+)` \|", TEXT, re.M))
     raised = {
         name
-        for name, value in vars(bridge.errors).items()
-        if isinstance(value, type) and value.__module__ == "bridge.errors"
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and value.__module__ == "sim2street.bridge.errors"
     }
     local = {"LabelError", "PeerTimeout", "RecordingError", "EpisodeEnd"}  # never on the wire
     assert raised - local <= listed

@@ -12,12 +12,12 @@ from mcap.reader import make_reader
 from support.frames import assert_same_frame
 from support.toy_world import ToyWorld
 
-from bridge.errors import EpisodeEnd, FrameError, RecordingError, WorldError
-from bridge.frame import Control, SensorFrame
-from bridge.palette import PaletteRenderer
-from bridge.recording import Recorder, ReplayWorld, recover_recording
-from bridge.rendered_world import RenderedWorld
-from configs import ConfigError
+from sim2street.bridge.errors import EpisodeEnd, FrameError, RecordingError, WorldError
+from sim2street.bridge.frame import Control, SensorFrame
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.bridge.recording import Recorder, ReplayWorld, recover_recording
+from sim2street.bridge.rendered_world import RenderedWorld
+from sim2street.configs import ConfigError
 
 ROOT = Path(__file__).parents[2]
 TICKS = 5
@@ -139,9 +139,9 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from support.toy_world import ToyWorld
-from bridge.errors import RecordingError
-from bridge.frame import Control
-from bridge.recording import Recorder
+from sim2street.bridge.errors import RecordingError
+from sim2street.bridge.frame import Control
+from sim2street.bridge.recording import Recorder
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))

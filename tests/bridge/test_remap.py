@@ -9,12 +9,12 @@ import pytest
 from support.frames import assert_same_frame
 from support.toy_world import ToyWorld
 
-from apps.autopilot import driver_for
-from apps.compose import build_world
-from bridge.frame import Control, SensorFrame
-from bridge.labels import Tag
-from bridge.remap import RemappedWorld, remap_table
-from configs import ConfigError
+from sim2street.apps.compose import build_world
+from sim2street.bridge.driver import driver_for
+from sim2street.bridge.frame import Control, SensorFrame
+from sim2street.bridge.labels import Tag
+from sim2street.bridge.remapped_world import RemappedWorld, remap_table
+from sim2street.configs import ConfigError
 
 GO = Control(throttle=0.5)
 

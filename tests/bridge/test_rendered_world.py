@@ -9,8 +9,8 @@ import pytest
 from support.noted_renderer import NotedRenderer
 from support.toy_world import ToyWorld
 
-from bridge.frame import POSE_UNKNOWN, Control, SensorFrame
-from bridge.rendered_world import RenderedWorld
+from sim2street.bridge.frame import POSE_UNKNOWN, Control, SensorFrame
+from sim2street.bridge.rendered_world import RenderedWorld
 
 
 class EngineWithoutPoses(ToyWorld):

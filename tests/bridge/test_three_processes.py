@@ -11,11 +11,11 @@ from support.frames import assert_same_frame
 from support.processes import ServerProcess
 from support.toy_world import ToyWorld
 
-from bridge.errors import WorldLost
-from bridge.frame import Control, SensorFrame
-from bridge.palette import paint_labels
-from bridge.rendered_world import RenderedWorld
-from bridge.transport import ClientConfig, RemoteRenderer, RemoteWorld
+from sim2street.bridge.errors import WorldLost
+from sim2street.bridge.frame import Control, SensorFrame
+from sim2street.bridge.palette import paint_labels
+from sim2street.bridge.rendered_world import RenderedWorld
+from sim2street.bridge.transport import ClientConfig, RemoteRenderer, RemoteWorld
 
 SIZE = (16, 8)
 TICKS = 1000

@@ -11,8 +11,8 @@ import pytest
 import zmq
 from support.processes import ServerProcess
 
-from bridge.codec import Limits, Message, decode, encode
-from bridge.transport import ClientConfig, query_status
+from sim2street.bridge.transport import ClientConfig, query_status
+from sim2street.bridge.wire.codec import Limits, Message, decode, encode
 
 MAX_PIXELS = 2_000_000
 

@@ -9,9 +9,9 @@ import pytest
 from support.processes import ServerProcess
 from support.toy_world import ToyWorld
 
-from bridge.errors import PeerTimeout
-from bridge.palette import PaletteRenderer
-from bridge.transport import (
+from sim2street.bridge.errors import PeerTimeout
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.bridge.transport import (
     ClientConfig,
     FramePublisher,
     FrameSubscriber,
@@ -24,7 +24,7 @@ from bridge.transport import (
     serve_renderer,
     serve_world,
 )
-from configs import ConfigError, parse
+from sim2street.configs import ConfigError, parse
 
 
 @pytest.mark.parametrize(

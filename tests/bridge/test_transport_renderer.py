@@ -13,11 +13,17 @@ import pytest
 from support.processes import ServerProcess
 from support.toy_world import ToyWorld
 
-from bridge.errors import FrameError, ProtocolError, RendererError, RendererLost, UnknownSession
-from bridge.frame import Actor, Camera, SensorFrame
-from bridge.palette import PaletteRenderer, paint_labels
-from bridge.renderer import Rendering, RenderRequest, SessionConfig, StyleBlob
-from bridge.transport import ClientConfig, RemoteRenderer, query_status
+from sim2street.bridge.errors import (
+    FrameError,
+    ProtocolError,
+    RendererError,
+    RendererLost,
+    UnknownSession,
+)
+from sim2street.bridge.frame import Actor, Camera, SensorFrame
+from sim2street.bridge.palette import PaletteRenderer, paint_labels
+from sim2street.bridge.renderer import Rendering, RenderRequest, SessionConfig, StyleBlob
+from sim2street.bridge.transport import ClientConfig, RemoteRenderer, query_status
 
 DEADLINE_S = 1.0
 """Of those who are about to lose their server."""

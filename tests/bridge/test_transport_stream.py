@@ -10,10 +10,10 @@ import zmq
 from support.frames import assert_same_frame
 from support.toy_world import ToyWorld
 
-from bridge.codec import Message, encode, pack
-from bridge.errors import PeerTimeout, ProtocolError
-from bridge.frame import Control, SensorFrame
-from bridge.transport import ClientConfig, FramePublisher, FrameSubscriber, ServerConfig
+from sim2street.bridge.errors import PeerTimeout, ProtocolError
+from sim2street.bridge.frame import Control, SensorFrame
+from sim2street.bridge.transport import ClientConfig, FramePublisher, FrameSubscriber, ServerConfig
+from sim2street.bridge.wire.codec import Message, encode, pack
 
 ANYWHERE = ServerConfig(endpoint="tcp://127.0.0.1:0")
 

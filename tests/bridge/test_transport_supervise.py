@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.processes import SERVE
 
-from bridge.transport import supervise
+from sim2street.bridge.transport import supervise
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +55,7 @@ def test_a_stop_ends_the_child() -> None:
 def test_a_signal_to_the_supervisor_ends_the_server_too(number: int, tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}/renderer"
     code = (
-        "import sys; from bridge.transport import supervise\n"
+        "import sys; from sim2street.bridge.transport import supervise\n"
         f"sys.exit(supervise([sys.executable, {str(SERVE)!r}, 'renderer', {endpoint!r}]))"
     )
     paths = f"{ROOT}:{ROOT / 'tests'}"

@@ -14,10 +14,10 @@ from support.processes import ServerProcess
 from support.proxy import Proxy, kind_of
 from support.toy_world import ToyWorld
 
-from bridge.errors import PeerTimeout, WorldBusy, WorldError, WorldLost
-from bridge.frame import Control
-from bridge.transport import ClientConfig, RemoteWorld, query_status
-from configs import ConfigError
+from sim2street.bridge.errors import PeerTimeout, WorldBusy, WorldError, WorldLost
+from sim2street.bridge.frame import Control
+from sim2street.bridge.transport import ClientConfig, RemoteWorld, query_status
+from sim2street.configs import ConfigError
 
 DEADLINE_S = 1.0
 """Of those who are about to lose their server."""
@@ -194,7 +194,7 @@ def test_an_interrupted_step_ends_the_episode(shared_server: ServerProcess) -> N
 
 HOLD = """
 import sys, time
-from bridge.transport import RemoteWorld
+from sim2street.bridge.transport import RemoteWorld
 world = RemoteWorld(sys.argv[1])
 world.open()
 world.reset(0)

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from support.faults import drive
 
-from bridge.errors import RendererError, UnknownSession
-from bridge.frame import SensorFrame, View
-from bridge.renderer import Renderer, RenderRequest, SessionConfig
-from configs import Sim2StreetError
+from sim2street.bridge.errors import RendererError, UnknownSession
+from sim2street.bridge.frame import SensorFrame, View
+from sim2street.bridge.renderer import Renderer, RenderRequest, SessionConfig
+from sim2street.configs import Sim2StreetError
 
 TICKS = 14
 

@@ -10,12 +10,12 @@ pytest.importorskip("msgpack")
 
 from contracts.world_contract import MakeWorld, WorldContract
 
-from bridge.carla.config import CarlaCameraConfig, CarlaConfig
-from bridge.carla.standin.process import StandInProcess
-from bridge.carla.world import CarlaWorld
-from bridge.errors import WorldError
-from bridge.frame import Control
-from bridge.world import World
+from sim2street.bridge.carla.config import CarlaCameraConfig, CarlaConfig
+from sim2street.bridge.carla.standin.process import StandInProcess
+from sim2street.bridge.carla.world import CarlaWorld
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.frame import Control
+from sim2street.bridge.world import World
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -11,9 +11,9 @@ import pytest
 from contracts.renderer_contract import RendererContract
 from support.processes import ServerProcess
 
-from bridge.palette import PaletteRenderer
-from bridge.renderer import Renderer
-from bridge.transport import ClientConfig, RemoteRenderer, ServerConfig, serve_renderer
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.bridge.renderer import Renderer
+from sim2street.bridge.transport import ClientConfig, RemoteRenderer, ServerConfig, serve_renderer
 
 
 class TestPaletteRenderer(RendererContract):

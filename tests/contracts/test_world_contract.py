@@ -10,15 +10,15 @@ from contracts.world_contract import MakeWorld, WorldContract
 from support.processes import ServerProcess
 from support.toy_world import ToyWorld
 
-from bridge.check import weave
-from bridge.errors import WorldError
-from bridge.frame import Control
-from bridge.palette import PaletteRenderer
-from bridge.recording import Recorder, ReplayWorld
-from bridge.remap import RemappedWorld
-from bridge.rendered_world import RenderedWorld
-from bridge.transport import ClientConfig, RemoteRenderer, RemoteWorld
-from bridge.world import World
+from sim2street.bridge.check.run import weave
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.frame import Control
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.bridge.recording import Recorder, ReplayWorld
+from sim2street.bridge.remapped_world import RemappedWorld
+from sim2street.bridge.rendered_world import RenderedWorld
+from sim2street.bridge.transport import ClientConfig, RemoteRenderer, RemoteWorld
+from sim2street.bridge.world import World
 
 SIZE = (48, 24)
 
@@ -44,7 +44,7 @@ def town() -> Iterator[World]:
 
 def small_town() -> World:
     pytest.importorskip("panda3d")
-    from bridge.town.world import CameraConfig, TownConfig, TownWorld
+    from sim2street.bridge.town.world import CameraConfig, TownConfig, TownWorld
 
     camera = CameraConfig(width_px=160, height_px=80)
     config = TownConfig(town=1, vehicles=10, pedestrians=10, cameras={"front": camera})

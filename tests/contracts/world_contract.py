@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from support.frames import assert_same_frame, differences
 
-from bridge.check import check_world, weave
-from bridge.errors import FrameError, WorldError
-from bridge.frame import Control, SensorFrame
-from bridge.labels import taxonomy_fingerprint
-from bridge.world import World
-from configs import ConfigError
+from sim2street.bridge.check.run import check_world, weave
+from sim2street.bridge.errors import FrameError, WorldError
+from sim2street.bridge.frame import Control, SensorFrame
+from sim2street.bridge.labels import taxonomy_fingerprint
+from sim2street.bridge.world import World
+from sim2street.configs import ConfigError
 
 MakeWorld = Callable[[], World]
 APART = ("stamps", "episode")

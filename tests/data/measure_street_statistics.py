@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bridge.labels import Tag
-from bridge.town.statistics import GROUPS, measure
+from sim2street.bridge.labels import Tag
+from sim2street.bridge.town.statistics import GROUPS, measure
 
 TAGS = np.array(
     [Tag.SKY, Tag.BUILDING, Tag.POLE, Tag.ROAD, Tag.SIDEWALK, Tag.VEGETATION, Tag.TRAFFIC_SIGN,

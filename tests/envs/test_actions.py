@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from configs import ConfigError
-from envs.actions import ActionConfig, DiscreteActions, make_actions
+from sim2street.configs import ConfigError
+from sim2street.envs.actions import ActionConfig, DiscreteActions, make_actions
 
 
 def test_continuous_actions_split_into_throttle_and_brake() -> None:

@@ -8,13 +8,13 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from straight_road import StraightRoadWorld
 
-from bridge.errors import WorldError
-from bridge.palette import PaletteRenderer
-from bridge.rendered_world import RenderedWorld
-from configs import ConfigError, parse
-from envs import DrivingEnv, ObservationConfig, Task, TaskConfig
-from envs.actions import ContinuousActions, DiscreteActions
-from envs.observations import STATE_FIELDS
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.bridge.rendered_world import RenderedWorld
+from sim2street.configs import ConfigError, parse
+from sim2street.envs import DrivingEnv, ObservationConfig, Task, TaskConfig
+from sim2street.envs.actions import ContinuousActions, DiscreteActions
+from sim2street.envs.observations import STATE_FIELDS
 
 ALL_KEYS = ObservationConfig(keys=("image", "labels", "depth_m", "state"))
 STRAIGHT_ON = np.array([0.0, 1.0], np.float32)

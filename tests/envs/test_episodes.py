@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from configs import ConfigError, parse
-from envs.episodes import EpisodeConfig, draw_options
+from sim2street.configs import ConfigError, parse
+from sim2street.envs.episodes import EpisodeConfig, draw_options
 
 CONFIG = EpisodeConfig(
     train_towns=(0, 10),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from straight_road import StraightRoadWorld
 
-from bridge.frame import (
+from sim2street.bridge.frame import (
     ROUTE_POINTS,
     Camera,
     EgoState,
@@ -18,10 +18,10 @@ from bridge.frame import (
     View,
     WorldSpec,
 )
-from bridge.labels import Tag, taxonomy_fingerprint
-from configs import ConfigError, parse
-from envs.observations import ObservationConfig, Observer
-from envs.vectors import ROUTE_FIELDS, STATE_FIELDS, route_vector, state_vector
+from sim2street.bridge.labels import Tag, taxonomy_fingerprint
+from sim2street.configs import ConfigError, parse
+from sim2street.envs.observations import ObservationConfig, Observer
+from sim2street.envs.state import ROUTE_FIELDS, STATE_FIELDS, route_vector, state_vector
 
 EGO = EgoState(pose=np.eye(4, dtype=np.float32))
 CAMERA = Camera.from_fov(8, 4, 60.0)

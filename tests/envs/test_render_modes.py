@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from straight_road import StraightRoadWorld
 
-from bridge.palette import PaletteRenderer
-from bridge.rendered_world import RenderedWorld
-from envs import DrivingEnv, ObservationConfig
-from envs.rendering import RENDER_MODES, paint_depth
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.bridge.rendered_world import RenderedWorld
+from sim2street.envs import DrivingEnv, ObservationConfig
+from sim2street.envs.rendering import RENDER_MODES, paint_depth
 
 AHEAD = np.array([0.0, 1.0], np.float32)
 

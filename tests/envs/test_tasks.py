@@ -7,9 +7,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from bridge.frame import Control, EgoState, LeadVehicle, LightState, NextLight, SensorFrame
-from configs import ConfigError, parse
-from envs.tasks import ENDINGS, TERMS, Task, TaskConfig, Transition
+from sim2street.bridge.frame import (
+    Control,
+    EgoState,
+    LeadVehicle,
+    LightState,
+    NextLight,
+    SensorFrame,
+)
+from sim2street.configs import ConfigError, parse
+from sim2street.envs.tasks import ENDINGS, TERMS, Task, TaskConfig, Transition
 
 EGO = EgoState(pose=np.eye(4, dtype=np.float32), speed_mps=10.0, speed_limit_mps=10.0)
 

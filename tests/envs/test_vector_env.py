@@ -20,11 +20,11 @@ from vector_envs import (
     straight_env,
 )
 
-from bridge.palette import PaletteRenderer
-from configs import ConfigError
-from envs.vector import STAGES, DrivingVectorEnv
-from envs.vector_worker import VectorDeadlines
-from envs.vectors import STATE_FIELDS
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.configs import ConfigError
+from sim2street.envs.state import STATE_FIELDS
+from sim2street.envs.vector.env import STAGES, DrivingVectorEnv
+from sim2street.envs.vector.worker import VectorDeadlines
 
 MODES = list(AutoresetMode)
 

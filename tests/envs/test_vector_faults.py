@@ -24,10 +24,10 @@ from vector_envs import (
     same,
 )
 
-from bridge.errors import RendererError, WorldLost
-from bridge.palette import PaletteRenderer
-from envs.vector import DrivingVectorEnv
-from envs.vector_worker import VectorDeadlines
+from sim2street.bridge.errors import RendererError, WorldLost
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.envs.vector.env import DrivingVectorEnv
+from sim2street.envs.vector.worker import VectorDeadlines
 
 SOON_S = 60.0
 ON = np.tile(STRAIGHT_ON, (3, 1))
@@ -37,8 +37,8 @@ SCRIPT = """
 import sys, time
 import numpy as np
 from vector_envs import lasting_env
-from bridge.palette import PaletteRenderer
-from envs.vector import DrivingVectorEnv
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.envs.vector.env import DrivingVectorEnv
 
 if __name__ == "__main__":
     vector = DrivingVectorEnv(lasting_env, 2, PaletteRenderer())

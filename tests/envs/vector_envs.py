@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from straight_road import StraightRoadWorld
 
-from bridge.errors import RendererError, RendererLost
-from bridge.frame import Control, SensorFrame
-from bridge.palette import PaletteRenderer
-from bridge.rendered_world import RenderedWorld
-from bridge.renderer import Renderer, Rendering, RenderRequest
-from envs import DrivingEnv, ObservationConfig, Task, TaskConfig
-from envs.actions import DiscreteActions
+from sim2street.bridge.errors import RendererError, RendererLost
+from sim2street.bridge.frame import Control, SensorFrame
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.bridge.rendered_world import RenderedWorld
+from sim2street.bridge.renderer import Renderer, Rendering, RenderRequest
+from sim2street.envs import DrivingEnv, ObservationConfig, Task, TaskConfig
+from sim2street.envs.actions import DiscreteActions
 
 ALL_KEYS = ObservationConfig(keys=("image", "labels", "depth_m", "state"))
 SHORT = TaskConfig(time_limit_s=0.4)

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-import envs
+from sim2street import envs
 
 SMALL = {
     "cameras": {"front": {"width_px": 64, "height_px": 48}},

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from neural_renderer.networks.motion import blend_history, with_texture_of
+from sim2street.neural_renderer.networks.motion import blend_history, with_texture_of
 
 HALF = torch.full((1, 1, 64, 96), 0.5)
 

@@ -10,19 +10,26 @@ import torch
 from street_photos import write_drives
 from support.toy_world import ToyWorld
 
-from bridge.errors import RecordingError
-from bridge.frame import SKY_DEPTH_M, Control, SensorFrame
-from bridge.labels import Tag
-from configs import ConfigError
-from neural_renderer.data.batch import ClipBatch
-from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
-from neural_renderer.data.motion_clips import still_clips
-from neural_renderer.data.motion_paths import MotionConfig
-from neural_renderer.data.photos import PhotoSourceConfig
-from neural_renderer.data.prepare import load_photos
-from neural_renderer.data.splat import PointCloud, nearest_filled, splat
-from neural_renderer.data.town_clips import TownClips, TownClipsConfig
-from neural_renderer.data.town_pack import (
+from sim2street.bridge.errors import RecordingError
+from sim2street.bridge.frame import SKY_DEPTH_M, Control, SensorFrame
+from sim2street.bridge.labels import Tag
+from sim2street.configs import ConfigError
+from sim2street.neural_renderer.conditions.reprojection import (
+    clip_moves,
+    movers_in,
+    reproject,
+    sample,
+    visible_before,
+)
+from sim2street.neural_renderer.data.batch import ClipBatch
+from sim2street.neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
+from sim2street.neural_renderer.data.motion_clips import still_clips
+from sim2street.neural_renderer.data.motion_paths import MotionConfig
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig
+from sim2street.neural_renderer.data.prepare import load_photos
+from sim2street.neural_renderer.data.splat import PointCloud, nearest_filled, splat
+from sim2street.neural_renderer.data.town_clips import TownClips, TownClipsConfig
+from sim2street.neural_renderer.data.town_pack import (
     PackConfig,
     PackedClip,
     decode_clip,
@@ -31,8 +38,7 @@ from neural_renderer.data.town_pack import (
     inverse_depth,
     pack_clips,
 )
-from neural_renderer.networks.generator import LAYOUT_CHANNELS
-from neural_renderer.reprojection import clip_moves, movers_in, reproject, sample, visible_before
+from sim2street.neural_renderer.networks.generator import LAYOUT_CHANNELS
 
 SIZE = (96, 48)
 

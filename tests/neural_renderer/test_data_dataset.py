@@ -9,12 +9,12 @@ import pytest
 import torch
 from street_photos import LINE_COLUMNS, write_drives
 
-from bridge.frame import SKY_DEPTH_M
-from bridge.labels import Tag
-from configs import ConfigError, parse
-from neural_renderer.data.augment import RoughenConfig, apply_tone, draw_tone, roughen
-from neural_renderer.data.batch import to_device
-from neural_renderer.data.crops import (
+from sim2street.bridge.frame import SKY_DEPTH_M
+from sim2street.bridge.labels import Tag
+from sim2street.configs import ConfigError, parse
+from sim2street.neural_renderer.data.augment import RoughenConfig, apply_tone, draw_tone, roughen
+from sim2street.neural_renderer.data.batch import to_device
+from sim2street.neural_renderer.data.crops import (
     MOST_ENLARGED,
     Crop,
     choose_crop,
@@ -22,10 +22,10 @@ from neural_renderer.data.crops import (
     crop_labels,
     planes,
 )
-from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig, thinned_sets
-from neural_renderer.data.photos import PhotoSourceConfig
-from neural_renderer.data.prefetch import prefetched
-from neural_renderer.data.prepare import PreparedPhoto, load_photos
+from sim2street.neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig, thinned_sets
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig
+from sim2street.neural_renderer.data.prefetch import prefetched
+from sim2street.neural_renderer.data.prepare import PreparedPhoto, load_photos
 
 SIZE = (64, 32)
 

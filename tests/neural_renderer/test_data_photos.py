@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from street_photos import HEIGHT, WIDTH, painted_street, write_drives, write_pair
 
-from bridge.errors import LabelError
-from bridge.label_maps import label_map
-from configs import ConfigError, parse
-from neural_renderer.data.photos import (
+from sim2street.bridge.errors import LabelError
+from sim2street.bridge.label_maps import label_map
+from sim2street.configs import ConfigError, parse
+from sim2street.neural_renderer.data.photos import (
     PhotoSourceConfig,
     list_photos,
     looks_for_lines,

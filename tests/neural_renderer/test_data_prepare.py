@@ -17,17 +17,26 @@ from street_photos import (
     write_drives,
 )
 
-from bridge.frame import SKY_DEPTH_M
-from bridge.label_maps import label_map
-from bridge.labels import Tag
-from neural_renderer.data.facades import facade_edges, split_facades
-from neural_renderer.data.layout import PLACE_CHANNELS, boundaries, fill_places, layout
-from neural_renderer.data.photo_cache import load_cached_photos
-from neural_renderer.data.photos import PhotoSourceConfig, list_photos
-from neural_renderer.data.prepare import LINE_CODE, PreparedPhoto, load_photos
-from neural_renderer.data.pseudo_depth import GroundCamera, estimate_horizon, pseudo_depth
-from neural_renderer.data.road_lines import find_road_lines
-from neural_renderer.networks.generator import LAYOUT_CHANNELS
+from sim2street.bridge.frame import SKY_DEPTH_M
+from sim2street.bridge.label_maps import label_map
+from sim2street.bridge.labels import Tag
+from sim2street.neural_renderer.conditions.facades import facade_edges, split_facades
+from sim2street.neural_renderer.conditions.layout import (
+    PLACE_CHANNELS,
+    boundaries,
+    fill_places,
+    layout,
+)
+from sim2street.neural_renderer.conditions.pseudo_depth import (
+    GroundCamera,
+    estimate_horizon,
+    pseudo_depth,
+)
+from sim2street.neural_renderer.data.photo_cache import load_cached_photos
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig, list_photos
+from sim2street.neural_renderer.data.prepare import LINE_CODE, PreparedPhoto, load_photos
+from sim2street.neural_renderer.data.road_lines import find_road_lines
+from sim2street.neural_renderer.networks.generator import LAYOUT_CHANNELS
 
 CAMERA = GroundCamera(focal_px=220.0, horizon_px=float(HORIZON), height_m=1.4)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bridge.frame import SKY_DEPTH_M
-from bridge.geometry import level_pose
-from bridge.labels import Tag
-from neural_renderer.data.layout import WINDOW, photo_layout
-from neural_renderer.data.vehicle_windows import BAND, find_panes, place_panes
+from sim2street.bridge.frame import SKY_DEPTH_M
+from sim2street.bridge.geometry import level_pose
+from sim2street.bridge.labels import Tag
+from sim2street.neural_renderer.conditions.layout import WINDOW, photo_layout
+from sim2street.neural_renderer.conditions.vehicle_windows import BAND, find_panes, place_panes
 
 WIDTH, HEIGHT, FOCAL = 512, 256, 300.0
 CAMERA = (FOCAL, FOCAL, (WIDTH - 1) / 2.0, (HEIGHT - 1) / 2.0)

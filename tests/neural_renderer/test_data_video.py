@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from bridge.label_maps import label_map
-from bridge.labels import Tag
-from configs import ConfigError
-from neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
-from neural_renderer.data.prepare import PreparedPhoto
-from neural_renderer.data.pseudo_depth import GroundCamera
-from neural_renderer.data.video import EgoMotion, find_videos, track
-from neural_renderer.data.video_clips import video_clips
+from sim2street.bridge.label_maps import label_map
+from sim2street.bridge.labels import Tag
+from sim2street.configs import ConfigError
+from sim2street.neural_renderer.conditions.pseudo_depth import GroundCamera
+from sim2street.neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
+from sim2street.neural_renderer.data.prepare import PreparedPhoto
+from sim2street.neural_renderer.data.video import EgoMotion, find_videos, track
+from sim2street.neural_renderer.data.video_clips import video_clips
 
 WAY_M, TURN = 0.5, 0.01
 

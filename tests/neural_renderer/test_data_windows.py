@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from bridge.frame import SKY_DEPTH_M
-from bridge.labels import Tag
-from neural_renderer.data.layout import WINDOW, layout, photo_layout
-from neural_renderer.data.photo_windows import find_windows
-from neural_renderer.data.world_windows import HEIGHT_M, PITCH_M, SILL_M, place_windows
-from neural_renderer.inputs import generator_input
+from sim2street.bridge.frame import SKY_DEPTH_M
+from sim2street.bridge.labels import Tag
+from sim2street.neural_renderer.conditions.facade_windows import (
+    HEIGHT_M,
+    PITCH_M,
+    SILL_M,
+    place_windows,
+)
+from sim2street.neural_renderer.conditions.generator_input import generator_input
+from sim2street.neural_renderer.conditions.layout import WINDOW, layout, photo_layout
+from sim2street.neural_renderer.data.photo_windows import find_windows
 
 WIDTH, HEIGHT, FOCAL = 512, 256, 300.0
 CAMERA = (FOCAL, FOCAL, (WIDTH - 1) / 2.0, (HEIGHT - 1) / 2.0)

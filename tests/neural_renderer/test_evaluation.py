@@ -18,19 +18,19 @@ from support.toy_world import ToyWorld
 from support.untrained import untrained_weights
 from torch import Tensor, nn
 
-from bridge.frame import Control
-from configs import ConfigError
-from neural_renderer.checkpoint import load_generator, save_generator
-from neural_renderer.data.photos import PhotoSourceConfig
-from neural_renderer.data.prepare import load_photos
-from neural_renderer.data.town_pack import PackConfig, drive_clip, pack_clips
-from neural_renderer.evaluation.config import EvaluationConfig, Judges
-from neural_renderer.evaluation.evaluate import Watch, evaluate
-from neural_renderer.evaluation.failures import TITLE_PX, worst
-from neural_renderer.evaluation.feature_cache import FeatureCache
-from neural_renderer.evaluation.motion_rows import clip_rows, revisit_row, score_clip
-from neural_renderer.evaluation.painter import Painter, StyleBook
-from neural_renderer.evaluation.scenes import (
+from sim2street.bridge.frame import Control
+from sim2street.configs import ConfigError
+from sim2street.neural_renderer.checkpoint import load_generator, save_generator
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig
+from sim2street.neural_renderer.data.prepare import load_photos
+from sim2street.neural_renderer.data.town_pack import PackConfig, drive_clip, pack_clips
+from sim2street.neural_renderer.evaluation.config import EvaluationConfig, Judges
+from sim2street.neural_renderer.evaluation.evaluate import Watch, evaluate
+from sim2street.neural_renderer.evaluation.failures import TITLE_PX, worst
+from sim2street.neural_renderer.evaluation.feature_cache import FeatureCache
+from sim2street.neural_renderer.evaluation.motion_rows import clip_rows, revisit_row, score_clip
+from sim2street.neural_renderer.evaluation.painter import Painter, StyleBook
+from sim2street.neural_renderer.evaluation.scenes import (
     Clip,
     Still,
     as_tensor,
@@ -38,12 +38,12 @@ from neural_renderer.evaluation.scenes import (
     clip_of_pack,
     still_of,
 )
-from neural_renderer.evaluation.still_rows import Painted, Readings, distance_rows
-from neural_renderer.metrics.label_agreement import NOT_SCORED, SCORED_GROUPS
-from neural_renderer.metrics.perceptual import ALEXNET_PLAN, AlexNetFeatures
-from neural_renderer.networks.baselines import build_frame_generator
-from neural_renderer.networks.style import StyleCode
-from neural_renderer.styles import StyleError
+from sim2street.neural_renderer.evaluation.still_rows import Painted, Readings, distance_rows
+from sim2street.neural_renderer.metrics.label_agreement import NOT_SCORED, SCORED_GROUPS
+from sim2street.neural_renderer.metrics.perceptual import ALEXNET_PLAN, AlexNetFeatures
+from sim2street.neural_renderer.networks.baselines import build_frame_generator
+from sim2street.neural_renderer.networks.style import StyleCode
+from sim2street.neural_renderer.styles.files import StyleError
 
 SIZE = (96, 64)
 
@@ -219,7 +219,7 @@ def test_a_still_is_the_photograph_with_its_labels(root: Path) -> None:
 @pytest.fixture(scope="module")
 def clip() -> Clip:
     """A drive with actors through the toy world."""
-    from neural_renderer.data.town_pack import clip_from_frames
+    from sim2street.neural_renderer.data.town_pack import clip_from_frames
 
     with ToyWorld(160, 80) as world:
         pack = PackConfig(clips=1, frames=6, every=1, warm_up=4)

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from bridge.errors import RendererError
-from bridge.labels import Tag
-from neural_renderer.data.layout import layout
-from neural_renderer.exemplars import LEVEL_UP
-from neural_renderer.inputs import ClassMap, generator_input, sizes_in_pixels
-from neural_renderer.networks.generator import (
+from sim2street.bridge.errors import RendererError
+from sim2street.bridge.labels import Tag
+from sim2street.neural_renderer.conditions.exemplars import LEVEL_UP
+from sim2street.neural_renderer.conditions.generator_input import (
+    ClassMap,
+    generator_input,
+    sizes_in_pixels,
+)
+from sim2street.neural_renderer.conditions.layout import layout
+from sim2street.neural_renderer.evaluation.timing import frame_gmac
+from sim2street.neural_renderer.networks.generator import (
     LAYOUT_CHANNELS,
     SIZES,
     Generator,
@@ -19,9 +24,8 @@ from neural_renderer.networks.generator import (
     History,
     build_generator,
 )
-from neural_renderer.networks.motion import catmull_rom_warp
-from neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
-from neural_renderer.timing import frame_gmac
+from sim2street.neural_renderer.networks.motion import catmull_rom_warp
+from sim2street.neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
 
 BUDGET_GMAC = {"tiny": 2.5, "small": 5.0, "base": 15.0}
 GROUPS = len(ClassMap.default().names)

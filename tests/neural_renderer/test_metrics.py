@@ -12,12 +12,12 @@ import torch
 from support.toy_world import ToyWorld
 from torch import Tensor, nn
 
-from bridge.frame import Control, SensorFrame, View
-from bridge.geometry import world_points
-from bridge.labels import Tag
-from configs import ConfigError
-from neural_renderer.metrics.distances import fid, kid
-from neural_renderer.metrics.label_agreement import (
+from sim2street.bridge.frame import Control, SensorFrame, View
+from sim2street.bridge.geometry import world_points
+from sim2street.bridge.labels import Tag
+from sim2street.configs import ConfigError
+from sim2street.neural_renderer.metrics.distances import fid, kid
+from sim2street.neural_renderer.metrics.label_agreement import (
     NOT_SCORED,
     confusion,
     label_agreement,
@@ -25,7 +25,7 @@ from neural_renderer.metrics.label_agreement import (
     score,
     truth_groups,
 )
-from neural_renderer.metrics.perceptual import (
+from sim2street.neural_renderer.metrics.perceptual import (
     ALEXNET_PLAN,
     AlexNetFeatures,
     Lpips,
@@ -33,7 +33,7 @@ from neural_renderer.metrics.perceptual import (
     load_lpips,
     pooled_features,
 )
-from neural_renderer.metrics.style import (
+from sim2street.neural_renderer.metrics.style import (
     Queries,
     block_sizes,
     fit,
@@ -42,7 +42,11 @@ from neural_renderer.metrics.style import (
     recognisable,
     retrieve,
 )
-from neural_renderer.metrics.temporal import PairScore, compare_views, high_frequency_energy
+from sim2street.neural_renderer.metrics.temporal import (
+    PairScore,
+    compare_views,
+    high_frequency_energy,
+)
 
 Paint = Callable[[View, int], np.ndarray]
 BLOCKS = block_sizes([plan[0] for plan in ALEXNET_PLAN])

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from neural_renderer import precision
-from neural_renderer.precision import bfloat16_pays
+from sim2street.neural_renderer.runtimes import precision
+from sim2street.neural_renderer.runtimes.precision import bfloat16_pays
 
 CPU = torch.device("cpu")
 

@@ -1,12 +1,12 @@
-"""The torch twin of bridge.geometry agrees with it."""
+"""The torch twin of sim2street.bridge.geometry agrees with it."""
 
 import numpy as np
 import torch
 
-from bridge import geometry
-from bridge.frame import SKY_DEPTH_M, Actor, Camera, View
-from neural_renderer.inputs import HEIGHT_SPAN_M, height_over_camera
-from neural_renderer.reprojection import (
+from sim2street.bridge import geometry
+from sim2street.bridge.frame import SKY_DEPTH_M, Actor, Camera, View
+from sim2street.neural_renderer.conditions.generator_input import HEIGHT_SPAN_M, height_over_camera
+from sim2street.neural_renderer.conditions.reprojection import (
     Moves,
     movers_in,
     reproject,

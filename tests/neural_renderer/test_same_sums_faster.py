@@ -5,19 +5,19 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bridge.frame import Actor
-from neural_renderer.inputs import ClassMap, anchored_noise
-from neural_renderer.networks.generator import (
+from sim2street.bridge.frame import Actor
+from sim2street.neural_renderer.conditions.generator_input import ClassMap, anchored_noise
+from sim2street.neural_renderer.conditions.view_tensors import instance_ids, movers_among
+from sim2street.neural_renderer.networks.generator import (
     GEOMETRY_CHANNELS,
     LAYOUT_CHANNELS,
     Generator,
     GeneratorInput,
     build_generator,
 )
-from neural_renderer.networks.motion import catmull_rom_warp, clamp_to_neighbourhood
-from neural_renderer.networks.style import StyleCode, attend, attention_tokens
-from neural_renderer.training import surfaces
-from neural_renderer.views import instance_ids, movers_among
+from sim2street.neural_renderer.networks.motion import catmull_rom_warp, clamp_to_neighbourhood
+from sim2street.neural_renderer.networks.style import StyleCode, attend, attention_tokens
+from sim2street.neural_renderer.training import surfaces
 
 GROUPS = len(ClassMap.default().names)
 

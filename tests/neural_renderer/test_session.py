@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from bridge.errors import RendererError, UnknownSession
-from bridge.frame import SKY_DEPTH_M, Camera, View
-from bridge.renderer import RenderRequest, SessionConfig
-from neural_renderer.checkpoint import (
+from sim2street.bridge.errors import RendererError, UnknownSession
+from sim2street.bridge.frame import SKY_DEPTH_M, Camera, View
+from sim2street.bridge.renderer import RenderRequest, SessionConfig
+from sim2street.neural_renderer.checkpoint import (
     CheckpointError,
     CheckpointInfo,
     load_generator,
     save_generator,
 )
-from neural_renderer.inputs import ClassMap
-from neural_renderer.networks.generator import build_generator
-from neural_renderer.session import NeuralRenderer
-from neural_renderer.styles import (
+from sim2street.neural_renderer.conditions.generator_input import ClassMap
+from sim2street.neural_renderer.networks.generator import build_generator
+from sim2street.neural_renderer.session import NeuralRenderer
+from sim2street.neural_renderer.styles.files import (
     StyleError,
     blob,
     compile_style,
@@ -168,7 +168,7 @@ def test_bfloat16_is_tried_only_where_it_can_pay(
     timed: int,
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    caplog.set_level("INFO", "neural_renderer.precision")
+    caplog.set_level("INFO", "sim2street.neural_renderer.runtimes.precision")
     with NeuralRenderer(folder / "tiny.safetensors", folder / "styles", device="cpu") as automatic:
         session = opened(automatic)
         for tick in range(2):

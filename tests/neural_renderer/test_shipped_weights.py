@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import neural_renderer
-from bridge.frame import SKY_DEPTH_M, Camera, View
-from bridge.labels import Tag
-from bridge.renderer import RenderRequest, SessionConfig
-from neural_renderer.session import NeuralRenderer
+from sim2street import neural_renderer
+from sim2street.bridge.frame import SKY_DEPTH_M, Camera, View
+from sim2street.bridge.labels import Tag
+from sim2street.bridge.renderer import RenderRequest, SessionConfig
+from sim2street.neural_renderer.session import NeuralRenderer
 
 WEIGHTS = Path(neural_renderer.__file__).parent / "weights"
 CHECKPOINTS = sorted(WEIGHTS.glob("*/*.safetensors"))

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-import neural_renderer
-from bridge.labels import Tag
-from neural_renderer.checkpoint import load_generator
-from neural_renderer.exemplars import LEVEL_UP, exemplar_input
-from neural_renderer.inputs import ClassMap, generator_input
-from neural_renderer.networks.baselines import build_frame_generator
-from neural_renderer.networks.generator import LAYOUT_CHANNELS, FrameGenerator
-from neural_renderer.networks.style import StyleCode, blend_styles
-from neural_renderer.styles import compile_style
+from sim2street import neural_renderer
+from sim2street.bridge.labels import Tag
+from sim2street.neural_renderer.checkpoint import load_generator
+from sim2street.neural_renderer.conditions.exemplars import LEVEL_UP, exemplar_input
+from sim2street.neural_renderer.conditions.generator_input import ClassMap, generator_input
+from sim2street.neural_renderer.networks.baselines import build_frame_generator
+from sim2street.neural_renderer.networks.generator import LAYOUT_CHANNELS, FrameGenerator
+from sim2street.neural_renderer.networks.style import StyleCode, blend_styles
+from sim2street.neural_renderer.styles.files import compile_style
 
 WEIGHTS = Path(neural_renderer.__file__).parent / "weights"
 CLASSES = ClassMap.default()

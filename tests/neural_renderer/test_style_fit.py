@@ -10,18 +10,23 @@ import pytest
 import torch
 from torch import Tensor
 
-import neural_renderer
-from bridge.labels import Tag
-from configs import ConfigError
-from neural_renderer.checkpoint import load_generator
-from neural_renderer.exemplars import exemplar_input
-from neural_renderer.inputs import ClassMap
-from neural_renderer.networks.baselines import build_frame_generator
-from neural_renderer.networks.features import Vgg16Features
-from neural_renderer.networks.generator import FrameGenerator
-from neural_renderer.networks.style import StyleCode
-from neural_renderer.styles import StyleError, compile_style
-from neural_renderer.training.style_fit import StyleFitConfig, fit_style, look_distance, style_fit
+from sim2street import neural_renderer
+from sim2street.bridge.labels import Tag
+from sim2street.configs import ConfigError
+from sim2street.neural_renderer.checkpoint import load_generator
+from sim2street.neural_renderer.conditions.exemplars import exemplar_input
+from sim2street.neural_renderer.conditions.generator_input import ClassMap
+from sim2street.neural_renderer.networks.baselines import build_frame_generator
+from sim2street.neural_renderer.networks.features import Vgg16Features
+from sim2street.neural_renderer.networks.generator import FrameGenerator
+from sim2street.neural_renderer.networks.style import StyleCode
+from sim2street.neural_renderer.styles.files import StyleError, compile_style
+from sim2street.neural_renderer.training.style_fit import (
+    StyleFitConfig,
+    fit_style,
+    look_distance,
+    style_fit,
+)
 
 WEIGHTS = Path(neural_renderer.__file__).parent / "weights"
 CLASSES = ClassMap.default()

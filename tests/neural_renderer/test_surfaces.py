@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from neural_renderer.training import surfaces
-from neural_renderer.training.config import LossWeights
-from neural_renderer.training.objective import surface_losses
+from sim2street.neural_renderer.training import surfaces
+from sim2street.neural_renderer.training.config import LossWeights
+from sim2street.neural_renderer.training.objective import surface_losses
 
 
 def test_windows_are_darker_than_their_wall_and_not_black() -> None:

@@ -9,21 +9,21 @@ import torch
 from PIL import Image
 from tiny_runs import tiny_config, write_photos
 
-from configs import ConfigError, parse
-from neural_renderer.checkpoint import CheckpointError, load_generator
-from neural_renderer.data.photos import PhotoSourceConfig
-from neural_renderer.networks.discriminators import Judgement, PatchDiscriminator
-from neural_renderer.networks.generator import HISTORY_CHANNELS, Generator
-from neural_renderer.training import losses
-from neural_renderer.training.config import LossWeights, TrainConfig
-from neural_renderer.training.objective import (
+from sim2street.configs import ConfigError, parse
+from sim2street.neural_renderer.checkpoint import CheckpointError, load_generator
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig
+from sim2street.neural_renderer.networks.discriminators import Judgement, PatchDiscriminator
+from sim2street.neural_renderer.networks.generator import HISTORY_CHANNELS, Generator
+from sim2street.neural_renderer.training import losses
+from sim2street.neural_renderer.training.config import LossWeights, TrainConfig
+from sim2street.neural_renderer.training.objective import (
     Judged,
     adversarial_losses,
     discriminator_losses,
 )
-from neural_renderer.training.rollout import aligned
-from neural_renderer.training.state import build_state
-from neural_renderer.training.trainer import (
+from sim2street.neural_renderer.training.rollout import aligned
+from sim2street.neural_renderer.training.state import build_state
+from sim2street.neural_renderer.training.trainer import (
     EXPORT_FILE,
     STATE_FILE,
     Progress,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from apps.cli import run
-from configs import load
-from neural_renderer.evaluation.config import EvaluationConfig
-from neural_renderer.training.config import LossWeights, TrainConfig
+from sim2street.apps.cli import run
+from sim2street.configs import load
+from sim2street.neural_renderer.evaluation.config import EvaluationConfig
+from sim2street.neural_renderer.training.config import LossWeights, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "training.md").read_text()

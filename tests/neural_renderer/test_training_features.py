@@ -11,18 +11,18 @@ from safetensors.torch import save_file
 from tiny_runs import tiny_config, write_photos
 from torch import Tensor, nn
 
-from configs import ConfigError
-from neural_renderer.networks.features import (
+from sim2street.configs import ConfigError
+from sim2street.neural_renderer.networks.features import (
     EfficientNetLite0Features,
     LiteBlock,
     Vgg16Features,
     load_efficientnet_lite0,
     load_vgg16,
 )
-from neural_renderer.training import losses
-from neural_renderer.training.config import LossWeights, TrainConfig
-from neural_renderer.training.state import TrainState
-from neural_renderer.training.trainer import Progress, train
+from sim2street.neural_renderer.training import losses
+from sim2street.neural_renderer.training.config import LossWeights, TrainConfig
+from sim2street.neural_renderer.training.state import TrainState
+from sim2street.neural_renderer.training.trainer import Progress, train
 
 CPU = torch.device("cpu")
 

@@ -19,8 +19,8 @@ import sys
 from pathlib import Path
 import torch
 from tiny_runs import tiny_config
-from neural_renderer.training.ranks import joined_ranks, rank, ranks
-from neural_renderer.training.trainer import train
+from sim2street.neural_renderer.training.ranks import joined_ranks, rank, ranks
+from sim2street.neural_renderer.training.trainer import train
 root, out = Path(sys.argv[1]), Path(sys.argv[2])
 with joined_ranks(torch.device("cpu")) as device:
     assert ranks() == 2

@@ -11,21 +11,28 @@ import torch
 from tiny_runs import tiny_config, write_photos
 from torch.utils.flop_counter import FlopCounterMode
 
-from bridge.frame import Camera
-from configs import ConfigError
-from neural_renderer.checkpoint import CheckpointError, load_generator
-from neural_renderer.data.prepare import load_photos
-from neural_renderer.evaluation.painter import Painter
-from neural_renderer.evaluation.scenes import Clip, Moment
-from neural_renderer.inputs import ClassMap
-from neural_renderer.networks.baselines import KINDS, ImageUnet
-from neural_renderer.networks.generator import SIZES
-from neural_renderer.precision import bfloat16_pays
-from neural_renderer.timing import frame_gmac, street_view
-from neural_renderer.training.config import TrainConfig
-from neural_renderer.training.state import build_state, load_state
-from neural_renderer.training.trainer import EXPORT_FILE, STATE_FILE, Progress, Share, learn, train
-from neural_renderer.training.transfer import Transfer, start_from, write_seed
+from sim2street.bridge.frame import Camera
+from sim2street.configs import ConfigError
+from sim2street.neural_renderer.checkpoint import CheckpointError, load_generator
+from sim2street.neural_renderer.conditions.generator_input import ClassMap
+from sim2street.neural_renderer.data.prepare import load_photos
+from sim2street.neural_renderer.evaluation.painter import Painter
+from sim2street.neural_renderer.evaluation.scenes import Clip, Moment
+from sim2street.neural_renderer.evaluation.timing import frame_gmac, street_view
+from sim2street.neural_renderer.networks.baselines import KINDS, ImageUnet
+from sim2street.neural_renderer.networks.generator import SIZES
+from sim2street.neural_renderer.runtimes.precision import bfloat16_pays
+from sim2street.neural_renderer.training.config import TrainConfig
+from sim2street.neural_renderer.training.state import build_state, load_state
+from sim2street.neural_renderer.training.trainer import (
+    EXPORT_FILE,
+    STATE_FILE,
+    Progress,
+    Share,
+    learn,
+    train,
+)
+from sim2street.neural_renderer.training.transfer import Transfer, start_from, write_seed
 
 CPU = torch.device("cpu")
 GROUPS = len(ClassMap.default().names)
@@ -68,7 +75,7 @@ def test_a_seed_carries_the_networks_in_small_files(run: Path, seed: Path, photo
 def test_a_large_seed_is_split_and_a_lost_part_is_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Path, photos: Path
 ) -> None:
-    monkeypatch.setattr("neural_renderer.training.transfer.PART_BYTES", 2**21)
+    monkeypatch.setattr("sim2street.neural_renderer.training.transfer.PART_BYTES", 2**21)
     files = write_seed(run / STATE_FILE, tmp_path / "seed")
     assert len(files) > 3
     assert all(path.stat().st_size < 3 * 2**20 for path in files)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from neural_renderer.data.photos import PhotoSourceConfig
-from neural_renderer.training.config import Phase, TrainConfig
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig
+from sim2street.neural_renderer.training.config import Phase, TrainConfig
 
 
 def write_photos(root: Path) -> Path:

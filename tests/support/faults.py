@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bridge.check import weave
-from bridge.frame import SKY_DEPTH_M, Control, SensorFrame, View, WorldSpec
-from bridge.world import World
+from sim2street.bridge.check.run import weave
+from sim2street.bridge.frame import SKY_DEPTH_M, Control, SensorFrame, View, WorldSpec
+from sim2street.bridge.world import World
 
 from .toy_world import ToyWorld
 

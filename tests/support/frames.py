@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bridge.frame import SensorFrame
+from sim2street.bridge.frame import SensorFrame
 
 
 def differences(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bridge.palette import PaletteRenderer
-from bridge.renderer import Rendering, RenderRequest
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.bridge.renderer import Rendering, RenderRequest
 
 
 class NotedRenderer(PaletteRenderer):

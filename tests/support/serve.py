@@ -13,11 +13,11 @@ from typing import Any
 
 from support.toy_world import ToyWorld
 
-from bridge.frame import Control, SensorFrame
-from bridge.palette import PaletteRenderer
-from bridge.renderer import Rendering, RenderRequest
-from bridge.transport import ServerConfig, serve_renderer, serve_world
-from configs import Sim2StreetError
+from sim2street.bridge.frame import Control, SensorFrame
+from sim2street.bridge.palette import PaletteRenderer
+from sim2street.bridge.renderer import Rendering, RenderRequest
+from sim2street.bridge.transport import ServerConfig, serve_renderer, serve_world
+from sim2street.configs import Sim2StreetError
 
 
 class CrashingWorld(ToyWorld):

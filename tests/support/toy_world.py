@@ -1,6 +1,6 @@
 """A small exact world for tests: boxes on a plane, ray-cast, deterministic, fast.
 
-Axis conventions are those of `bridge.frame`. 64x32 pixels take about a millisecond.
+Axis conventions are those of `sim2street.bridge.frame`. 64x32 pixels take about a millisecond.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from bridge.errors import WorldError
-from bridge.frame import (
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.frame import (
     SKY_DEPTH_M,
     Actor,
     Camera,
@@ -23,9 +23,9 @@ from bridge.frame import (
     View,
     WorldSpec,
 )
-from bridge.labels import Tag, taxonomy_fingerprint
-from bridge.world import World
-from configs import ConfigError, did_you_mean
+from sim2street.bridge.labels import Tag, taxonomy_fingerprint
+from sim2street.bridge.world import World
+from sim2street.configs import ConfigError, did_you_mean
 
 TICK_S = 0.1
 WHEELBASE_M = 2.7

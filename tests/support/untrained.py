@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from neural_renderer.checkpoint import CheckpointInfo, load_generator, save_generator
-from neural_renderer.inputs import ClassMap
-from neural_renderer.networks.generator import build_generator
-from neural_renderer.session import NeuralRenderer
-from neural_renderer.styles import compile_style, write_style
+from sim2street.neural_renderer.checkpoint import CheckpointInfo, load_generator, save_generator
+from sim2street.neural_renderer.conditions.generator_input import ClassMap
+from sim2street.neural_renderer.networks.generator import build_generator
+from sim2street.neural_renderer.session import NeuralRenderer
+from sim2street.neural_renderer.styles.files import compile_style, write_style
 
 
 def untrained_weights(folder: Path) -> tuple[Path, Path]:

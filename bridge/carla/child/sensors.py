@@ -9,7 +9,7 @@ from typing import Any
 
 import carla
 from failures import ChildError
-from pictures import SPACES, Numbers, camera_bytes, decode, picture_bytes, space
+from images import SPACES, Numbers, camera_bytes, decode, picture_bytes, space
 
 BLUEPRINTS = {
     "labels": "sensor.camera.semantic_segmentation",

@@ -10,7 +10,7 @@ from typing import Any
 
 import carla
 import numpy as np
-from cast import Cast, Traffic, destroy, found_by_role, free_places, is_there, put, spawned_ego
+from actors import Cast, Traffic, destroy, found_by_role, free_places, is_there, put, spawned_ego
 from failures import ChildError
 from roads import route_from, stop_points
 from sensors import Sensors, Shared

@@ -1,13 +1,13 @@
-"""`python -m bridge.carla.standin [CONFIG_JSON]`: says its port on stdout, then serves."""
+"""`python -m sim2street.bridge.carla.standin [JSON]`: prints its port on stdout, then serves."""
 
 from __future__ import annotations
 
 import json
 import sys
 
-from bridge.carla.standin.run import serve_standin
-from bridge.carla.standin.server import StandInConfig
-from configs import parse
+from sim2street.bridge.carla.standin.run import serve_standin
+from sim2street.bridge.carla.standin.server import StandInConfig
+from sim2street.configs import parse
 
 
 def _announce(port: int) -> None:

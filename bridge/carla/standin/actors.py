@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bridge.carla.axes import UnrealTransform, pose_of, unreal_of
-from bridge.carla.standin.catalogue import Blueprint
-from bridge.frame import Actor, Control
-from bridge.town.collisions import Boxes, corners, overlap
-from bridge.town.ego import EgoConfig, EgoMotion, advance
-from bridge.town.pedestrians import Box
-from bridge.town.town_map import TownMap
+from sim2street.bridge.carla.axes import UnrealTransform, pose_of, unreal_of
+from sim2street.bridge.carla.standin.blueprints import Blueprint
+from sim2street.bridge.frame import Actor, Control
+from sim2street.bridge.town.plan.town_map import TownMap
+from sim2street.bridge.town.traffic.collisions import Boxes, corners, overlap
+from sim2street.bridge.town.traffic.ego import EgoConfig, EgoMotion, advance
+from sim2street.bridge.town.traffic.pedestrians import Box
 
 ORIGIN: UnrealTransform = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 VehicleInput = tuple[float, float, float, bool, bool, bool, int]

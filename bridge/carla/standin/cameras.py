@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from bridge.carla.axes import UnrealTransform, camera_pose_of
-from bridge.carla.standin import payloads
-from bridge.carla.standin.actors import Body
-from bridge.carla.standin.dialect import Dialect, Kind
-from bridge.frame import Actor, ByteArray, Camera, IdArray
-from bridge.town.scene import Scene
-from bridge.town.visibility import Buffers
+from sim2street.bridge.carla.axes import UnrealTransform, camera_pose_of
+from sim2street.bridge.carla.standin import payloads
+from sim2street.bridge.carla.standin.actors import Body
+from sim2street.bridge.carla.standin.protocol_versions import Dialect, Kind
+from sim2street.bridge.frame import Actor, ByteArray, Camera, IdArray
+from sim2street.bridge.town.camera.scene import Scene
+from sim2street.bridge.town.camera.visibility import Buffers
 
 _SCENERY_FROM = 32_768
 """Instances of scenery go into the upper half of the 16 bits: actors keep their ids."""
@@ -81,5 +81,5 @@ def _on_the_wire(transform: UnrealTransform) -> UnrealTransform:
 
 
 def _sixteen_bits(instances: IdArray) -> IdArray:
-    scenery = instances >= 20_000  # parked cars and scenery; see bridge.town.layout
+    scenery = instances >= 20_000  # parked cars and scenery; see sim2street.bridge.town.plan.layout
     return np.where(scenery, _SCENERY_FROM + instances % _SCENERY_FROM, instances)

@@ -1,4 +1,7 @@
-"""A pytest fixture: `from bridge.carla.standin.fixture import carla_standin` in a conftest."""
+"""A pytest fixture that starts a stand-in server.
+
+In a conftest: `from sim2street.bridge.carla.standin.fixture import carla_standin`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bridge.carla.standin.process import StandInProcess
+from sim2street.bridge.carla.standin.process import StandInProcess
 
 SMALL_TOWN = {"town": 3, "layout": {"graph": {"columns": [3, 3], "rows": [3, 3]}}}
 """Nine corners: quick to build, with lights, bends and junctions."""

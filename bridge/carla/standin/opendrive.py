@@ -13,8 +13,8 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from bridge.town.layout import Junction, Lane, Layout, Light, Points, Road
-from bridge.town.polyline import headings, offset, resample
+from sim2street.bridge.town.plan.layout import Junction, Lane, Layout, Light, Points, Road
+from sim2street.bridge.town.plan.polyline import headings, offset, resample
 
 _SPACING_M = 2.0
 _LIGHT_TYPE = "1000001"

@@ -14,9 +14,9 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
-from bridge.carla.axes import UnrealTransform
-from bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray, IdArray
-from bridge.labels import PALETTE
+from sim2street.bridge.carla.axes import UnrealTransform
+from sim2street.bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray, IdArray
+from sim2street.bridge.labels import PALETTE
 
 DEPTH_STEPS = 2**24 - 1
 HEADER_BYTES = 48

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgpack
 
-from bridge.carla.standin.faults import FAULT_CALL, Fault
-from bridge.errors import WorldError
+from sim2street.bridge.carla.standin.faults import FAULT_CALL, Fault
+from sim2street.bridge.errors import WorldError
 
 START_S = 120.0
 _END_S = 5.0
@@ -40,7 +40,7 @@ class StandInProcess:
         settings = {**self.settings, "port": self.port or self.settings["port"]}
         path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bridge.carla.standin", json.dumps(settings)],
+            [sys.executable, "-m", "sim2street.bridge.carla.standin", json.dumps(settings)],
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
         )

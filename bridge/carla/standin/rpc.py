@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgpack
 
-from bridge.errors import WorldError
+from sim2street.bridge.errors import WorldError
 
 logger = logging.getLogger(__name__)
 

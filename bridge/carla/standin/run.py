@@ -9,9 +9,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from bridge.carla.standin.rpc import serve_rpc
-from bridge.carla.standin.server import StandIn, StandInConfig
-from bridge.errors import WorldError
+from sim2street.bridge.carla.standin.rpc import serve_rpc
+from sim2street.bridge.carla.standin.server import StandIn, StandInConfig
+from sim2street.bridge.errors import WorldError
 
 _TRIES = 50
 _LAST_PORT = 65534

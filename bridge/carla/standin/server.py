@@ -12,20 +12,20 @@ from typing import Any
 
 from pydantic import Field
 
-from bridge.carla.axes import UnrealTransform
-from bridge.carla.standin import payloads
-from bridge.carla.standin.actors import Body
-from bridge.carla.standin.batch import COMMANDS
-from bridge.carla.standin.cameras import ENCODERS, Darkroom
-from bridge.carla.standin.dialect import Version, dialect
-from bridge.carla.standin.faults import Faults
-from bridge.carla.standin.rpc import Call
-from bridge.carla.standin.stage import Contact, Stage, blueprints
-from bridge.carla.standin.streams import Streams
-from bridge.errors import WorldError
-from bridge.town.layout_build import LayoutConfig
-from bridge.town.scene import Scene
-from configs import StrictModel
+from sim2street.bridge.carla.axes import UnrealTransform
+from sim2street.bridge.carla.standin import payloads
+from sim2street.bridge.carla.standin.actor_commands import COMMANDS
+from sim2street.bridge.carla.standin.actors import Body
+from sim2street.bridge.carla.standin.cameras import ENCODERS, Darkroom
+from sim2street.bridge.carla.standin.faults import Faults
+from sim2street.bridge.carla.standin.protocol_versions import Version, dialect
+from sim2street.bridge.carla.standin.rpc import Call
+from sim2street.bridge.carla.standin.simulation import Contact, Stage, blueprints
+from sim2street.bridge.carla.standin.streams import Streams
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.town.camera.scene import Scene
+from sim2street.bridge.town.plan.layout_build import LayoutConfig
+from sim2street.configs import StrictModel
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bridge.carla.config import CarlaConfig
-from bridge.carla.standin.process import StandInProcess
-from bridge.carla.world import CarlaWorld
+from sim2street.bridge.carla.config import CarlaConfig
+from sim2street.bridge.carla.standin.process import StandInProcess
+from sim2street.bridge.carla.world import CarlaWorld
 
 
 class StandInWorldConfig(CarlaConfig):

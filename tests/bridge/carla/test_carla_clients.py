@@ -18,12 +18,12 @@ import pytest
 pytest.importorskip("panda3d")
 pytest.importorskip("msgpack")
 
-from bridge.carla.config import CarlaCameraConfig, CarlaConfig
-from bridge.carla.standin.fixture import SMALL_TOWN
-from bridge.carla.standin.process import StandInProcess
-from bridge.carla.world import CarlaWorld
-from bridge.check import check_world
-from bridge.frame import Control
+from sim2street.bridge.carla.config import CarlaCameraConfig, CarlaConfig
+from sim2street.bridge.carla.standin.fixture import SMALL_TOWN
+from sim2street.bridge.carla.standin.process import StandInProcess
+from sim2street.bridge.carla.world import CarlaWorld
+from sim2street.bridge.check.run import check_world
+from sim2street.bridge.frame import Control
 
 TOUR = Path(__file__).with_name("client_tour.py")
 PYTHONS = [

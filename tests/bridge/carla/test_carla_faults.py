@@ -18,13 +18,13 @@ import pytest
 pytest.importorskip("carla")
 pytest.importorskip("panda3d")
 
-from bridge.carla.config import CarlaCameraConfig, CarlaConfig
-from bridge.carla.standin.fixture import SMALL_TOWN
-from bridge.carla.standin.process import StandInProcess, call
-from bridge.carla.world import CarlaWorld
-from bridge.errors import SensorTimeout, WorldError, WorldLost
-from bridge.frame import Control, SensorFrame
-from configs import ConfigError
+from sim2street.bridge.carla.config import CarlaCameraConfig, CarlaConfig
+from sim2street.bridge.carla.standin.fixture import SMALL_TOWN
+from sim2street.bridge.carla.standin.process import StandInProcess, call
+from sim2street.bridge.carla.world import CarlaWorld
+from sim2street.bridge.errors import SensorTimeout, WorldError, WorldLost
+from sim2street.bridge.frame import Control, SensorFrame
+from sim2street.configs import ConfigError
 
 DEPTH = "sensor.camera.depth"
 HURRY_S = 3.0
@@ -322,9 +322,9 @@ def ticking(step: Callable[[], object]) -> Iterator[None]:
 
 DRIVER = """
 import sys
-from bridge.carla.config import CarlaConfig
-from bridge.carla.world import CarlaWorld
-from bridge.frame import Control
+from sim2street.bridge.carla.config import CarlaConfig
+from sim2street.bridge.carla.world import CarlaWorld
+from sim2street.bridge.frame import Control
 cameras = {"front": {"width_px": 64, "height_px": 32}}
 with CarlaWorld(CarlaConfig(port=int(sys.argv[1]), cameras=cameras, warm_up_ticks=2)) as world:
     world.reset(0)

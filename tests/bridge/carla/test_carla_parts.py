@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge.carla.associate import associated
-from bridge.carla.axes import camera_pose_of, pose_of, poses_of, unreal_matrix, unreal_of
-from bridge.carla.child import pictures
-from bridge.carla.child.pictures import OTHERS_FROM
-from bridge.carla.child.pipe import read_message, write_message
-from bridge.carla.client import CHILD
-from bridge.carla.config import CarlaCameraConfig
-from bridge.carla.decode import Copies, tags_of
-from bridge.carla.frames import actor_tag, map_for
-from bridge.carla.route import lead_vehicle, make_route, next_light
-from bridge.frame import Actor, Camera, LightState, View
-from bridge.label_maps import label_map
-from bridge.labels import Tag
+from sim2street.bridge.carla.axes import camera_pose_of, pose_of, poses_of, unreal_matrix, unreal_of
+from sim2street.bridge.carla.child import images
+from sim2street.bridge.carla.child.images import OTHERS_FROM
+from sim2street.bridge.carla.child.pipe import read_message, write_message
+from sim2street.bridge.carla.client import CHILD
+from sim2street.bridge.carla.config import CarlaCameraConfig
+from sim2street.bridge.carla.decode import Copies, tags_of
+from sim2street.bridge.carla.frames import actor_tag, map_for
+from sim2street.bridge.carla.instance_actors import associated
+from sim2street.bridge.carla.route import lead_vehicle, make_route, next_light
+from sim2street.bridge.frame import Actor, Camera, LightState, View
+from sim2street.bridge.label_maps import label_map
+from sim2street.bridge.labels import Tag
 
 TURNED = (1.0, -2.0, 3.0, 10.0, 130.0, -20.0)
 
@@ -65,30 +65,30 @@ def test_depth_is_exact_over_all_24_bits() -> None:
     steps = np.array([0, 1, 255, 256, 65536, 2**23 + 7, 2**24 - 2, 2**24 - 1], np.int64)
     bgra = np.stack([steps >> 16, steps >> 8 & 255, steps & 255, 0 * steps + 9], -1)
     depth = np.empty((1, len(steps)), np.float32)
-    pictures.decode("depth_m", bgra.astype(np.uint8).tobytes(), depth, pictures.Numbers())
+    images.decode("depth_m", bgra.astype(np.uint8).tobytes(), depth, images.Numbers())
     assert (depth[0] == (1000.0 * steps / (2**24 - 1)).astype(np.float32)).all()
     assert depth[0, -1] == 1000.0
 
 
 def test_instances_are_actors_only_where_the_tag_can_be_one() -> None:
-    numbers = pictures.Numbers()
+    numbers = images.Numbers()
     assert [numbers.give(carla_id, True) for carla_id in (70_000, 300, 70_000)] == [1, 2, 1]
     ids = np.array([70_000 & 0xFFFF, 300, 300, 999, 0, 4000])
     tags = np.array([Tag.CAR, Tag.PEDESTRIAN, Tag.BUILDING, Tag.BICYCLE, Tag.SKY, Tag.CAR])
     bgra = np.stack([ids >> 8, ids & 255, tags, 0 * tags], -1).astype(np.uint8).tobytes()
     found = np.empty((1, 6), np.uint32)
     others = OTHERS_FROM
-    pictures.decode("instances", bgra, found, numbers)
+    images.decode("instances", bgra, found, numbers)
     assert found[0].tolist() == [1, 2, others + 300, others + 999, 0, others + 4000]
     assert numbers.give(4000, True) == 3
     assert numbers.give(999, False) == 4, "known, but its pixels carry something else"
-    pictures.decode("instances", bgra, found, numbers)
+    images.decode("instances", bgra, found, numbers)
     assert found[0].tolist() == [1, 2, others + 300, others + 999, 0, 3]
     numbers.clear()
-    pictures.decode("instances", bgra, found, numbers)
+    images.decode("instances", bgra, found, numbers)
     assert (found[0, [0, 1, 2, 3, 5]] >= others).all(), "nobody has a number"
     assert numbers.give(300, True) == 1
-    pictures.decode("instances", bgra, found, numbers)
+    images.decode("instances", bgra, found, numbers)
     assert found[0, :2].tolist() == [others + 70_000 % others, 1], "another episode's"
 
 
@@ -97,14 +97,14 @@ def test_pictures_lie_side_by_side_in_shared_memory() -> None:
     memory, start = bytearray(4000), 0
     made = []
     for kind, shape in (("labels", ()), ("depth_m", ()), ("instances", ()), ("rgb", (3,))):
-        made.append(pictures.space(memory, start, kind, 7, 5))
+        made.append(images.space(memory, start, kind, 7, 5))
         assert made[-1].shape == (5, 7, *shape)
         assert made[-1].flags.aligned
-        start += pictures.picture_bytes(kind, 7, 5)
+        start += images.picture_bytes(kind, 7, 5)
     for number, picture in enumerate(made):
         picture[...] = number + 1
     assert [set(picture.ravel().tolist()) for picture in made] == [{1}, {2}, {3}, {4}]
-    assert pictures.camera_bytes("rgb", 7, 5) == pictures.SPACES * 128
+    assert images.camera_bytes("rgb", 7, 5) == images.SPACES * 128
 
 
 def test_copies_take_memory_again_that_nobody_holds() -> None:
@@ -129,12 +129,12 @@ def test_copies_take_memory_again_that_nobody_holds() -> None:
 
 
 def test_what_can_move_has_the_same_tags_on_both_sides() -> None:
-    assert pictures.ACTOR_TAGS == (Tag.PEDESTRIAN, Tag.BICYCLE)
+    assert images.ACTOR_TAGS == (Tag.PEDESTRIAN, Tag.BICYCLE)
 
 
 def test_colours_come_in_the_order_of_this_project() -> None:
     rgb = np.empty((1, 2, 3), np.uint8)
-    pictures.decode("rgb", bytes([3, 2, 1, 255, 6, 5, 4, 255]), rgb, pictures.Numbers())
+    images.decode("rgb", bytes([3, 2, 1, 255, 6, 5, 4, 255]), rgb, images.Numbers())
     assert rgb[0].tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
@@ -148,8 +148,8 @@ def test_tags_by_version(version: str, name: str | None, pedestrian: int, vehicl
     assert primary[pedestrian] == Tag.PEDESTRIAN
     assert primary[vehicle] == Tag.CAR
     tags = np.empty((1, 2), np.uint8)
-    pictures.decode(
-        "labels", bytes([0, 0, pedestrian, 255, 9, 9, vehicle, 255]), tags, pictures.Numbers()
+    images.decode(
+        "labels", bytes([0, 0, pedestrian, 255, 9, 9, vehicle, 255]), tags, images.Numbers()
     )
     assert tags_of(tags, primary).tolist() == [[int(Tag.PEDESTRIAN), int(Tag.CAR)]]
 

@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from bridge.carla.config import CarlaConfig
-from bridge.carla.diagnose import diagnose, parse_host
-from bridge.carla.world import CarlaWorld
-from bridge.check import check_world, weave
-from bridge.frame import Control
+from sim2street.bridge.carla.config import CarlaConfig
+from sim2street.bridge.carla.diagnose import diagnose, parse_host
+from sim2street.bridge.carla.world import CarlaWorld
+from sim2street.bridge.check.run import check_world, weave
+from sim2street.bridge.frame import Control
 
 WHERE = os.environ.get("SIM2STREET_CARLA", "")
 TICKS = 60

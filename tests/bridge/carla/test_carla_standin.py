@@ -15,11 +15,11 @@ import pytest
 pytest.importorskip("carla")
 pytest.importorskip("panda3d")
 
-from bridge.carla.standin import payloads
-from bridge.carla.standin.dialect import dialect
-from bridge.carla.standin.process import StandInProcess
-from bridge.frame import SKY_DEPTH_M
-from bridge.labels import Tag
+from sim2street.bridge.carla.standin import payloads
+from sim2street.bridge.carla.standin.process import StandInProcess
+from sim2street.bridge.carla.standin.protocol_versions import dialect
+from sim2street.bridge.frame import SKY_DEPTH_M
+from sim2street.bridge.labels import Tag
 
 TOUR = Path(__file__).with_name("client_tour.py")
 

@@ -13,12 +13,12 @@ import pytest
 pytest.importorskip("carla")
 pytest.importorskip("panda3d")
 
-from bridge.carla.config import CarlaCameraConfig, CarlaConfig
-from bridge.carla.standin.process import StandInProcess, call
-from bridge.carla.world import LANE_INVASION, CarlaWorld
-from bridge.errors import WorldError
-from bridge.frame import Control, LightState, SensorFrame
-from bridge.labels import Tag
+from sim2street.bridge.carla.config import CarlaCameraConfig, CarlaConfig
+from sim2street.bridge.carla.standin.process import StandInProcess, call
+from sim2street.bridge.carla.world import LANE_INVASION, CarlaWorld
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.frame import Control, LightState, SensorFrame
+from sim2street.bridge.labels import Tag
 
 pytestmark = pytest.mark.timeout(400)
 

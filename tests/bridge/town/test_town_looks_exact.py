@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from town_views import body_pose, camera_pose
 
-from bridge.errors import WorldError
-from bridge.frame import SKY_DEPTH_M, Actor, Camera, View
-from bridge.geometry import pixel_rays, world_points
-from bridge.labels import Tag
-from bridge.town.layout_build import make_layout
-from bridge.town.meshes import Item, Layer, box, mesh, polygon
-from bridge.town.models import VEHICLE_MODELS
-from bridge.town.scene import Scene
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.frame import SKY_DEPTH_M, Actor, Camera, View
+from sim2street.bridge.geometry import pixel_rays, world_points
+from sim2street.bridge.labels import Tag
+from sim2street.bridge.town.camera.scene import Scene
+from sim2street.bridge.town.models import VEHICLE_MODELS
+from sim2street.bridge.town.plan.layout_build import make_layout
+from sim2street.bridge.town.scenery.meshes import Item, Layer, box, mesh, polygon
 
 CAMERAS = [
     Camera.from_fov(512, 256, 62.0),

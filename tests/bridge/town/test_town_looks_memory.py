@@ -7,8 +7,8 @@ import gc
 import psutil
 import pytest
 
-from bridge.town.autopilot import Autopilot
-from bridge.town.world import CameraConfig, TownConfig, TownWorld
+from sim2street.bridge.town.traffic.autopilot import Autopilot
+from sim2street.bridge.town.world import CameraConfig, TownConfig, TownWorld
 
 SMALL = {"front": CameraConfig(width_px=128, height_px=64)}
 MAY_GROW_BYTES = 8_000_000

@@ -10,10 +10,10 @@ import pytest
 from scipy import ndimage
 from town_views import CAMERA, camera_pose, crowd, lane_spots
 
-from bridge.frame import View
-from bridge.geometry import motion, visible_before, warp
-from bridge.town.layout_build import make_layout
-from bridge.town.scene import Scene
+from sim2street.bridge.frame import View
+from sim2street.bridge.geometry import motion, visible_before, warp
+from sim2street.bridge.town.camera.scene import Scene
+from sim2street.bridge.town.plan.layout_build import make_layout
 
 
 def off_edges(labels):

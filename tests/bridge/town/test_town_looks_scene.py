@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from town_views import CAMERA, camera_pose, crowd, lane_spots
 
-from bridge.errors import WorldError
-from bridge.frame import Camera
-from bridge.labels import Tag
-from bridge.town.actor_meshes import actor_levels
-from bridge.town.layout import FIRST_SCENERY_ID
-from bridge.town.layout_build import make_layout
-from bridge.town.models import ACTOR_MODELS, model_for
-from bridge.town.scene import Scene
-from bridge.town.scenery import scenery_items
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.frame import Camera
+from sim2street.bridge.labels import Tag
+from sim2street.bridge.town.camera.scene import Scene
+from sim2street.bridge.town.models import ACTOR_MODELS, model_for
+from sim2street.bridge.town.plan.layout import FIRST_SCENERY_ID
+from sim2street.bridge.town.plan.layout_build import make_layout
+from sim2street.bridge.town.scenery.actor_meshes import actor_levels
+from sim2street.bridge.town.scenery.build import scenery_items
 
 TOWN = 7
 

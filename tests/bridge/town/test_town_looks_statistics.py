@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from town_views import CAMERA
 
-from bridge.labels import Tag
-from bridge.town.autopilot import Autopilot
-from bridge.town.layout_build import make_layout
-from bridge.town.scene import Scene
-from bridge.town.statistics import GROUPS, group_table, measure, row_distance
-from bridge.town.world import CameraConfig, TownConfig, TownWorld, _mount
+from sim2street.bridge.labels import Tag
+from sim2street.bridge.town.camera.scene import Scene
+from sim2street.bridge.town.plan.layout_build import make_layout
+from sim2street.bridge.town.statistics import GROUPS, group_table, measure, row_distance
+from sim2street.bridge.town.traffic.autopilot import Autopilot
+from sim2street.bridge.town.world import CameraConfig, TownConfig, TownWorld, _mount
 
 REFERENCE = json.loads(
     (Path(__file__).parents[2] / "data" / "street_statistics.json").read_text(encoding="utf-8")

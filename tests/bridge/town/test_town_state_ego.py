@@ -6,14 +6,14 @@ import math
 import numpy as np
 import pytest
 
-from bridge.errors import FrameError
-from bridge.frame import Actor, Control, LightState, SensorFrame
-from bridge.town.collisions import Boxes, corners, overlap, touching
-from bridge.town.ego import EgoConfig, EgoMotion, advance
-from bridge.town.ego_lanes import ego_box
-from bridge.town.layout import FIRST_PARKED_ID
-from bridge.town.pedestrians import Box
-from bridge.town.world import TownConfig, TownWorld
+from sim2street.bridge.errors import FrameError
+from sim2street.bridge.frame import Actor, Control, LightState, SensorFrame
+from sim2street.bridge.town.plan.layout import FIRST_PARKED_ID
+from sim2street.bridge.town.traffic.collisions import Boxes, corners, overlap, touching
+from sim2street.bridge.town.traffic.ego import EgoConfig, EgoMotion, advance
+from sim2street.bridge.town.traffic.ego_lanes import ego_box
+from sim2street.bridge.town.traffic.pedestrians import Box
+from sim2street.bridge.town.world import TownConfig, TownWorld
 
 CONFIG = EgoConfig()
 TICK_S = 0.05

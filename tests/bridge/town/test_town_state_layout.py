@@ -3,14 +3,21 @@
 import numpy as np
 import pytest
 
-from bridge.town.collisions import Boxes, StreetSpace, inside, overlap
-from bridge.town.layout import TEST_TOWNS, TRAIN_TOWNS, Layout
-from bridge.town.layout_build import LayoutConfig, make_layout
-from bridge.town.lights import GREEN, LIGHT_STATES, RED, YELLOW, light_states, plan_lights
-from bridge.town.models import VEHICLE_MODELS
-from bridge.town.pedestrians import Box
-from bridge.town.polyline import arc_lengths, curvatures, headings, wrap_angle
-from bridge.town.walk_map import walk_map
+from sim2street.bridge.town.models import VEHICLE_MODELS
+from sim2street.bridge.town.plan.layout import TEST_TOWNS, TRAIN_TOWNS, Layout
+from sim2street.bridge.town.plan.layout_build import LayoutConfig, make_layout
+from sim2street.bridge.town.plan.polyline import arc_lengths, curvatures, headings, wrap_angle
+from sim2street.bridge.town.plan.traffic_lights import (
+    GREEN,
+    LIGHT_STATES,
+    RED,
+    YELLOW,
+    light_states,
+    plan_lights,
+)
+from sim2street.bridge.town.plan.walk_map import walk_map
+from sim2street.bridge.town.traffic.collisions import Boxes, StreetSpace, inside, overlap
+from sim2street.bridge.town.traffic.pedestrians import Box
 
 TOWNS = (0, 1, 2, 3, 905)
 

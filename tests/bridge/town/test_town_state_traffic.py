@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from bridge.frame import Control
-from bridge.town.autopilot import Autopilot
-from bridge.town.collisions import Boxes, StreetSpace, overlap
-from bridge.town.layout import FIRST_PARKED_ID
-from bridge.town.lights import RED, light_states
-from bridge.town.pedestrians import Box
-from bridge.town.simulation import Simulation
-from bridge.town.traffic import HALF_LENGTH_M
-from bridge.town.world import TownConfig, TownWorld
+from sim2street.bridge.frame import Control
+from sim2street.bridge.town.plan.layout import FIRST_PARKED_ID
+from sim2street.bridge.town.plan.traffic_lights import RED, light_states
+from sim2street.bridge.town.simulation import Simulation
+from sim2street.bridge.town.traffic.autopilot import Autopilot
+from sim2street.bridge.town.traffic.collisions import Boxes, StreetSpace, overlap
+from sim2street.bridge.town.traffic.pedestrians import Box
+from sim2street.bridge.town.traffic.vehicles import HALF_LENGTH_M
+from sim2street.bridge.town.world import TownConfig, TownWorld
 
 PATIENCE_S = 150.0
 

@@ -13,14 +13,19 @@ import numpy as np
 import psutil
 import pytest
 
-from bridge.errors import WorldError
-from bridge.frame import Actor, Control, EgoState, LightState, NextLight, SensorFrame
-from bridge.labels import taxonomy_fingerprint
-from bridge.town.autopilot import Autopilot
-from bridge.town.layout import FIRST_PARKED_ID, FIRST_PEDESTRIAN_ID, TEST_TOWNS, TRAIN_TOWNS
-from bridge.town.weather import PRESETS
-from bridge.town.world import CameraConfig, TownConfig, TownWorld
-from configs import ConfigError, find_config, load, parse, read_yaml
+from sim2street.bridge.errors import WorldError
+from sim2street.bridge.frame import Actor, Control, EgoState, LightState, NextLight, SensorFrame
+from sim2street.bridge.labels import taxonomy_fingerprint
+from sim2street.bridge.town.plan.layout import (
+    FIRST_PARKED_ID,
+    FIRST_PEDESTRIAN_ID,
+    TEST_TOWNS,
+    TRAIN_TOWNS,
+)
+from sim2street.bridge.town.traffic.autopilot import Autopilot
+from sim2street.bridge.town.weather import PRESETS
+from sim2street.bridge.town.world import CameraConfig, TownConfig, TownWorld
+from sim2street.configs import ConfigError, find_config, load, parse, read_yaml
 
 
 def fingerprint(frame: SensorFrame) -> bytes:
@@ -128,7 +133,7 @@ _CHILD = """
 import hashlib, sys
 sys.path.insert(0, {folder!r})
 from test_town_state_world import drive, fingerprint
-from bridge.town.world import TownConfig, TownWorld
+from sim2street.bridge.town.world import TownConfig, TownWorld
 world = TownWorld(TownConfig())
 world.open(sensors=False)
 marks = [fingerprint(world.reset(21)), *drive(world, 120)]

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from bridge.frame import Actor, Camera
-from bridge.town.layout import Layout
-from bridge.town.models import PEDESTRIAN_MODELS, VEHICLE_MODELS
+from sim2street.bridge.frame import Actor, Camera
+from sim2street.bridge.town.models import PEDESTRIAN_MODELS, VEHICLE_MODELS
+from sim2street.bridge.town.plan.layout import Layout
 
 CAMERA = Camera.from_fov(512, 256, 62.0)
 PITCH_RAD = math.atan(0.07 * CAMERA.height_px / CAMERA.fy_px)

@@ -1,0 +1,1 @@
+"""The triangle meshes of a town: ground, buildings, street furniture, trees, vehicles, people."""

@@ -1,0 +1,1 @@
+"""Messages as bytes: the codec, the JSON schemas, and the bodies of every kind of message."""

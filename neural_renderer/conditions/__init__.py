@@ -1,0 +1,1 @@
+"""From a view to the generator's input: the same code for training, evaluation and serving."""

@@ -1,0 +1,232 @@
+"""Windows of a world's facades, which labels do not have: placed by the walls' geometry.
+
+A wall is planar, so its inverse depth is linear in the picture, and the gradient gives its
+normal. Windows lie in a grid on it, in metres along the wall and up, so they stay where they
+are while the camera moves. Which grid, the building's instance decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from sim2street.bridge.frame import ByteArray, FloatArray, IdArray
+from sim2street.bridge.labels import Tag
+from sim2street.neural_renderer.conditions.vehicle_windows import (
+    NEAREST_M,
+    place_panes,
+    sideways_to,
+)
+
+FLOOR_M, SILL_M = 3.0, 0.9
+PITCH_M, WIDTH_M, HEIGHT_M = (2.3, 3.3), (1.0, 1.5), (1.3, 1.7)
+"""Ranges among buildings: from window to window, and of a window."""
+
+LEAST_WIDTH_PX = 2.0
+"""Narrower windows are left out: in photographs none so small are found."""
+
+TURNS = 48
+"""Directions of walls that are told apart. On a plane the place along the wall changes by
+the cosine of what the direction is off, so rounding costs nothing, and noise no longer
+shifts windows of walls far from the world's origin."""
+
+LOOKS = 256
+NARROW_M = 1.6
+"""Narrower walls have no windows: chimneys, piers. Across the view, whatever their direction."""
+
+STEEP = 0.25
+"""Most that a wall's normal may point up: roofs have no windows."""
+
+_LOW, _HIGH = np.array([PITCH_M, WIDTH_M, HEIGHT_M], np.float32).T[..., None]
+_SIZES_M = _LOW + (_HIGH - _LOW) * np.random.default_rng(3).random((3, LOOKS), np.float32)
+"""Pitch, width and height of the windows of each look."""
+
+
+def place_windows(
+    labels: ByteArray,
+    instances: IdArray | None,
+    depth_m: FloatArray,
+    camera: Sequence[float],
+    pose: FloatArray,
+) -> npt.NDArray[np.bool_]:
+    """Bool (H, W): windows of facades and panes of vehicles.
+
+    Args:
+        labels: uint8 (H, W) tags. instances: (H, W) or None.
+        depth_m: float32 (H, W), planar z.
+        camera: fx, fy, cx, cy in pixels.
+        pose: (4, 4) camera (OpenCV axes) to world, z up.
+    """
+    windows = place_in_walls(labels, instances, depth_m, camera, pose)
+    return windows | place_panes(labels, instances, depth_m, camera, pose)
+
+
+def place_in_walls(
+    labels: ByteArray,
+    instances: IdArray | None,
+    depth_m: FloatArray,
+    camera: Sequence[float],
+    pose: FloatArray,
+) -> npt.NDArray[np.bool_]:
+    """Bool (H, W): windows in what is labelled Building; arguments as of `place_windows`."""
+    windows = np.zeros(labels.shape, np.bool_)
+    building = labels == Tag.BUILDING
+    rows, columns = np.flatnonzero(building.any(axis=1)), np.flatnonzero(building.any(axis=0))
+    if not len(rows):
+        return windows
+    fx, fy, cx, cy = camera
+    top, left = int(rows[0]), int(columns[0])
+    box = slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1)
+    ids = np.zeros(labels.shape, np.uint32) if instances is None else instances
+    rays = (
+        ((np.arange(box[1].start, box[1].stop) - cx) / fx).astype(np.float32),
+        ((np.arange(box[0].start, box[0].stop) - cy) / fy).astype(np.float32),
+    )
+    walls = _Walls(building[box], ids[box], depth_m[box], rays, (fx, fy), pose)
+    windows[box] = walls.windows()
+    return windows
+
+
+class _Walls:
+    """Walls in a box of the picture; directions are found at half its size."""
+
+    def __init__(
+        self,
+        building: npt.NDArray[np.bool_],
+        ids: npt.NDArray[np.integer],
+        depth_m: FloatArray,
+        rays: tuple[FloatArray, FloatArray],
+        focal_px: tuple[float, float],
+        pose: FloatArray,
+    ) -> None:
+        self._building, self._depth_m, self._rays = building, depth_m, rays
+        self._rotation = pose[:3, :3].astype(np.float32)
+        self._position_m = pose[:3, 3].astype(np.float32)
+        self._focal_px = focal_px
+        self._half = building[::2, ::2]
+        self._ids = ids[::2, ::2].astype(np.uint32)
+
+    def windows(self) -> npt.NDArray[np.bool_]:
+        """Bool, as large as the box."""
+        turn, look = self._directions()
+        shape = self._building.shape
+        turns = turn.repeat(2, 0).repeat(2, 1)[: shape[0], : shape[1]]
+        pixels = np.flatnonzero(self._building & (turns >= 0))
+        rows, columns = np.divmod(pixels, shape[1])
+        directions = turns.take(pixels)
+        look = look[rows // 2, columns // 2]
+        pitch_m, width_m, height_m = (sizes_m.take(look) for sizes_m in _SIZES_M)
+        along_m, up_m = self._places(pixels, rows, columns, directions)
+        across = np.abs(along_m - pitch_m * (np.floor(along_m / pitch_m) + np.float32(0.5)))
+        above = up_m - np.float32(FLOOR_M) * np.floor(up_m / np.float32(FLOOR_M)) - SILL_M
+        windows = np.zeros(shape, np.bool_)
+        windows.ravel()[pixels] = (across < width_m / 2) & (above > 0.0) & (above < height_m)
+        # What the eaves leave of a window is none.
+        return _opened(windows)
+
+    def _directions(self) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]:
+        """Of the walls, at half size: 0 .. TURNS - 1 or -1 (no wall, or windows too small),
+        and the number of the look."""
+        depth_m = np.maximum(self._depth_m[::2, ::2], np.float32(NEAREST_M))
+        inverse = np.where(self._half, np.float32(1.0) / depth_m, np.float32(0.0))
+        across, known_across = self._slope(inverse, 1)
+        down, known_down = self._slope(inverse, 0)
+        chosen = np.flatnonzero(self._half & known_across & known_down)
+        rows, columns = np.divmod(chosen, self._half.shape[1])
+        x, y = self._rays[0][::2][columns], self._rays[1][::2][rows]
+        nx = across.take(chosen) * np.float32(self._focal_px[0])
+        ny = down.take(chosen) * np.float32(self._focal_px[1])
+        normal = np.stack([nx, ny, inverse.take(chosen) - x * nx - y * ny])
+        world = self._rotation @ normal
+        length = np.linalg.norm(world, axis=0) + np.float32(1e-12)
+        angle = np.arctan2(world[1], world[0])
+        turns = np.rint(angle * (TURNS / (2.0 * np.pi))).astype(np.int64) % TURNS
+        looks = _scattered(self._ids.take(chosen))
+        turns = _main_directions(turns, looks)
+        # A step along the wall, seen at the angle between the wall and the ray.
+        px_per_m = self._focal_px[0] * inverse.take(chosen) ** 2 / length
+        looks = _scattered((looks * TURNS + turns).astype(np.uint32))
+        broad = self._breadth_m(depth_m).take(chosen) > NARROW_M
+        wide = px_per_m * _SIZES_M[1].take(looks) > LEAST_WIDTH_PX
+        upright = np.abs(world[2]) < STEEP * length
+        turn = np.full(self._half.shape, -1, np.int16)
+        turn.ravel()[chosen] = np.where(wide & upright & broad, turns, -1)
+        look = np.zeros(self._half.shape, np.int64)
+        look.ravel()[chosen] = looks
+        return turn, look
+
+    def _breadth_m(self, depth_m: FloatArray) -> FloatArray:
+        """How far the building goes on without a break, to the left and right of each pixel."""
+        left, right = sideways_to(~self._half)
+        return (left + right) * depth_m * np.float32(2.0 / self._focal_px[0])
+
+    def _slope(self, inverse: FloatArray, axis: int) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """Change of inverse depth a pixel, averaged where the surface is flat, and where known."""
+        cut = [[slice(None)] * 2 for _ in range(3)]
+        for place, along in zip(cut, (slice(0, -2), slice(1, -1), slice(2, None)), strict=True):
+            place[axis] = along
+        before, here, after = (tuple(place) for place in cut)
+        flat = self._half[before] & self._half[here] & self._half[after]
+        flat &= (self._ids[before] == self._ids[here]) & (self._ids[here] == self._ids[after])
+        bend = np.abs(inverse[before] + inverse[after] - 2.0 * inverse[here])
+        # The second part is what 16 bits of inverse depth round away.
+        flat &= bend < 0.004 * inverse[here] + 1.3e-4
+        slope, known = np.zeros_like(inverse), np.zeros_like(inverse)
+        slope[here] = np.where(flat, (inverse[after] - inverse[before]) / 4.0, 0.0)
+        known[here] = flat
+        share = ndimage.uniform_filter(known, 5)
+        return ndimage.uniform_filter(slope, 5) / np.maximum(share, 1e-6), share > 0.3
+
+    def _places(
+        self,
+        pixels: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64],
+        columns: npt.NDArray[np.int64],
+        turns: npt.NDArray[np.int16],
+    ) -> tuple[FloatArray, FloatArray]:
+        """Metres along the wall and up, in the world."""
+        x, y, depth_m = self._rays[0][columns], self._rays[1][rows], self._depth_m.take(pixels)
+        angles = np.arange(TURNS) * (2.0 * np.pi / TURNS)
+        tangents = np.stack([-np.sin(angles), np.cos(angles), np.zeros(TURNS)]).astype(np.float32)
+        in_camera = (self._rotation.T @ tangents)[:, turns]
+        along_m = depth_m * (in_camera[0] * x + in_camera[1] * y + in_camera[2])
+        up = self._rotation[2]
+        up_m = depth_m * (up[0] * x + up[1] * y + up[2]) + self._position_m[2]
+        return along_m + (self._position_m @ tangents)[turns], up_m
+
+
+def _scattered(numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+    """Any numbers to 0 .. LOOKS - 1 (multiplicative hash, Knuth's constant)."""
+    return ((numbers * np.uint32(2654435761)) >> np.uint32(24)).astype(np.int64)
+
+
+def _main_directions(
+    turns: npt.NDArray[np.int64], buildings: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """The nearest of its building's main directions: near corners slopes are means of two."""
+    counts = np.bincount(buildings * TURNS + turns, minlength=LOOKS * TURNS).reshape(LOOKS, TURNS)
+    used = np.flatnonzero(counts.any(axis=1))
+    counts = counts[used]
+    around = np.stack([np.roll(counts, offset, axis=1) for offset in range(-3, 4)]).max(axis=0)
+    main = (counts == around) & (counts >= 0.15 * counts.max(axis=1, keepdims=True)) & (counts > 0)
+    nearest = np.zeros((LOOKS, TURNS), np.int64)
+    row, turn = np.nonzero(main)
+    for offset in sorted(range(-TURNS // 2, TURNS // 2), key=abs, reverse=True):
+        nearest[used[row], (turn - offset) % TURNS] = offset
+    return (turns + nearest[buildings, turns]) % TURNS
+
+
+def _opened(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """What a stamp 3 high and 2 wide covers while it lies inside of the mask."""
+    height, width = mask.shape
+    stamps = [(dy, dx) for dy in range(3) for dx in range(2)]
+    fits = np.ones((max(height - 2, 0), max(width - 1, 0)), np.bool_)
+    for dy, dx in stamps:
+        fits &= mask[dy : dy + fits.shape[0], dx : dx + fits.shape[1]]
+    opened = np.zeros_like(mask)
+    for dy, dx in stamps:
+        opened[dy : dy + fits.shape[0], dx : dx + fits.shape[1]] |= fits
+    return opened

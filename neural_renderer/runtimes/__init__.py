@@ -1,0 +1,1 @@
+"""What executes a trained generator, and in which numeric precision."""

@@ -1,0 +1,1 @@
+"""Styles: made from exemplar photographs, stored in files, sent as bytes."""
