@@ -1,4 +1,4 @@
-"""The command line `sim2street`: gathers the commands, turns errors into one line."""
+"""The command line `sim2street`: registers the commands and prints errors as one line."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ from sim2street.apps.commands.render import render
 from sim2street.apps.commands.serve import keys, serve
 from sim2street.apps.commands.style import style
 from sim2street.apps.commands.train import distil, pack, seed, train
+from sim2street.apps.commands.watch import watch
 from sim2street.apps.console import err, out
 from sim2street.configs import ConfigError, Sim2StreetError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-"""Typer's base class of mistakes on the command line; it has no public name."""
+"""Typer's base class of usage errors, which has no public name."""
 
 app = typer.Typer(
     name="sim2street",
-    help="Turn what a driving simulator knows into photorealistic street frames, tick by tick.",
+    help="Turns what a driving simulator knows into photorealistic street frames.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(render)
 app.add_typer(serve)
+app.command()(watch)
 app.command()(record)
 app.command()(replay)
 app.command("check-world")(check_world)
@@ -77,35 +79,32 @@ def _common(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Nothing to do before a command."""
+    """Holds the options that come before a command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
-    Exit codes: 0, 1 (error), 2 (a mistake in the command or its configuration: the same
-    command would fail again), 130 (Ctrl-C), 143 (SIGTERM).
+    Exit codes: 0; 1 for an error; 2 for a mistake in the command or its configuration (running the
+    same command again fails again); 130 after Ctrl-C; 143 after SIGTERM.
     """
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
-def _let_threads_wait_briefly() -> None:
-    """How long torch's threads spin for each other before they sleep.
+def _limit_thread_spinning() -> None:
+    """Let torch's threads spin only briefly while they wait for each other.
 
-    As long as libgomp lets them, a frame on cores that others use takes up to four times as
-    long, and training took a hundred times. Not at all, and a frame of `tiny` takes 115 ms on
-    two idle cores instead of 75 (two of a Xeon; 67 with any longer wait). This wait costs an
-    eighth where others take both cores, a sixth where they take one. Read when torch is
-    imported, which no command has done yet; other OpenMP runtimes know the first variable
-    alone.
+    libgomp's default is to spin for long, which makes everything several times slower on cores
+    that other processes use; no spinning at all makes a frame half as slow again on idle cores.
+    OpenMP reads these variables when torch is imported, so this comes before any command.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line and return its exit code; errors become one line on stderr."""
-    _let_threads_wait_briefly()
+    """Run one command line and return its exit code. Errors are printed as one line on stderr."""
+    _limit_thread_spinning()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -117,7 +116,7 @@ def run(arguments: list[str]) -> int:
     except Sim2StreetError as error:
         return _fail(str(error), EXIT_ERROR)
     except BrokenPipeError:
-        return EXIT_ERROR  # the reader of our output went away: nobody to tell
+        return EXIT_ERROR  # whoever read our output is gone
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}", EXIT_ERROR)
@@ -134,14 +133,14 @@ def _fail(message: str, code: int) -> int:
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(EXIT_TERMINATED)  # unwinds, so that everything is closed
+    raise SystemExit(EXIT_TERMINATED)  # unwinds the stack, so that everything is closed
 
 
 def _usage_message(error: Exception) -> str:
-    """Typer's message; its list of possible options becomes a question."""
+    """Typer's message, with its suggestions as a question."""
     message = error.format_message()  # type: ignore[attr-defined]
     if not message:
-        return ""  # no command at all: the help is on the screen already
+        return ""  # no command was given: typer has printed the help
     possible = getattr(error, "possibilities", None)
     if possible:
         message = f"{error.message}; did you mean {' or '.join(possible)}?"  # type: ignore[attr-defined]

@@ -1,9 +1,9 @@
-"""The composition root: the only place that builds Worlds, Renderers and Envs from YAML.
+"""Builds Worlds, Renderers and envs from YAML configs; the only module that does.
 
-A world or renderer is named in one of three ways: a shipped config (`town`, `palette`,
-`neural`), a YAML file of the user's (`my_town.yaml`), or the thing itself (an endpoint
-`tcp://host:5555`, a recording `drive.mcap`, weights `mine.safetensors`). Each kind's own
-model checks its keys; what a kind needs is imported only when it is used.
+A world or renderer is named in one of three ways: a shipped config (`town`, `palette`, `neural`),
+a YAML file of the user's (`my_town.yaml`), or directly by an endpoint (`tcp://host:5555`), a
+recording (`drive.mcap`) or weights (`mine.safetensors`). Each kind has a config model that checks
+its keys, and imports its packages only when it is built.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -20,7 +21,7 @@ from pydantic import Field
 from sim2street.bridge.palette import PaletteRenderer
 from sim2street.bridge.remapped_world import RemappedWorld, remap_table
 from sim2street.bridge.rendered_world import RenderedWorld
-from sim2street.bridge.renderer import Renderer, StyleChoice
+from sim2street.bridge.renderer import Renderer, StyleBlob, StyleChoice
 from sim2street.bridge.world import World
 from sim2street.configs import ConfigError, StrictModel, did_you_mean, find_config, parse, read_yaml
 
@@ -33,9 +34,8 @@ AnyWorld = TypeVar("AnyWorld", bound=World)
 Settings = Mapping[str, Any]
 Builder = Callable[[dict[str, Any], str], Built]
 
-OUR_PACKAGES = ("apps", "bridge", "configs", "envs", "neural_renderer")
 MOST_RENDER_EVERY = 10
-"""Renderers start afresh when more ticks than this have passed."""
+"""Upper limit of `render_every`: renderers restart after a gap of more ticks."""
 
 ENDPOINT_SCHEMES = ("tcp://", "ipc://", "inproc://")
 
@@ -44,8 +44,9 @@ class ReplayConfig(StrictModel):
     """Which recording to play.
 
     Attributes:
-        recover: read as far as a broken file goes.
-        any_seed: a seed that was never recorded chooses an episode too.
+        path: the recording.
+        recover: read a damaged file as far as possible.
+        any_seed: let a seed that was not recorded select an episode as well.
     """
 
     path: Path
@@ -53,18 +54,18 @@ class ReplayConfig(StrictModel):
     any_seed: bool = False
 
 
-WEIGHTS_FOLDER = Path(str(resources.files("neural_renderer"))) / "weights"
-"""What ships, a folder each: NAME/NAME.safetensors, its styles in styles/, its model card."""
+WEIGHTS_FOLDER = Path(str(resources.files("sim2street.neural_renderer"))) / "weights"
+"""Shipped weights: a folder each with NAME.safetensors, styles/ and the model card NAME.md."""
 
 
 class NeuralConfig(StrictModel):
-    """Which weights and styles the neural renderer uses, and where it runs.
+    """Weights and styles of the neural renderer, and where it runs.
 
     Attributes:
-        weights: a checkpoint, or the name of a shipped one ("small", "tiny").
-        styles: folder of styles made with these weights; `styles` beside them otherwise.
+        weights: a checkpoint file, or the name of shipped weights ("small", "tiny").
+        styles: folder of styles made for these weights; None: `styles` next to the weights.
         device: "auto" (a GPU where there is one), "cpu", "cuda", ...
-        precision: "auto" times float32 and bfloat16 and keeps the faster.
+        precision: "float32", "bfloat16", or "auto": the faster one on this kind of processor.
     """
 
     weights: Path = Path("tiny")
@@ -74,7 +75,7 @@ class NeuralConfig(StrictModel):
 
 
 class PaletteConfig(StrictModel):
-    """The palette renderer has nothing to configure."""
+    """The palette renderer has no settings."""
 
 
 def build_world(
@@ -82,11 +83,15 @@ def build_world(
 ) -> World:
     """A World by name, endpoint, recording or YAML file.
 
-    `settings` replace its keys; `size_px` (width, height) that of its cameras. The key
-    `remap` (such as `{building: vegetation}`) changes labels on the way, in any world.
+    Args:
+        settings: keys of its config to change. The key `remap`, such as
+            `{building: vegetation}`, replaces labels, in any world.
+        size_px: (width, height) of its cameras.
     """
     if size_px is not None and not _is_config(name):
-        raise ConfigError(f"the size of {name} is set where it is served or was recorded")
+        raise ConfigError(
+            f"the image size of {name} is set where it is served or was recorded: leave it out here"
+        )
     if name.startswith(ENDPOINT_SCHEMES):
         return _build_world({"kind": "remote", "endpoint": name, **(settings or {})}, name)
     if name.endswith(".mcap"):
@@ -98,19 +103,20 @@ def build_world(
 
 
 def _build_world(data: Settings, source: str) -> World:
-    """The world of merged settings, remapped where they say so."""
+    """The world of complete settings, with its labels remapped if they have the key `remap`."""
     rest = dict(data)
     changes = rest.pop("remap", None)
     if changes is None:
         return _build("world", WORLDS, rest, source, None)
-    remap_table(changes)  # a wrong name, before anything is built
+    remap_table(changes)  # raises for a wrong tag name before anything is built
     return RemappedWorld(_build("world", WORLDS, rest, source, None), changes)
 
 
 def build_renderer(name: str, settings: Settings | None = None) -> Renderer:
-    """A Renderer by name, endpoint, weights or YAML file; `settings` replace its keys.
+    """A Renderer by name, endpoint, weights or YAML file.
 
-    "auto" is the neural renderer where it can run, else the palette.
+    "auto" is the neural renderer if it can run, else the palette renderer. `settings` change keys
+    of its config.
     """
     if name == "auto":
         name = "neural" if neural_can_run() else "palette"
@@ -124,7 +130,7 @@ def build_renderer(name: str, settings: Settings | None = None) -> Renderer:
 
 
 def build_recording(path: Path, recover: bool = False, any_seed: bool = False) -> ReplayWorld:
-    """A recording as a World; see `ReplayConfig`."""
+    """A recording as a World. Arguments: see `ReplayConfig`."""
     with needs_extra("recording"):
         from sim2street.bridge.recording import ReplayWorld
     return ReplayWorld(path, recover=recover, any_seed=any_seed)
@@ -132,7 +138,7 @@ def build_recording(path: Path, recover: bool = False, any_seed: bool = False) -
 
 @contextmanager
 def opened(world: AnyWorld, sensors: bool = True) -> Iterator[AnyWorld]:
-    """The world, open; it is closed however this ends, a failed `open` included."""
+    """Open a world, and close it at the end, also if `open` fails."""
     try:
         world.open(sensors)
         yield world
@@ -144,28 +150,29 @@ def opened(world: AnyWorld, sensors: bool = True) -> Iterator[AnyWorld]:
 def open_rendered(
     world: World, renderer: Renderer, style: StyleChoice = "default", scale: int = 1
 ) -> Iterator[RenderedWorld]:
-    """An open RenderedWorld; both parts are released however this ends."""
+    """Open a RenderedWorld, and close the world and the renderer at the end."""
     with opened(RenderedWorld(world, renderer, style, scale)) as rendered:
         yield rendered
 
 
 def neural_can_run() -> bool:
-    """Whether torch is installed and weights have been shipped or put in place."""
+    """Whether torch and shipped weights are installed."""
     has_packages = all(find_spec(name) is not None for name in ("torch", "safetensors"))
     return has_packages and bool(shipped_weights())
 
 
 class EnvConfig(StrictModel):
-    """An env as YAML: a world, perhaps a renderer around it, and a task.
+    """Config of an env: a world, a renderer if there is one, and a task.
 
     Attributes:
         world, renderer: names as `build_world` and `build_renderer` take them.
-        world_settings, renderer_settings: replace keys of those configs.
-        style: of the renderer; `reset(options={"style": ...})` chooses per episode.
+        world_settings, renderer_settings: keys of those configs to change.
+        style: of the renderer; `reset(options={"style": ...})` sets it for an episode.
         image_scale: size of the image over the size of the labels.
-        render_every: rgb every n-th tick, the last picture in between; as often as the
-            agent acts where it is left out.
-        host, port: of a world that has them (CARLA). recording: of one that plays a file.
+        render_every: render every n-th tick, and repeat the last image in between; None: render
+            whenever the agent acts.
+        host, port: address of a world that has one (CARLA).
+        recording: file of a world that replays one.
         actions, observation, task, episodes: see the modules of `envs`.
     """
 
@@ -185,7 +192,7 @@ class EnvConfig(StrictModel):
     episodes: dict[str, Any] = Field(default_factory=dict)
 
     def all_world_settings(self) -> dict[str, Any]:
-        """`world_settings` with the host, the port and the recording among them."""
+        """`world_settings` together with the host, the port and the recording."""
         named = {"host": self.host, "port": self.port, "path": self.recording}
         told = {key: value for key, value in named.items() if value is not None}
         return {**self.world_settings, **told}
@@ -194,21 +201,20 @@ class EnvConfig(StrictModel):
 def make_env(
     config: str = "town_follow", render_mode: str | None = None, **settings: Any
 ) -> DrivingEnv:
-    """A DrivingEnv by the name of its config; `settings` change keys of `EnvConfig`,
-    mapping by mapping.
+    """A DrivingEnv by the name of its config. The entry point of the registered ids.
 
-    `gymnasium.make("sim2street/TownFollow-v0", renderer="tcp://gpu:5556")` ends up here.
+    `settings` change keys of `EnvConfig`; nested mappings are merged.
     """
     return assemble_env(env_config(config, settings), config, render_mode)
 
 
 def env_config(config: str, settings: Settings) -> EnvConfig:
-    """The shipped or the user's env config of that name, changed by `settings`."""
+    """The env config of that name (shipped, or a YAML file), changed by `settings`."""
     return parse(EnvConfig, _merged(_read_env(config), settings), config)
 
 
 def _read_env(config: str) -> dict[str, Any]:
-    """An env's YAML over that of its `base`, where it names one."""
+    """An env's YAML, merged over the YAML that its key `base` names."""
     data = read_yaml(find_config("env", config))
     base = data.pop("base", None)
     return data if base is None else _merged(_read_env(str(base)), data)
@@ -217,9 +223,10 @@ def _read_env(config: str) -> dict[str, Any]:
 def assemble_env(
     data: EnvConfig, source: str, render_mode: str | None = None, renderer: Renderer | None = None
 ) -> DrivingEnv:
-    """The env of a config. `renderer` takes the place of the one that it names, if it does.
+    """The env of a config.
 
-    (A vector of envs has one renderer for all of them.)
+    `renderer`, if given, is used in place of the one that the config names: the envs of a vector
+    share one.
     """
     with needs_extra("env"):
         from sim2street.envs.actions import ActionConfig, make_actions
@@ -250,20 +257,20 @@ def assemble_env(
 
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Turns a missing third-party package into the `pip install` that brings it."""
+    """Turn a missing third-party package into an error that names the `pip install` to run."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in OUR_PACKAGES:
+        if error.name is None or error.name.split(".")[0] == "sim2street":
             raise  # a bug of ours, not a package to install
         raise ConfigError(
-            f"this needs the package '{error.name}', which is not installed: {install_hint(extra)}"
+            f"the package '{error.name}' is not installed: {install_hint(extra)}"
         ) from error
 
 
 def install_hint(extra: str) -> str:
-    """How an extra is installed (the package is on no index, so its name alone finds nothing)."""
-    return f'pip install -e ".[{extra}]" where sim2street lies'
+    """The command that adds an extra to an installed sim2street."""
+    return f'pip install "sim2street[{extra}]"'
 
 
 def _town(data: dict[str, Any], source: str) -> World:
@@ -310,21 +317,28 @@ def _neural(data: dict[str, Any], source: str) -> Renderer:
     return NeuralRenderer(weights, styles, config.device, config.precision)
 
 
+def read_style_file(path: str | PathLike[str]) -> StyleBlob:
+    """The content of a style file. Raises StyleError where it is none."""
+    with needs_extra("neural"):
+        from sim2street.neural_renderer.styles.files import read_style_blob
+    return read_style_blob(Path(path))
+
+
 def shipped_weights() -> dict[str, Path]:
-    """The checkpoints that came with the package, by name."""
+    """The weights that are part of the package, by name."""
     return {path.stem: path for path in sorted(WEIGHTS_FOLDER.glob("*/*.safetensors"))}
 
 
 def weights_file(weights: Path) -> Path:
-    """A checkpoint: the file itself, or the shipped one of that name ("small", "tiny")."""
+    """The file of `weights`: a path, or the name of shipped weights ("small", "tiny")."""
     if weights.suffix or len(weights.parts) > 1:
         return weights
     shipped = shipped_weights()
     if weights.name not in shipped:
         raise ConfigError(
-            f"no weights '{weights}' came with the package"
-            f"{did_you_mean(weights.name, list(shipped))}: train some (docs/training.md), name a "
-            "file such as mine.safetensors, or render with the palette"
+            f"there are no shipped weights named '{weights}'"
+            f"{did_you_mean(weights.name, list(shipped))}. Or name a file such as "
+            "mine.safetensors, or use the renderer 'palette'"
         )
     return shipped[weights.name]
 
@@ -374,13 +388,13 @@ def _is_config(name: str) -> bool:
 
 def _camera_sizes(name: str, data: Settings, size_px: tuple[int, int]) -> dict[str, Any]:
     if not data.get("cameras"):
-        raise ConfigError(f"{name}: this world has no cameras of its own to give a size to")
+        raise ConfigError(f"{name}: this world's config has no cameras, so it takes no image size")
     size = {"width_px": size_px[0], "height_px": size_px[1]}
     return {"cameras": dict.fromkeys(data["cameras"], size)}
 
 
 def _merged(data: Settings, changes: Settings) -> dict[str, Any]:
-    """`data` with `changes`, mapping by mapping."""
+    """`data` with `changes`; nested mappings are merged."""
     merged = dict(data)
     for key, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)

@@ -1,4 +1,4 @@
-"""Builds vectors of envs from YAML: worlds in processes of their own, one renderer."""
+"""Builds vectors of envs from an env config; behind `gymnasium.make_vec`."""
 
 from __future__ import annotations
 
@@ -34,52 +34,57 @@ def make_vector_env(
     at_once: int | None = None,
     **settings: Any,
 ) -> DrivingVectorEnv:
-    """N envs of one config; `settings` replace keys of `EnvConfig`.
+    """A vector of `num_envs` envs of one config, in processes of their own.
 
-    `gymnasium.make_vec("sim2street/TownFollow-v0", num_envs=4)` ends up here. `render_mode`
-    and everything after it are keyword arguments of `make_vec` too.
+    `gymnasium.make_vec("sim2street/TownFollow-v0", num_envs=4)` calls this function, and
+    passes its keyword arguments on.
 
     Args:
-        autoreset_mode: "NextStep", "SameStep" or "Disabled".
-        worlds: one for each env, since a server has one client at a time: a name or an
-            endpoint, or keys of `EnvConfig` such as {"host": "sim", "port": 2002}.
-        deadlines: replace those of `sim2street.envs.vector.worker.VectorDeadlines`, in seconds.
-        at_once: how many worlds simulate at a time; as many as there are cores.
+        config: name of a config in configs/env, or path of a YAML file.
+        autoreset_mode: "NextStep", "SameStep" or "Disabled", as in Gymnasium.
+        worlds: the world of each env: a name, an endpoint, or keys of `EnvConfig` such as
+            {"host": "sim", "port": 2002}. Needed for servers, which have one client each.
+        deadlines: keys of `VectorDeadlines`, in seconds.
+        at_once: how many envs simulate at a time; None for the number of CPU cores.
+        settings: keys of `EnvConfig`, which replace those of the config.
+
+    Raises:
+        ConfigError: a key is unknown, or `worlds` does not have one entry per env.
     """
     with needs_extra("env"):
         from sim2street.envs.vector.env import DrivingVectorEnv
         from sim2street.envs.vector.worker import VectorDeadlines
     limits_s = parse(VectorDeadlines, deadlines or {}, "deadlines")
-    names = list(worlds) if worlds is not None else []
-    if worlds is not None and len(names) != num_envs:
-        raise ConfigError(f"worlds: expected one for each of {num_envs} envs, got {len(names)}")
+    if worlds is not None and len(worlds) != num_envs:
+        raise ConfigError(f"worlds: expected one for each of {num_envs} envs, got {len(worlds)}")
     data = env_config(config, settings)
     renderer: Renderer = PaletteRenderer()
     if data.renderer is not None:
         renderer = build_renderer(data.renderer, data.renderer_settings)
-    # Painting gains nothing from batches: each process paints its own, all at a time.
-    shared = not isinstance(renderer, PaletteRenderer)
-    make_env = partial(make_vectored_env, data, config, render_mode, names, shared)
+    # Palette images gain nothing from batches, so each process has a palette of its own.
+    share_renderer = not isinstance(renderer, PaletteRenderer)
+    make_env = partial(make_env_of_vector, data, config, render_mode, worlds, share_renderer)
     return DrivingVectorEnv(make_env, num_envs, renderer, autoreset_mode, limits_s, at_once)
 
 
-def make_vectored_env(
+def make_env_of_vector(
     data: EnvConfig,
     source: str,
     render_mode: str | None,
-    worlds: Sequence[str | Mapping[str, Any]],
-    shared: bool,
+    worlds: Sequence[str | Mapping[str, Any]] | None,
+    share_renderer: bool,
     index: int,
     renderer: Renderer,
 ) -> DrivingEnv:
-    """The env at `index` of a vector, in its own process.
+    """The env at `index` of a vector; runs in the env's own process.
 
     Args:
-        worlds: for each index, see `make_vector_env`; the config's where there are none.
-        shared: whether the env uses the vector's renderer, or builds one of its own.
+        source: name of the config, for error messages.
+        worlds: see `make_vector_env`.
+        share_renderer: whether to use `renderer` instead of building one from the config.
     """
-    if worlds:
-        own = worlds[index]
-        changes = {"world": own} if isinstance(own, str) else own
+    if worlds is not None:
+        world = worlds[index]
+        changes = {"world": world} if isinstance(world, str) else world
         data = parse(EnvConfig, {**data.model_dump(), **changes}, f"worlds[{index}]")
-    return assemble_env(data, source, render_mode, renderer if shared else None)
+    return assemble_env(data, source, render_mode, renderer if share_renderer else None)

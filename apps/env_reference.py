@@ -1,7 +1,7 @@
-"""Writes docs/environments.md from the code: `python -m sim2street.apps.env_reference > THE_PAGE`.
+"""Writes docs/environments.md: `python -m sim2street.apps.env_reference > docs/environments.md`.
 
-Ids, spaces, tasks, terms, options and info keys are read off the registry, the configs and
-the models that check them; a test holds the page against the code.
+Ids, spaces, tasks, reward terms, options and info keys come from the registry, the configs and
+the docstrings of the models that validate them. A test compares the page with this output.
 """
 
 from __future__ import annotations
@@ -24,63 +24,88 @@ from sim2street.configs import parse
 from sim2street.envs.actions import ActionConfig
 from sim2street.envs.driving import DrivingEnv
 from sim2street.envs.episodes import EpisodeConfig
-from sim2street.envs.images import PictureConfig
+from sim2street.envs.images import ImageConfig
 from sim2street.envs.observations import ObservationConfig
-from sim2street.envs.state import VECTORS
+from sim2street.envs.rewards import ENDINGS, REWARD_TERMS
+from sim2street.envs.state import VECTOR_OBSERVATIONS
 from sim2street.envs.tasks import TaskConfig
-from sim2street.envs.terms import ENDINGS, TERMS
 
 INTRODUCTION = """\
 # Environments
 
-Written from the code by `python -m sim2street.apps.env_reference > docs/environments.md`; a \
-test holds it against the code. How to use them: [tutorial.md](tutorial.md). What agents \
-learn in them: [learning.md](learning.md).
+This page is generated from the code by \
+`python -m sim2street.apps.env_reference > docs/environments.md`; do not edit it by hand. \
+[tutorial.md](tutorial.md) shows how to use the environments, [learning.md](learning.md) what \
+agents learn in them.
 
 ```python
-import gymnasium, envs  # registers the ids
+import gymnasium
+import sim2street  # registers the ids
 
 env = gymnasium.make("sim2street/TownRouteState-v0", actions={"repeat": 4})
 ```
 
-Keyword arguments of `make` change keys of the id's config, mapping by mapping; an unknown \
-key is answered with the one that was meant."""
+Each id has a config, `configs/env/<name>.yaml`. Keyword arguments of `make` replace keys of it; \
+mappings are merged key by key. An unknown key raises an error with a suggestion.
+
+To change the reward of a task, give other weights: \
+`make(..., task={"rewards": {"collision": -20.0}})`, or edit its config. To add a reward term, \
+write a function in `envs/rewards.py`."""
+
+IDS = """\
+Ids with `State` have no camera. Ids with `Neural` give photorealistic images. All other ids \
+give images in the colours of their labels."""
 
 SPLITS = """\
-Episodes differ by their seed. Which towns and styles they are drawn from is a split of the \
-ids: `make(..., episodes={"split": "test"})`, or `reset(options={"split": "test"})` for one \
-episode. Ids that are not here draw from what their world and renderer have."""
+Each episode draws its town, its traffic and, with `Neural`, its style from its seed. Training \
+and test episodes draw from different towns and styles. Training is the default; \
+`make(..., episodes={"split": "test"})` selects test episodes, and \
+`reset(options={"split": "test"})` selects one for this reset only. Ids that are not in the \
+table have no splits."""
 
 RENDERING = """\
-`make(..., render_mode="rgb_array")` lets `render()` return the picture (uint8 (kH, kW, 3)), \
-`"side_by_side"` labels, depth and picture next to each other; `"human"` shows the picture in \
-a window at every step (extra `human`). An env without cameras has nothing to render.
+- `make(..., render_mode="rgb_array")`: `render()` returns the camera image, uint8 (kH, kW, 3), \
+where k is `image_scale`.
+- `render_mode="side_by_side"`: `render()` returns labels, depth and camera image in a row.
+- `render_mode="human"`: every step and reset shows the camera image in a window. Needs the \
+extra `human`.
 
-`env.unwrapped.get_state()` and `set_state(state)` go back to where a snapshot was \
-taken, what the renderer remembers included, where the world can."""
+An env whose world has no camera cannot render.
+
+`state = env.unwrapped.get_state()` takes a snapshot, and `env.unwrapped.set_state(state)` goes \
+back to it, including the memory of the renderer. Only the embedded town, in the same process, \
+can save its state; other worlds raise a `WorldError`."""
+
+VECTORS = """\
+Both are float32 vectors, and every element is clipped to [-1, 1]. `3. lane offset / 2 m` means \
+that element 3 is the lane offset divided by 2 m. Positive is to the left, and counter-clockwise."""
 
 MODELS: Mapping[str, tuple[type[BaseModel], str]] = {
     "The env": (EnvConfig, "Keys of `gymnasium.make` and of `configs/env/*.yaml`."),
-    "`observation`": (ObservationConfig, "What the agent gets."),
-    "`observation.pictures`": (PictureConfig, "How pictures are made smaller."),
-    "`actions`": (ActionConfig, "What the agent does."),
-    "`task`": (TaskConfig, "What is rewarded, and when it ends."),
-    "`episodes`": (EpisodeConfig, "What differs from episode to episode."),
+    "`observation`": (ObservationConfig, "What the agent sees (`envs/observations.py`)."),
+    "`observation.pictures`": (
+        ImageConfig,
+        "Size of images, and classes of the label map (`envs/images.py`).",
+    ),
+    "`actions`": (ActionConfig, "What the agent does (`envs/actions.py`)."),
+    "`task`": (TaskConfig, "What is rewarded, and when an episode ends (`envs/tasks.py`)."),
+    "`episodes`": (EpisodeConfig, "What differs between episodes (`envs/episodes.py`)."),
     "`reset(options=...)` of the town": (
         TownOptions,
-        "`split` (train or test) and, with a renderer, `style` go beside these.",
+        'Besides these, there are `split` ("train" or "test") and, with a renderer, `style`.',
     ),
 }
-"""Heading -> the model behind it, and a sentence."""
+"""Heading -> the config model of its table, and a sentence above it."""
 
 
 def page() -> str:
-    """The whole page, Markdown."""
-    parts = [INTRODUCTION, "## Ids", _ids(), "## Spaces", _spaces(), "## Tasks", _tasks()]
+    """The whole page as Markdown."""
+    parts = [INTRODUCTION, "## Ids", IDS, _ids(), "## Spaces", _spaces(), "## Tasks", _tasks()]
+    parts += ["## Reward terms and endings", _terms()]
     parts += ["## Splits", SPLITS, _splits()]
     parts += ["## Render modes and snapshots", RENDERING]
-    parts += ["## Vectors", *(_vector(key) for key in VECTORS)]
-    parts += ["## Reward terms and endings", _terms()]
+    parts += ["## Elements of `state` and `route`", VECTORS]
+    parts += [_vector(key) for key in VECTOR_OBSERVATIONS]
     parts.append("## Options")
     for heading, (model, sentence) in MODELS.items():
         parts += [f"### {heading}", sentence, _fields(model)]
@@ -92,14 +117,15 @@ def _ids() -> str:
     rows = []
     for env_id, name in envs.ENV_CONFIGS.items():
         data = env_config(name, {})
-        seen = parse(ObservationConfig, data.observation, name)
-        keys = ", ".join(f"`{key}`" for key in seen.keys)
-        rows.append((f"`{env_id}`", f"`{data.world}`", f"`{data.renderer or '–'}`", keys))
-    return _table(("id", "world", "renderer", "observation"), rows)
+        observation = parse(ObservationConfig, data.observation, name)
+        keys = ", ".join(f"`{key}`" for key in observation.keys)
+        renderer = f"`{data.renderer}`" if data.renderer else "–"
+        rows.append((f"`{env_id}`", f"`{name}`", f"`{data.world}`", renderer, keys))
+    return _table(("id", "config", "world", "renderer", "observation"), rows)
 
 
 def _spaces() -> str:
-    """Of the town's ids, which can be opened anywhere; ids of equal spaces share a row."""
+    """Spaces of the town's ids; ids with equal spaces share a row."""
     rows: dict[tuple[str, str], list[str]] = {}
     others = []
     for env_id, name in envs.ENV_CONFIGS.items():
@@ -116,12 +142,12 @@ def _spaces() -> str:
         ("observation", "action", "ids"), [(*key, ", ".join(ids)) for key, ids in rows.items()]
     )
     if others:
-        text += f"\n\n{', '.join(others)}: pictures have the size of the world's cameras."
+        text += f"\n\n{', '.join(others)}: the image has the size of the world's camera."
     return text
 
 
 def _without_network(name: str) -> str | None:
-    """A renderer of the same space: the palette in the place of a network's weights."""
+    """The palette in place of a neural renderer: it gives the same space without torch."""
     return "palette" if env_config(name, {}).renderer is not None else None
 
 
@@ -140,7 +166,7 @@ def _tasks() -> str:
         task = parse(TaskConfig, env_config(name, {}).task, name)
         key = (
             ", ".join(f"{term} {weight:g}" for term, weight in task.rewards.items()),
-            ", ".join((*task.endings, *(f"{c} (cut off)" for c in task.cutoffs))) or "–",
+            ", ".join((*task.endings, *(f"{c} (truncates)" for c in task.cutoffs))) or "–",
             ", ".join(task.success),
             f"{task.time_limit_s:g} s",
             ", ".join(f"{k} {v}" for k, v in task.reset_options.items()) or "–",
@@ -172,18 +198,18 @@ def _range(ids: tuple[int, int] | None) -> str:
 
 
 def _vector(key: str) -> str:
-    names = VECTORS[key][0]
-    lines = [f"`{key}`, float32 ({len(names)},), each clipped to [-1, 1]:", ""]
+    names = VECTOR_OBSERVATIONS[key].fields
+    lines = [f"`{key}`, float32 ({len(names)},):", ""]
     return "\n".join(lines + [f"{i}. {name}" for i, name in enumerate(names)])
 
 
 def _terms() -> str:
     rows = []
-    for name, term in TERMS.items():
-        what = ENDINGS.get(name, term)
-        kind = "ending, and 1 on its tick as a term" if name in ENDINGS else "term"
-        rows.append((f"`{name}`", kind, _first_sentence(what.__doc__)))
-    return _table(("name", "kind", "what"), rows)
+    for name, term in REWARD_TERMS.items():
+        described = ENDINGS.get(name, term)
+        kind = "ending; as a reward term, 1 on the tick it is met" if name in ENDINGS else "term"
+        rows.append((f"`{name}`", kind, _one_line(described.__doc__)))
+    return _table(("name", "kind", "value"), rows)
 
 
 def _fields(model: type[BaseModel]) -> str:
@@ -192,11 +218,11 @@ def _fields(model: type[BaseModel]) -> str:
     for name, field in model.model_fields.items():
         kind = _kind(field.annotation)
         rows.append((f"`{name}`", kind, _default(field), described.get(name, "")))
-    return _table(("key", "type", "default", "what"), rows)
+    return _table(("key", "type", "default", "meaning"), rows)
 
 
 def _kind(annotation: Any) -> str:
-    """A type as words: `tuple[int, int] or None`; constraints are left to the checks."""
+    """A type as text, such as `tuple[int, int] or None`, without its constraints."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _kind(parts[0])
@@ -218,14 +244,17 @@ def _default(field: Any) -> str:
     else:
         value = field.default
     if isinstance(value, BaseModel):
-        return "see below"
+        return "see its table"
     if value is None or value in ({}, ()):
         return "–"
     return f"`{value}`"
 
 
 def _attributes(docstring: str) -> dict[str, str]:
-    """Attribute -> its description, of the section `Attributes:` of a docstring."""
+    """Attribute -> its description, from the section `Attributes:` of a docstring.
+
+    A description ends with a full stop; after it, the next attribute may begin on the same line.
+    """
     _, found, section = docstring.partition("Attributes:\n")
     if not found:
         return {}
@@ -242,16 +271,15 @@ def _attributes(docstring: str) -> dict[str, str]:
 
 
 def _info() -> str:
-    text = re.sub(r"\s+", " ", DrivingEnv.__doc__ or "")
-    step = re.search(r"Info of a step: (.*?`reset` works[^.]*\.)", text)
-    reset = re.search(r"Info of a reset: ([^.]*\.)", text)
-    assert step is not None
-    assert reset is not None
-    return f"Of a step: {step.group(1)}\n\nOf a reset: {reset.group(1)}"
+    """The paragraphs of DrivingEnv's docstring about `info`."""
+    paragraphs = (DrivingEnv.__doc__ or "").split("\n\n")
+    chosen = [_one_line(text) for text in paragraphs if text.lstrip().startswith("Info of ")]
+    assert len(chosen) == 2
+    return "\n\n".join(chosen)
 
 
-def _first_sentence(docstring: str | None) -> str:
-    return re.sub(r"\s+", " ", (docstring or "").strip()).partition(". ")[0]
+def _one_line(docstring: str | None) -> str:
+    return re.sub(r"\s+", " ", docstring or "").strip()
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -1,4 +1,4 @@
-"""Steps a second of envs, single and vectored, and of HighwayEnv beside them."""
+"""Measures steps per second of single envs, of vectors of envs, and of HighwayEnv."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     import gymnasium
@@ -18,29 +19,32 @@ if TYPE_CHECKING:
     from sim2street.envs.driving import DrivingEnv
     from sim2street.envs.vector.env import DrivingVectorEnv
 
+Floats = npt.NDArray[np.float32]
+
 STAGES = ("simulate", "transfer", "render", "observe")
+"""Stages of a step, the same as in `DrivingVectorEnv.stage_seconds`."""
 
 
-class Contestant(Protocol):
+class TimedEnv(Protocol):
     """Something whose steps are timed."""
 
-    def take(self, steps: int) -> tuple[int, float]:
-        """Make about `steps` steps: how many of one env those were, in how many seconds.
+    def run(self, steps: int) -> tuple[int, float]:
+        """Make `steps` steps; returns the steps of all envs together, and their seconds.
 
-        What episodes cost to begin is left out.
+        The time of resets is not counted.
         """
 
     def stage_seconds(self) -> Mapping[str, float]:
-        """Seconds spent per stage so far; empty where the stages are not known."""
+        """Seconds spent per stage so far, without resets; empty if they are not known."""
 
 
 @dataclass
-class Measured:
-    """What the turns of one contestant brought.
+class Timing:
+    """Measurements of one env.
 
     Attributes:
-        rates: steps a second, turn by turn.
-        stages: seconds per stage and step.
+        rates: steps per second of each turn.
+        stages: stage -> seconds per step.
     """
 
     rates: list[float] = field(default_factory=list)
@@ -48,27 +52,27 @@ class Measured:
 
     @property
     def best(self) -> float:
-        """Of the least disturbed turn."""
+        """Steps per second of the fastest turn."""
         return max(self.rates)
 
     @property
     def median(self) -> float:
-        """Of all turns."""
+        """Median of the steps per second of all turns."""
         return statistics.median(self.rates)
 
 
-class SingleEnv:
-    """One DrivingEnv, driven along its lane."""
+class TimedSingleEnv:
+    """One DrivingEnv that drives along its lane."""
 
     def __init__(self, env: DrivingEnv, seed: int = 0) -> None:
         self._env = env
         self._seconds = dict.fromkeys(STAGES, 0.0)
         self._observation, _ = env.reset(seed=seed)
 
-    def take(self, steps: int) -> tuple[int, float]:
+    def run(self, steps: int) -> tuple[int, float]:
         total_s = 0.0
         for _ in range(steps):
-            action = lane_keeping(self._observation["state"])
+            action = lane_keeping_action(self._observation["state"])
             start_s = time.perf_counter()
             self._observation, _, terminated, truncated, _ = self._env.step(action)
             step_s = time.perf_counter() - start_s
@@ -88,18 +92,18 @@ class SingleEnv:
         return self._seconds
 
 
-class VectoredEnvs:
-    """A DrivingVectorEnv without autoreset, driven along its lanes."""
+class TimedVectorEnv:
+    """A DrivingVectorEnv without autoreset whose envs drive along their lanes."""
 
     def __init__(self, env: DrivingVectorEnv, seed: int = 0) -> None:
         self._env = env
         self._observation, _ = env.reset(seed=seed)
         self._reset_seconds = dict.fromkeys(STAGES, 0.0)
 
-    def take(self, steps: int) -> tuple[int, float]:
+    def run(self, steps: int) -> tuple[int, float]:
         total_s = 0.0
         for _ in range(steps):
-            actions = lane_keeping(self._observation["state"])
+            actions = lane_keeping_action(self._observation["state"])
             start_s = time.perf_counter()
             self._observation, _, terminated, truncated, _ = self._env.step(actions)
             total_s += time.perf_counter() - start_s
@@ -116,14 +120,14 @@ class VectoredEnvs:
         return {stage: spent[stage] - self._reset_seconds[stage] for stage in STAGES}
 
 
-class HighwayEnv:
-    """HighwayEnv whose observation is the rendered picture, one tick a step."""
+class TimedHighwayEnv:
+    """HighwayEnv with the rendered image as its observation, one tick per step."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         self._env = env
         env.reset(seed=0)
 
-    def take(self, steps: int) -> tuple[int, float]:
+    def run(self, steps: int) -> tuple[int, float]:
         total_s = 0.0
         for _ in range(steps):
             start_s = time.perf_counter()
@@ -137,13 +141,13 @@ class HighwayEnv:
         return {}
 
 
-def highway_env(size_px: tuple[int, int], stack: ExitStack) -> HighwayEnv:
-    """HighwayEnv's `highway-v0` with rgb of this (width, height) as its observation.
+def highway_env(size_px: tuple[int, int], stack: ExitStack) -> TimedHighwayEnv:
+    """HighwayEnv's `highway-v0` with rgb images of this (width, height); `stack` closes it.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: highway-env is not installed.
     """
-    if not os.environ.get("DISPLAY"):  # with "dummy" HighwayEnv would draw nothing at all
+    if not os.environ.get("DISPLAY"):  # with the driver "dummy", HighwayEnv draws nothing
         os.environ.setdefault("SDL_VIDEODRIVER", "offscreen")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     import gymnasium
@@ -162,48 +166,49 @@ def highway_env(size_px: tuple[int, int], stack: ExitStack) -> HighwayEnv:
         "highway-v0", render_mode="rgb_array", config=config, disable_env_checker=True
     )
     stack.callback(env.close)
-    return HighwayEnv(gymnasium.wrappers.AddRenderObservation(env, render_only=True))
+    return TimedHighwayEnv(gymnasium.wrappers.AddRenderObservation(env, render_only=True))
 
 
-def take_turns(
-    contestants: Mapping[str, Contestant],
+def time_in_turns(
+    envs: Mapping[str, TimedEnv],
     turns: int,
     steps: int,
     report: Callable[[], None] = lambda: None,
-) -> dict[str, Measured]:
-    """Each takes `steps` steps in turn, so that all meet the same machine.
+) -> dict[str, Timing]:
+    """Let the envs make `steps` steps each, in turns, so that all meet the same conditions.
 
-    The first turn, in which networks warm up and memory is taken, does not count.
+    The first turn is a warm-up and is not counted. `report` is called after every turn.
     """
-    measured = {name: Measured() for name in contestants}
-    before: dict[str, dict[str, float]] = {}
-    counts = dict.fromkeys(contestants, 0)
+    timings = {name: Timing() for name in envs}
+    stages_before: dict[str, dict[str, float]] = {}
+    counts = dict.fromkeys(envs, 0)
     for turn in range(turns + 1):
-        for name, contestant in contestants.items():
-            count, seconds = contestant.take(steps)
-            if turn:
-                measured[name].rates.append(count / seconds)
+        for name, env in envs.items():
+            count, seconds = env.run(steps)
+            if turn > 0:
+                timings[name].rates.append(count / seconds)
                 counts[name] += count
             else:
-                before[name] = dict(contestant.stage_seconds())
+                stages_before[name] = dict(env.stage_seconds())
             report()
-    for name, contestant in contestants.items():
-        measured[name].stages = {
-            stage: (spent_s - before[name][stage]) / counts[name]
-            for stage, spent_s in contestant.stage_seconds().items()
+    for name, env in envs.items():
+        timings[name].stages = {
+            stage: (seconds - stages_before[name][stage]) / counts[name]
+            for stage, seconds in env.stage_seconds().items()
         }
-    return measured
+    return timings
 
 
-def lane_keeping(state: np.ndarray) -> np.ndarray:
-    """float32 (..., 2): steer towards the lane's centre, at 4 m/s; from `STATE_FIELDS`."""
+def lane_keeping_action(state: Floats) -> Floats:
+    """float32 (..., 2): steers towards the lane centre at 4 m/s, from the `state` observation."""
     speed, offset, heading, curvature = (state[..., i] for i in (0, 3, 4, 5))
     steer = 0.6 * offset + 1.0 * heading - 0.3 * curvature
     accel = 4.0 * (0.2 - speed)
-    return np.clip(np.stack([steer, accel], axis=-1), -1.0, 1.0).astype(np.float32)
+    actions: Floats = np.stack([steer, accel], axis=-1).clip(-1.0, 1.0).astype(np.float32)
+    return actions
 
 
-def shares(stages: Mapping[str, float]) -> Sequence[tuple[str, float, float]]:
-    """Each stage with its seconds a step and its share of all stages together."""
+def stage_shares(stages: Mapping[str, float]) -> Sequence[tuple[str, float, float]]:
+    """(stage, seconds per step, share of all stages together) for each stage."""
     total_s = sum(stages.values())
     return [(name, seconds, seconds / total_s) for name, seconds in stages.items() if total_s]

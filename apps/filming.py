@@ -1,4 +1,4 @@
-"""From frames to a film, a contact sheet and the time each stage took."""
+"""Turns the frames of a drive into a video, a contact sheet and a table of times per stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from sim2street.apps.console import out, progress, stage_table
-from sim2street.apps.video import contact_sheet, fitted, open_film, save_png, side_by_side
+from sim2street.apps.video import (
+    Animation,
+    contact_sheet,
+    fitted,
+    open_film,
+    save_png,
+    side_by_side,
+)
 from sim2street.bridge.driver import driver_for
 from sim2street.bridge.errors import EpisodeEnd, FrameError
 from sim2street.bridge.frame import ByteArray, Control, SensorFrame, View
@@ -23,13 +30,14 @@ SHEET_PICTURES = 8
 
 @dataclass
 class Trip:
-    """What a filmed drive leaves behind.
+    """Times and sample images of a filmed drive.
 
     Attributes:
-        first_s: until the first frame was there (building a scene, loading weights).
-        wall_s: of all later frames, filming included.
-        stages: seconds per frame of each stage (the frames' stamps, then "film").
-        samples: (tick, uint8 (H, W, 3)) evenly spread over the drive, for a contact sheet.
+        frames: number of frames.
+        first_s: seconds until the first frame (building the scene, loading weights).
+        wall_s: seconds for all later frames, writing the video included.
+        stages: for each stage (the frames' stamps, then "film") its seconds per frame.
+        samples: (tick, uint8 (H, W, 3)), evenly spread over the drive, for a contact sheet.
     """
 
     frames: int = 0
@@ -40,16 +48,16 @@ class Trip:
 
     @property
     def frames_per_s(self) -> float:
-        """Rate of the whole loop after the first frame, filming included."""
+        """Frames per second after the first frame, writing the video included."""
         return (self.frames - 1) / self.wall_s if self.wall_s else 0.0
 
 
 def driven(
     world: World, ticks: int, seed: int | None, options: Mapping[str, Any] | None = None
 ) -> Iterator[SensorFrame]:
-    """`ticks` frames of `world` under the autopilot, the reset's frame first.
+    """`ticks` frames of `world`, driven by the rule-based driver, starting with the reset's.
 
-    Fewer where the world is a recording that ends earlier.
+    Fewer if the world is a recording that ends earlier.
     """
     driver = driver_for(world)
     frame = world.reset(seed, options)
@@ -61,7 +69,7 @@ def driven(
 
 
 def replayed(world: World, episodes: int) -> Iterator[SensorFrame]:
-    """Every frame of a recording (perhaps with a renderer around it), episode by episode."""
+    """Every frame of a recording, episode by episode; it may be wrapped in a RenderedWorld."""
     for episode in range(episodes):
         started_s = time.perf_counter()
         yield _read(world.reset(options={"episode": episode}), started_s)
@@ -72,18 +80,24 @@ def replayed(world: World, episodes: int) -> Iterator[SensorFrame]:
 
 
 def _read(frame: SensorFrame, started_s: float) -> SensorFrame:
-    """The frame with the stamps of today instead of those of the day it was recorded."""
+    """The frame with times measured now instead of those in the recording."""
     today = {name: seconds for name, seconds in frame.stamps.items() if name == "render"}
     read_s = time.perf_counter() - started_s - sum(today.values())
     return dataclasses.replace(frame, stamps={"read": read_s, **today})
 
 
 def film(
-    frames: Iterable[SensorFrame], path: Path, fps: float, total: int | None, camera: str | None
+    frames: Iterable[SensorFrame],
+    path: Path,
+    fps: float,
+    total: int | None,
+    camera: str | None,
+    animation: Animation | None = None,
 ) -> Trip:
-    """Write labels | depth | rendered of every frame to `path` (.mp4), with a progress bar.
+    """Write labels, depth and RGB of every frame next to each other to `path` (.mp4).
 
-    The first frame gives the size; others are fitted into it.
+    Shows a progress bar. The first frame sets the size of the video; frames of other sizes are
+    scaled to fit. `animation`, if given, gets the same frames.
     """
     trip = Trip()
     every = max(1, -(-(total or SHEET_PICTURES) // SHEET_PICTURES))
@@ -98,6 +112,8 @@ def film(
             height_px, width_px = (height_px or picture.shape[0]), (width_px or picture.shape[1])
             picture = fitted(picture, height_px, width_px)
             output.write(picture)
+            if animation is not None:
+                animation.add(picture)
             stamps = {**frame.stamps, "film": time.perf_counter() - film_started_s}
             for stage, seconds in stamps.items():
                 trip.stages.setdefault(stage, []).append(seconds)
@@ -110,20 +126,20 @@ def film(
 
 
 def save_sheet(trip: Trip, path: Path) -> None:
-    """The trip's samples one below the other, as a PNG."""
+    """Write the trip's samples, one below the other, as a PNG."""
     captions = [f"tick {tick}" for tick, _ in trip.samples]
     save_png(contact_sheet([rgb for _, rgb in trip.samples], captions, columns=1), path)
 
 
 def show_trip(trip: Trip) -> None:
-    """Print how fast it went and where the milliseconds went."""
+    """Print the frame rate and the time that each stage took."""
     rate = f", {trip.frames_per_s:.1f} frames/s" if trip.frames > 1 else ""
     out.print(f"{trip.frames} frames{rate}; the first after {trip.first_s:.1f} s")
     out.print(stage_table(trip.stages, trip.wall_s))
 
 
 def pick_view(frame: SensorFrame, camera: str | None) -> View:
-    """The view of `camera`, or the first one where none is named."""
+    """The view of `camera`; the first one if `camera` is None."""
     if camera is None and frame.views:
         return next(iter(frame.views.values()))
     if camera is None or camera not in frame.views:

@@ -1,4 +1,4 @@
-"""Real label maps, as data sets and simulators store them, read as Views."""
+"""Reads folders of label maps, as data sets and simulators store them, as Views."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from sim2street.bridge.labels import PALETTE, Tag
 from sim2street.configs import ConfigError, Sim2StreetError, did_you_mean
 
 ALIASES: Mapping[str, str] = {"cityscapes": "cityscapes-ids", "camvid": "camvid11"}
-"""Names a user would try first -> the label map they mean."""
+"""Short names that `--naming` takes, and the label map that each one stands for."""
 
 PATTERNS: Mapping[str, tuple[str, ...]] = {
     "cityscapes-ids": ("*_labelIds.png", "*.png"),
     "cityscapes-train": ("*_labelTrainIds.png", "*.png"),
     "camvid32": ("*_L.png", "*.png"),
 }
-"""Which files are label maps; the first pattern that finds any counts."""
+"""File patterns of label maps, by label map; the first pattern that finds any file is used."""
 
 SUFFIXES = ("_gtFine_labelIds", "_gtFine_labelTrainIds", "_labelIds", "_labelTrainIds", "_L")
-"""What a label file's name has beyond its frame's name."""
+"""Endings of label files' names that are not part of the frame's name."""
 
 THIN_TAGS = (Tag.POLE, Tag.TRAFFIC_LIGHT, Tag.TRAFFIC_SIGN, Tag.ROAD_LINES, Tag.GUARD_RAIL)
 THIN_WEIGHT = 3.0
-"""Thin things would vanish if every pixel of a smaller map went to the majority."""
+"""Weight of thin objects in the vote when label maps are shrunk; without it they vanish."""
 
 CARLA_DEPTH_FAR_M = 1000.0
 KITTI_DEPTH_UNITS_PER_M = 256.0
@@ -43,15 +43,15 @@ class ImageError(Sim2StreetError):
 
 @dataclass(frozen=True)
 class LabelFolder:
-    """Where label maps lie and how to read them.
+    """A folder of label maps and how to read them.
 
     Attributes:
         path: a folder (searched with its subfolders) or one file.
-        naming: of a data set, see `naming_names`.
-        depth: folder with a depth image per label map, or None. `.npy` holds metres,
-            16-bit PNGs hold metres * 256 (KITTI), colour PNGs CARLA's 24-bit depth.
-        fov_deg: horizontal field of view of the camera that took them.
-        max_width_px: wider maps are made smaller, keeping thin things.
+        naming: meaning of the ids, one of `naming_names`.
+        depth: folder with a depth image per label map, or None. `.npy` holds metres, 16-bit PNGs
+            hold metres * 256 (KITTI), colour PNGs hold CARLA's 24-bit depth.
+        fov_deg: horizontal field of view of the camera.
+        max_width_px: wider maps are shrunk to this width; thin objects are kept.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class LabelFolder:
     max_width_px: int = 1024
 
     def files(self) -> list[Path]:
-        """The label maps in order, at least one."""
+        """The label maps in order, at least one. Raises ImageError."""
         if self.path.is_file():
             return [self.path]
         if not self.path.is_dir():
@@ -74,7 +74,7 @@ class LabelFolder:
         raise ImageError(f"no label maps in {self.path}: expected {' or '.join(patterns)}")
 
     def views(self) -> Iterator[tuple[str, View]]:
-        """(name of the frame, its View) for every label map in order."""
+        """Name and View of every label map, in order."""
         base = self.path if self.path.is_dir() else self.path.parent
         for file in self.files():
             yield str(file.relative_to(base).with_name(_stem(file))), self._read(file, base)
@@ -106,7 +106,7 @@ class LabelFolder:
         if found is None:
             raise ImageError(
                 f"no depth for {file}: expected {candidates[0]} or {candidates[1].name}; "
-                "leave --depth away to render without"
+                "leave out --depth to render without"
             )
         depth_m = read_depth_m(found)
         if depth_m.shape != shape:
@@ -117,12 +117,12 @@ class LabelFolder:
 
 
 def naming_names() -> tuple[str, ...]:
-    """Every name that `--naming` takes."""
+    """All values that `--naming` takes."""
     return (*ALIASES, *label_map_names())
 
 
 def read_labels(path: Path, source_map: LabelMap) -> ByteArray:
-    """Tags (uint8 (H, W)) of a label map: ids, colours, or CARLA's red channel."""
+    """Tags, uint8 (H, W), of a label map stored as ids, colours, or CARLA's red channel."""
     pixels = _open(path)
     if pixels.ndim == 2:
         if pixels.max(initial=0) > 255:
@@ -134,11 +134,11 @@ def read_labels(path: Path, source_map: LabelMap) -> ByteArray:
     if source_map.name == "carla":
         colors = {tag: tuple(PALETTE[tag].tolist()) for tag in range(MAX_TAG + 1)}
         source_map = dataclasses.replace(source_map, colors=colors)
-    return source_map.to_tags(source_map.from_colors(rgb, str(path)), str(path))
+    return source_map.to_tags(source_map.ids_from_colors(rgb, str(path)), str(path))
 
 
 def read_depth_m(path: Path) -> FloatArray:
-    """Depth in metres, float32 (H, W), in [0, 1000]; missing values count as far away."""
+    """Depth in metres, float32 (H, W), in [0, 1000]; missing values become the sky's 1000."""
     if path.suffix == ".npy":
         depth_m = _load_array(path)
     else:
@@ -147,7 +147,9 @@ def read_depth_m(path: Path) -> FloatArray:
             code = pixels[..., :3].astype(np.float64) @ np.array([1.0, 256.0, 65536.0])
             depth_m = (code / (2.0**24 - 1.0) * CARLA_DEPTH_FAR_M).astype(np.float32)
         elif pixels.dtype == np.uint8:
-            raise ImageError(f"{path}: 8 bits are too few for depth; expected 16-bit, RGB or .npy")
+            raise ImageError(
+                f"{path}: expected depth as 16-bit PNG, 24-bit RGB or .npy, got 8 bits"
+            )
         else:
             depth_m = (pixels / KITTI_DEPTH_UNITS_PER_M).astype(np.float32)
             depth_m[pixels == 0] = SKY_DEPTH_M
@@ -157,21 +159,22 @@ def read_depth_m(path: Path) -> FloatArray:
 
 
 def shrink_labels(labels: ByteArray, width_px: int, height_px: int) -> ByteArray:
-    """A smaller label map by area vote, in which thin things count more: uint8 (h, w)."""
+    """Shrink a label map by a vote over areas in which thin objects count more: uint8 (h, w)."""
     tags = np.unique(labels)
     votes = []
     for tag in tags.tolist():
         mask = Image.fromarray((labels == tag).astype(np.float32))
         share = np.asarray(mask.resize((width_px, height_px), Image.Resampling.BOX))
         votes.append(share * (THIN_WEIGHT if tag in THIN_TAGS else 1.0))
-    return tags[np.argmax(votes, axis=0)]
+    shrunk: ByteArray = tags[np.argmax(votes, axis=0)]
+    return shrunk
 
 
 _DEPTH = (".png", ".npy")
 
 
 def find_map(naming: str) -> LabelMap:
-    """The label map that `--naming` means, or ConfigError."""
+    """The label map that `--naming` stands for. Raises ConfigError."""
     known = naming_names()
     if naming not in known:
         raise ConfigError(
@@ -184,7 +187,7 @@ def _open(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image)
-            return pixels[..., 0] if image.mode == "LA" else pixels  # opacity is no label
+            return pixels[..., 0] if image.mode == "LA" else pixels  # without the alpha channel
     except UnidentifiedImageError as error:
         raise ImageError(f"{path} is not an image that can be read") from error
     except Image.DecompressionBombError as error:

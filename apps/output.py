@@ -1,4 +1,4 @@
-"""Files that are either finished or not there: written aside, renamed at the end."""
+"""Output files that appear only when they are complete: written aside, then renamed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class OutputError(Sim2StreetError):
-    """An output cannot be written where it was asked for."""
+    """An output file cannot be written."""
 
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, with its suffix; becomes `path` on success only."""
+    """Yield a temporary path with the same suffix; on success rename it to `path`."""
     path = path.absolute()
     _make_folder(path.parent)
     temporary = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
@@ -34,10 +34,10 @@ def partial_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def partial_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`; becomes `path` on success only.
+    """Yield a temporary folder next to `path`; on success rename it to `path`.
 
     Raises:
-        OutputError: `path` is there already and not empty.
+        OutputError: `path` exists and is not empty.
     """
     path = path.absolute()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -57,14 +57,14 @@ def partial_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _room_for(path: Path) -> Iterator[None]:
-    """Says which file a full disk had no room for: the error often does not."""
+    """Turn "no space left" into an error that names the file."""
     try:
         yield
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
         raise OutputError(
-            f"cannot write {path}: {error.strerror}. Nothing of it was kept: make room, try again"
+            f"cannot write {path}: {error.strerror}. Nothing was kept: free some space, try again"
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""Milliseconds that the wire adds to a tick: `python benchmarks/wire.py [TICKS]`.
+"""How many milliseconds serving a world adds to each tick: `python benchmarks/wire.py [TICKS]`.
 
-A server process sends prepared frames (labels, depth and instances, 9 bytes a pixel), so
-that everything measured is encoding, sockets, decoding and validation.
+A server process sends prepared frames (labels, depth and instances: 9 bytes per pixel), so that
+only encoding, sockets, decoding and validation are measured.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from sim2street.bridge.transport import (
 )
 from sim2street.bridge.world import World
 
-SIZES = {"state only": None, "512x256": (512, 256), "1024x512": (1024, 512)}
+IMAGE_SIZES = {"state only": None, "512x256": (512, 256), "1024x512": (1024, 512)}
 
 
-class StillWorld(World):
-    """The same picture for ever."""
+class ConstantWorld(World):
+    """A world whose images never change. `size`: (width, height) in pixels; None for no images."""
 
     def __init__(self, size: tuple[int, int] | None) -> None:
         self._tick = 0
@@ -50,7 +50,7 @@ class StillWorld(World):
     @property
     def spec(self) -> WorldSpec:
         fields = frozenset({"labels", "depth_m", "instances"} if self._views else ())
-        return WorldSpec("still", "1", 0.05, self._cameras, fields, taxonomy_fingerprint())
+        return WorldSpec("constant", "1", 0.05, self._cameras, fields, taxonomy_fingerprint())
 
     def open(self, sensors: bool = True) -> None:
         self._tick = 0
@@ -72,36 +72,42 @@ class StillWorld(World):
 
 
 def serve(size: tuple[int, int] | None, config: ServerConfig, pipe: Connection) -> None:
-    """The server process: sends its endpoint, and in the end its memory."""
-    serve_world(StillWorld(size), config, on_bound=pipe.send)
+    """Run in the server process: sends its endpoint at the start and its peak memory at the end."""
+    serve_world(ConstantWorld(size), config, on_bound=pipe.send)
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def measure(name: str, server: ServerConfig, client: Mapping[str, Any], ticks: int) -> None:
-    """Print one line per image size."""
+    """Measure `ticks` steps for each image size, and print a line for each.
+
+    Args:
+        name: of the connection type, for the output.
+        server: settings of the server.
+        client: settings of the client, except for the endpoint.
+    """
     context = multiprocessing.get_context("spawn")
-    for label, size in SIZES.items():
+    for label, size in IMAGE_SIZES.items():
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(size, server, theirs))
         process.start()
         endpoint = ours.recv()
-        took_ms = []
+        step_times_ms = []
         with RemoteWorld(ClientConfig(endpoint=endpoint, **client)) as world:
             world.reset(0)
             for _ in range(ticks):
                 start_s = time.perf_counter()
                 world.step(Control())
-                took_ms.append((time.perf_counter() - start_s) * 1e3)
+                step_times_ms.append((time.perf_counter() - start_s) * 1e3)
         process.terminate()
         memory_mib = ours.recv() / 1024
         process.join()
-        p50, p99 = np.percentile(took_ms, [50, 99])
-        spent = f"p50 {p50:6.2f} ms  p99 {p99:6.2f} ms"
-        print(f"{name:10s} {label:11s} {spent}  server {memory_mib:.0f} MiB")
+        p50, p99 = np.percentile(step_times_ms, [50, 99])
+        times = f"p50 {p50:6.2f} ms  p99 {p99:6.2f} ms"
+        print(f"{name:10s} {label:11s} {times}  server {memory_mib:.0f} MiB")
 
 
 def main() -> None:
-    """All ways there are."""
+    """Measure tcp, ipc, and tcp with CURVE encryption."""
     ticks = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     with tempfile.TemporaryDirectory() as folder:
         keys = generate_keys(Path(folder), "bench")
@@ -109,8 +115,8 @@ def main() -> None:
         measure("tcp", ServerConfig(endpoint=tcp), {}, ticks)
         measure("ipc", ServerConfig(endpoint=f"ipc://{folder}/bench"), {}, ticks)
         curve = ServerConfig(endpoint=tcp, secret_key=keys.secret, allowed_clients=Path(folder))
-        both = {"secret_key": keys.secret, "server_key": keys.public}
-        measure("tcp CURVE", curve, both, ticks)
+        client_keys = {"secret_key": keys.secret, "server_key": keys.public}
+        measure("tcp CURVE", curve, client_keys, ticks)
 
 
 if __name__ == "__main__":

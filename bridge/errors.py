@@ -1,46 +1,46 @@
-"""Typed errors of the bridge: which part failed, and what to do about it."""
+"""Errors that worlds, renderers, recordings and the wire raise."""
 
 from sim2street.configs.errors import Sim2StreetError
 
 
 class FrameError(Sim2StreetError):
-    """A frame, view or control breaks its contract (shape, dtype, range, fields)."""
+    """A frame, view or control has a wrong shape, dtype, range or set of fields."""
 
 
 class LabelError(Sim2StreetError):
-    """A label id outside the taxonomy, or a taxonomy other than the expected one."""
+    """A label id or a label colour that the label map does not contain."""
 
 
 class ProtocolError(Sim2StreetError):
-    """A message was malformed, oversized, of an unknown version, or out of order."""
+    """A message is malformed, too large, of an unknown version or out of order."""
 
 
 class PeerTimeout(Sim2StreetError):
-    """A peer did not answer within its deadline."""
+    """A process on the other side of a socket did not answer within its deadline."""
 
 
 class WorldError(Sim2StreetError):
-    """A world cannot go on with this episode; the next reset may work."""
+    """A world cannot continue its episode. The next `reset` may work."""
 
 
 class WorldLost(WorldError):
-    """The process behind a world died, froze or was replaced; its episode is over."""
+    """The process behind a world died, froze or was restarted; its episode is over."""
 
 
 class WorldBusy(WorldError):
-    """Another client holds this world; ask again when it has let go."""
+    """Another client uses this world. Try again after that client has closed it."""
 
 
 class EpisodeEnd(WorldError):
-    """A recorded episode has no more ticks; reset to replay another one."""
+    """A recorded episode has no more ticks. Call `reset` to replay another one."""
 
 
 class SensorTimeout(WorldError):
-    """A sensor's data for this tick did not arrive within its deadline."""
+    """Sensor data of a tick did not arrive within the deadline; the episode is over."""
 
 
 class RendererError(Sim2StreetError):
-    """A renderer cannot render this request."""
+    """A renderer cannot do what was requested, for example because a view has no labels."""
 
 
 class RendererLost(RendererError):
@@ -48,7 +48,7 @@ class RendererLost(RendererError):
 
 
 class UnknownSession(RendererError):
-    """The renderer does not know this session (it was restarted): open it again."""
+    """No session with this id is open, for example after the renderer restarted."""
 
 
 class RecordingError(Sim2StreetError):

@@ -1,17 +1,18 @@
-"""What one tick of a driving world looks like: the types everything else speaks.
+"""The data of one simulator tick. All packages exchange these types.
 
-Frames of reference (used everywhere in this project):
+Frames of reference:
 
-* **world**: right-handed, x east, y north, z up, metres.
-* **body** (ego, actors): right-handed, x forward, y left, z up; the origin is on the
-  ground below the middle of the rear axle (ego) or of the bounding box (actors).
-* **camera**: OpenCV axes, x right, y down, z forward; pixel (0, 0) is the centre of the
-  top left pixel.
+* **world**: right-handed, x east, y north, z up, in metres.
+* **body** (of the ego or an actor): right-handed, x forward, y left, z up. The origin is on the
+  ground, below the ego's rear axle (middle) or below an actor's bounding box (centre).
+* **camera**: OpenCV axes, x right, y down, z forward. Pixel (0, 0) is the centre of the top left
+  pixel.
 
-A pose is a 4x4 float32 matrix that takes points of its own frame to the world.
-All types are frozen; arrays are not to be written to after construction.
-`validate()` checks shapes, dtypes and ranges, and is called where data crosses a
-boundary (a socket, a file, another process), not inside the hot path.
+A pose is a float32 (4, 4) matrix `[R t; 0 0 0 1]` that maps points of its own frame to the world.
+
+All types are frozen, and nobody writes to their arrays after construction. `validate()` checks
+shapes, dtypes and ranges. It runs where data crosses a boundary (a socket, a file, another
+process), not at every tick.
 """
 
 from __future__ import annotations
@@ -24,93 +25,49 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from sim2street.bridge.camera import Camera as Camera  # part of this contract: re-exported
 from sim2street.bridge.errors import FrameError
+from sim2street.bridge.frame_checks import check_array, check_pose, check_range, check_rgb
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
 IdArray = npt.NDArray[np.uint32]
 
 SKY_DEPTH_M = 1000.0
-"""Depth of the sky and of everything farther: the far plane, never infinity."""
+"""Depth of the sky and of everything farther away. Depth is never infinite."""
 
 ROUTE_POINTS = 6
+"""Largest number of points in `EgoState.route_ahead_m`."""
+
 ROUTE_SPACING_M = 5.0
-"""How many points of the route ahead a frame tells, and how far apart they are."""
+"""Distance between neighbouring points of `EgoState.route_ahead_m` along the route."""
 
 MAX_TAG = 28
-"""Highest label tag (CARLA >= 0.9.14); 0 means unknown."""
+"""Highest label tag (`sim2street.bridge.labels.Tag`); 0 means unknown."""
 
 POSE_UNKNOWN = "pose_unknown"
-"""Flag of a frame whose views came without poses: how they moved cannot be known."""
+"""Flag: the engine sent no camera poses, so camera motion between frames is unknown."""
 
 EGO_UNKNOWN = "ego_unknown"
-"""Flag of a frame that came without an ego state."""
-
-
-@dataclass(frozen=True, slots=True)
-class Camera:
-    """Pinhole intrinsics in pixels of the label image."""
-
-    width_px: int
-    height_px: int
-    fx_px: float
-    fy_px: float
-    cx_px: float
-    cy_px: float
-
-    @classmethod
-    def from_fov(cls, width_px: int, height_px: int, fov_deg: float) -> Camera:
-        """Square pixels, centred principal point, `fov_deg` horizontal field of view.
-
-        The centre of the image lies between pixels, hence `(size - 1) / 2` in a frame
-        whose origin is the centre of the first pixel.
-        """
-        if not 1.0 <= fov_deg <= 170.0:
-            raise FrameError(f"camera fov_deg must be in [1, 170], got {fov_deg}")
-        focal_px = width_px / (2.0 * math.tan(math.radians(fov_deg) / 2.0))
-        return cls(width_px, height_px, focal_px, focal_px, (width_px - 1) / 2, (height_px - 1) / 2)
-
-    @property
-    def fov_deg(self) -> float:
-        """Horizontal field of view in degrees."""
-        return math.degrees(2.0 * math.atan(self.width_px / (2.0 * self.fx_px)))
-
-    def resized(self, width_px: int, height_px: int) -> Camera:
-        """The same camera at another resolution (pixel-centre convention kept)."""
-        sx, sy = width_px / self.width_px, height_px / self.height_px
-        return Camera(
-            width_px,
-            height_px,
-            self.fx_px * sx,
-            self.fy_px * sy,
-            (self.cx_px + 0.5) * sx - 0.5,
-            (self.cy_px + 0.5) * sy - 0.5,
-        )
-
-    def validate(self) -> None:
-        """Raise FrameError where a size or a focal length is not positive and finite."""
-        values = (self.fx_px, self.fy_px, self.cx_px, self.cy_px)
-        if self.width_px < 1 or self.height_px < 1 or not all(map(math.isfinite, values)):
-            raise FrameError(f"camera: sizes must be positive and intrinsics finite, got {self}")
-        if self.fx_px <= 0 or self.fy_px <= 0:
-            raise FrameError(f"camera: focal lengths must be positive, got {self}")
+"""Flag: the engine sent no ego state, so `SensorFrame.ego` holds defaults."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one camera saw in one tick.
+    """What one camera saw in one tick; images are None where the engine does not send them.
 
     Attributes:
-        camera: intrinsics of the label image, size (H, W).
-        pose: float32 (4, 4), camera (OpenCV axes) to world.
-        labels: uint8 (H, W) tags 0..28, or None.
-        depth_m: float32 (H, W), planar z along the optical axis; sky = 1000, never inf;
-            or None.
-        instances: uint32 (H, W), 0 = none; equals `Actor.actor_id` on an actor's pixels
-            (static things such as buildings may have ids of their own); or None.
-        motion_px: float32 (H, W, 2), only from engines without depth: where this pixel's
-            surface was in the view of tick `motion_from_tick`, as an offset in pixels.
-        rgb: uint8 (k*H, k*W, 3): may be larger than the labels; or None.
+        camera: intrinsics of the label image, whose size is (H, W).
+        pose: float32 (4, 4), camera to world.
+        labels: uint8 (H, W), tags 0..28.
+        depth_m: float32 (H, W), distance along the optical axis (not along the ray), in
+            [0, 1000]; the sky is 1000.
+        instances: uint32 (H, W), 0 for none. An actor's pixels carry its `Actor.actor_id`;
+            static objects such as buildings may have ids of their own.
+        motion_px: float32 (H, W, 2), offset (x, y) in pixels from here to the place where the
+            same surface point was at tick `motion_from_tick`; for engines without depth.
+        motion_from_tick: the earlier tick that `motion_px` points to.
+        rgb: uint8 (k*H, k*W, 3) for a whole k >= 1, sRGB.
     """
 
     camera: Camera
@@ -126,48 +83,36 @@ class View:
         """Raise FrameError where a shape, dtype or range breaks the contract."""
         self.camera.validate()
         size = (self.camera.height_px, self.camera.width_px)
-        _check_pose("view.pose", self.pose)
-        _check_array("view.labels", self.labels, np.uint8, size)
-        _check_array("view.depth_m", self.depth_m, np.float32, size)
-        _check_array("view.instances", self.instances, np.uint32, size)
-        _check_array("view.motion_px", self.motion_px, np.float32, (*size, 2))
-        if self.labels is not None and int(self.labels.max()) > MAX_TAG:
-            raise FrameError(
-                f"view.labels: tags are 0..{MAX_TAG}, got {int(self.labels.max())}; "
-                "map the engine's ids with sim2street.bridge.labels first"
-            )
+        check_pose("view.pose", self.pose)
+        check_array("view.labels", self.labels, np.uint8, size)
+        check_array("view.depth_m", self.depth_m, np.float32, size)
+        check_array("view.instances", self.instances, np.uint32, size)
+        check_array("view.motion_px", self.motion_px, np.float32, (*size, 2))
+        if self.labels is not None:
+            advice = "convert the engine's ids with sim2street.bridge.label_maps first"
+            check_range("view.labels", self.labels, 0, MAX_TAG, advice)
         if self.depth_m is not None:
-            low, high = float(self.depth_m.min()), float(self.depth_m.max())
-            if not (low >= 0.0 and high <= SKY_DEPTH_M):  # also refuses nan
-                raise FrameError(
-                    f"view.depth_m: expected [0, {SKY_DEPTH_M:.0f}] m without nan or inf, "
-                    f"got [{low}, {high}]"
-                )
+            advice = f"send metres, and {SKY_DEPTH_M:.0f} for the sky and everything farther"
+            check_range("view.depth_m", self.depth_m, 0.0, SKY_DEPTH_M, advice)
         if self.motion_px is not None and not np.isfinite(self.motion_px).all():
             raise FrameError(
-                "view.motion_px: must be finite; where a surface was not seen before, let the "
-                "offset point outside the image"
+                "view.motion_px: must be finite; for a surface that was not visible at tick "
+                "motion_from_tick, use an offset to a point outside the image"
             )
         if self.rgb is not None:
-            shape = self.rgb.shape
-            whole = len(shape) == 3 and shape[2] == 3 and self.rgb.dtype == np.uint8
-            if not whole or shape[0] % size[0] or shape[0] * size[1] != shape[1] * size[0]:
-                raise FrameError(
-                    f"view.rgb: expected uint8 (k*{size[0]}, k*{size[1]}, 3), "
-                    f"got {self.rgb.dtype} {shape}"
-                )
+            check_rgb("view.rgb", self.rgb, *size)
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Something that moves (or could): a vehicle, a pedestrian.
+    """A vehicle or pedestrian, moving or not.
 
     Attributes:
-        actor_id: > 0, the value of `View.instances` on its pixels, stable in an episode.
-        tag: label tag (sim2street.bridge.labels), for example 14 for a car.
+        actor_id: in 1..2^32-1, constant during an episode; `View.instances` on its pixels.
+        tag: label tag (`sim2street.bridge.labels.Tag`), for example 14 for a car.
         pose: float32 (4, 4), body to world.
-        extent_m: half sizes along x, y, z of the body frame.
-        velocity_mps: in the world frame.
+        extent_m: half the bounding box's size along x, y, z of the body frame.
+        velocity_mps: (x, y, z) in the world frame.
     """
 
     actor_id: int
@@ -178,13 +123,16 @@ class Actor:
 
     def validate(self) -> None:
         """Raise FrameError where the pose, the id or the tag breaks the contract."""
-        _check_pose(f"actor {self.actor_id}.pose", self.pose)
+        check_pose(f"actor {self.actor_id}.pose", self.pose)
         if not (0 < self.actor_id < 2**32 and 0 <= self.tag <= MAX_TAG):
-            raise FrameError(f"actor: id must be in 1..2^32-1 and tag in 0..28: {self}")
+            raise FrameError(
+                f"actor: actor_id must be in 1..2^32-1 and tag in 0..{MAX_TAG}, "
+                f"got actor_id {self.actor_id} and tag {self.tag}"
+            )
 
 
 class LightState(enum.Enum):
-    """State of a traffic light."""
+    """Colour that a traffic light shows."""
 
     RED = "red"
     YELLOW = "yellow"
@@ -193,7 +141,7 @@ class LightState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class NextLight:
-    """The light that rules the ego's lane: its state and the distance to its stop line."""
+    """The next traffic light for the ego's lane; distance from the ego's front to its stop line."""
 
     state: LightState
     distance_m: float
@@ -201,7 +149,7 @@ class NextLight:
 
 @dataclass(frozen=True, slots=True)
 class LeadVehicle:
-    """The nearest vehicle ahead in the ego's lane: bumper to bumper distance."""
+    """The nearest vehicle ahead in the ego's lane; distance from bumper to bumper."""
 
     distance_m: float
     speed_mps: float
@@ -209,17 +157,19 @@ class LeadVehicle:
 
 @dataclass(frozen=True, slots=True)
 class EgoState:
-    """What the ego vehicle and its route know.
+    """State of the ego vehicle, its lane and its route.
 
     Attributes:
         pose: float32 (4, 4), body to world.
-        velocity_mps: world frame. yaw_rate_rps: > 0 turns left.
+        velocity_mps: (x, y, z) in the world frame.
+        yaw_rate_rps: rad/s, > 0 turns left.
         lane_offset_m: lateral distance from the lane's centre line, > 0 to its left.
-        heading_error_rad: heading minus lane direction, > 0 points left of the lane.
-        curvature_1pm: of the lane ahead (1/m), > 0 bends left.
-        route_distance_m: left to the goal along the route, or None without a route.
-        route_ahead_m: (x, y) in the body frame of up to `ROUTE_POINTS` places on the route,
-            `ROUTE_SPACING_M` apart, the first one step ahead; empty where it is unknown.
+        heading_error_rad: heading minus the lane's direction, > 0 points left of the lane.
+        curvature_1pm: of the lane ahead in 1/m, > 0 bends left.
+        route_distance_m: distance left to the goal along the route; None without a route.
+        collision, off_lane: True if it happened in this tick.
+        route_ahead_m: (x, y) in the body frame of up to `ROUTE_POINTS` points on the route,
+            `ROUTE_SPACING_M` apart, the first one spacing ahead; empty if unknown.
     """
 
     pose: FloatArray
@@ -240,7 +190,7 @@ class EgoState:
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """Weather and time of day as world state (no pixel of a label map depends on it)."""
+    """Weather and time of day. Each value but the sun's altitude is in [0, 1]."""
 
     sun_altitude_deg: float = 45.0
     cloudiness: float = 0.2
@@ -251,7 +201,13 @@ class Weather:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One tick's driving command. `steer` > 0 turns right (the convention of CARLA)."""
+    """Driving command for one tick.
+
+    Attributes:
+        steer: in [-1, 1], > 0 turns right (CARLA's convention).
+        throttle, brake: in [0, 1].
+        reverse: True selects the reverse gear.
+    """
 
     steer: float = 0.0
     throttle: float = 0.0
@@ -262,20 +218,22 @@ class Control:
         """Raise FrameError where a value is outside its range or not finite."""
         for name, low in (("steer", -1.0), ("throttle", 0.0), ("brake", 0.0)):
             value = getattr(self, name)
-            if not low <= value <= 1.0:  # also refuses nan
+            if not low <= value <= 1.0:  # NaN fails as well
                 raise FrameError(f"control.{name} must be in [{low:g}, 1], got {value}")
 
 
 @dataclass(frozen=True, slots=True)
 class SensorFrame:
-    """All that a world tells about one tick.
+    """Everything that a world reports about one tick.
 
     Attributes:
-        tick: starts at 0 with a reset, +1 a step. episode: +1 a reset.
+        tick: 0 after a reset, then one more at every step.
+        episode: one more at every reset.
         time_s: simulated time since the reset.
-        stamps: seconds spent per hop ("world", "encode", "render", ...), for diagnosis.
-        flags: things to know about this frame, such as "render_reset" (the renderer was
-            restarted and its temporal state with it).
+        views: by camera name; empty if the world was opened without sensors.
+        stamps: seconds of wall-clock time per stage ("world", "encode", "render", ...).
+        flags: warnings such as `POSE_UNKNOWN`, or "render_reset" after a renderer restarted
+            and lost its temporal state.
     """
 
     tick: int
@@ -290,16 +248,21 @@ class SensorFrame:
 
     @property
     def view(self) -> View:
-        """The only view. Raises FrameError where there are none or several."""
+        """The only view. Raises FrameError if there is not exactly one."""
         if len(self.views) != 1:
-            raise FrameError(f"frame.view needs exactly one view, there are {list(self.views)}")
+            raise FrameError(
+                f"frame.view needs exactly one view, got {list(self.views)}; use frame.views[name]"
+            )
         return next(iter(self.views.values()))
 
     def validate(self) -> None:
         """Raise FrameError where any part breaks its contract."""
         if self.tick < 0 or self.episode < 0 or not math.isfinite(self.time_s):
-            raise FrameError(f"frame: bad tick {self.tick}, episode {self.episode} or time")
-        _check_pose("ego.pose", self.ego.pose)
+            raise FrameError(
+                "frame: tick and episode must be >= 0 and time_s finite, "
+                f"got {self.tick}, {self.episode} and {self.time_s}"
+            )
+        check_pose("ego.pose", self.ego.pose)
         for actor in self.actors:
             actor.validate()
         for view in self.views.values():
@@ -308,12 +271,13 @@ class SensorFrame:
 
 @dataclass(frozen=True, slots=True)
 class WorldSpec:
-    """What a world offers, known before the first tick.
+    """What a world offers; known before the first tick.
 
     Attributes:
+        tick_s: simulated seconds per tick.
         cameras: view name to intrinsics.
-        fields: which optional View fields are filled ("labels", "depth_m", ...).
-        taxonomy: `sim2street.bridge.labels.taxonomy_fingerprint()` of the tags it sends.
+        fields: names of the optional `View` fields that every view has ("labels", ...).
+        taxonomy: `sim2street.bridge.labels.taxonomy_fingerprint()` of the tags in use.
     """
 
     name: str
@@ -322,31 +286,3 @@ class WorldSpec:
     cameras: Mapping[str, Camera]
     fields: frozenset[str]
     taxonomy: str
-
-
-def point_pairs(points_m: npt.NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
-    """Points (N, 2) as pairs of plain numbers, as in `EgoState.route_ahead_m`."""
-    return tuple((x, y) for x, y in points_m.tolist())
-
-
-def _check_pose(name: str, pose: FloatArray) -> None:
-    _check_array(name, pose, np.float32, (4, 4))
-    if not np.isfinite(pose).all():
-        raise FrameError(f"{name}: must be finite")
-    # Written out: `linalg.det` takes longer than all else that is checked of a view.
-    (a, b, c), (d, e, f), (g, h, i) = pose[:3, :3].tolist()
-    volume = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
-    if not 0.9 < abs(volume) < 1.1:  # mirrored axes are told apart by `check world`
-        raise FrameError(
-            f"{name}: expected a rotation and a translation without scale, got a matrix whose "
-            f"axes span {abs(volume):.3g} instead of 1"
-        )
-
-
-def _check_array(name: str, array: np.ndarray | None, dtype: type, shape: tuple[int, ...]) -> None:
-    if array is None:
-        return
-    if array.dtype != dtype or array.shape != shape:
-        raise FrameError(
-            f"{name}: expected {np.dtype(dtype).name} {shape}, got {array.dtype} {array.shape}"
-        )

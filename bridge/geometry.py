@@ -1,13 +1,12 @@
-"""Exact image motion between any two rendered views, from what a simulator knows.
+"""Exact image motion between two views, computed from depth and poses.
 
-A surface point seen in the current view was somewhere in the previous one: depth gives the
-point, the camera poses (and, on an actor, the actor's poses) give its earlier place. The
-result is a *backward* warp: `warp(previous_image, motion.source_px)` looks like the
-current image wherever `visible_before` says that the point was visible already.
+Depth gives the 3-D point behind a pixel of the current view. The camera poses (and, on an
+actor, the actor's poses) give where that point was in the previous view. The result is a
+*backward* warp: `warp(previous_image, motion.source_px)` looks like the current image wherever
+`visible_before` is True.
 
-Everything here is a pure function of arrays; this is the reference for other backends.
-Conventions are those of `bridge/frame.py`: OpenCV camera axes, pixel (0, 0) is the centre of
-the top left pixel, a pose takes points of its own frame to the world.
+All functions are pure numpy. They are the reference that other implementations are tested
+against. Frames of reference and pixel coordinates are those of `bridge/frame.py`.
 """
 
 from __future__ import annotations
@@ -25,25 +24,27 @@ from sim2street.bridge.frame import SKY_DEPTH_M, Actor, Camera, FloatArray, IdAr
 BoolArray = npt.NDArray[np.bool_]
 
 DEPTH_TOLERANCE = 0.03
-"""Relative difference of depth that still counts as the same surface."""
+"""Relative part of the depth difference within which two depths are the same surface."""
 
 DEPTH_TOLERANCE_M = 0.10
-"""Absolute difference of depth in metres that still counts as the same surface."""
-
+"""Absolute part of that difference, in metres; the two parts add up."""
 
 CAMERA_HEIGHT_M = 1.5
-"""Over the ground, of a camera that nobody says anything about."""
+"""Height above the ground that is assumed for a camera without a pose."""
+
+_MIN_DEPTH_M = 1e-3
+"""Points closer to the camera plane than this count as behind the camera."""
 
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """Where the current view's surface points were in the previous view.
+    """Where the surface points of the current view were in the previous view.
 
     Attributes:
-        source_px: float32 (H, W, 2), x and y in pixels of the previous view; may lie
-            outside it; finite everywhere.
-        depth_m: float32 (H, W), the point's z in the previous camera; sky = 1000;
-            0 where the point was not in front of that camera or did not exist.
+        source_px: float32 (H, W, 2), (x, y) in pixels of the previous view. Finite everywhere,
+            but possibly outside the image.
+        depth_m: float32 (H, W), depth of the point in the previous camera. 1000 for the sky; 0
+            where the point was behind that camera or its actor did not exist yet.
     """
 
     source_px: FloatArray
@@ -52,13 +53,13 @@ class Motion:
 
 @dataclass(frozen=True, slots=True)
 class Transforms:
-    """Current camera to previous camera, once for all that stands still, once per actor.
+    """Matrices from the current camera's frame to the previous camera's frame.
 
     Attributes:
-        static: float32 (4, 4).
+        static: float32 (4, 4), for points that do not move in the world.
         actor_ids: uint32 (N,), ascending.
-        actors: float32 (N, 4, 4): where a point fixed to that actor was.
-        known: bool (N,): False for an actor that did not exist in the previous frame.
+        actors: float32 (N, 4, 4), for points that move with each of these actors.
+        known: bool (N,), False for an actor that did not exist in the previous frame.
     """
 
     static: FloatArray
@@ -68,7 +69,7 @@ class Transforms:
 
 
 def pixel_rays(camera: Camera) -> FloatArray:
-    """Rays through the pixel centres, scaled to z = 1: float32 (H, W, 3), camera axes."""
+    """Rays through the pixel centres in camera axes, scaled to z = 1: float32 (H, W, 3)."""
     rays = np.empty((camera.height_px, camera.width_px, 3), np.float32)
     rays[..., 0] = (np.arange(camera.width_px) - camera.cx_px) / camera.fx_px
     rays[..., 1] = ((np.arange(camera.height_px) - camera.cy_px) / camera.fy_px)[:, None]
@@ -77,37 +78,42 @@ def pixel_rays(camera: Camera) -> FloatArray:
 
 
 def camera_points(camera: Camera, depth_m: FloatArray) -> FloatArray:
-    """Surface points in camera axes: float32 (H, W, 3) metres."""
+    """Surface points in camera axes, in metres: float32 (H, W, 3)."""
     return pixel_rays(camera) * depth_m[..., None]
 
 
 def world_points(camera: Camera, pose: FloatArray, depth_m: FloatArray) -> FloatArray:
-    """Surface points in world axes: float32 (H, W, 3) metres."""
+    """Surface points in world axes, in metres: float32 (H, W, 3)."""
     points = camera_points(camera, depth_m) @ pose[:3, :3].T + pose[:3, 3]
     return points.astype(np.float32)
 
 
 def level_pose(height_m: float = CAMERA_HEIGHT_M) -> FloatArray:
-    """Of a level camera over the world's origin that looks along x: float32 (4, 4)."""
+    """Pose of a level camera above the world's origin, looking along world x: float32 (4, 4)."""
     return np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, height_m], [0, 0, 0, 1]], np.float32)
 
 
 def inverse_pose(pose: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Inverse of rigid poses (..., 4, 4), float64.
+    """Inverse of rigid poses (..., 4, 4), in float64.
 
-    Solved rather than transposed: a float32 rotation is orthogonal only to 1e-7, which a
-    lever of hundreds of metres turns into visible millimetres.
+    Does not transpose the rotation instead: a float32 rotation is orthogonal only to 1e-7, and
+    positions hundreds of metres from the origin would be off by visible millimetres.
     """
     inverse: npt.NDArray[np.float64] = np.linalg.inv(np.asarray(pose, np.float64))
     return inverse
 
 
 def project(camera: Camera, points: FloatArray) -> FloatArray:
-    """Pixel coordinates float32 (..., 2) of camera-axes points (..., 3) with z > 0."""
+    """Pixel coordinates (..., 2) of points (..., 3) in camera axes with z > 0."""
     xy = points[..., :2] / points[..., 2:]
     xy *= np.array([camera.fx_px, camera.fy_px], np.float32)
     xy += np.array([camera.cx_px, camera.cy_px], np.float32)
     return xy
+
+
+def xy_tuples(points_m: npt.NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
+    """Points (N, 2) as tuples of plain floats, the type of `EgoState.route_ahead_m`."""
+    return tuple((x, y) for x, y in points_m.tolist())
 
 
 def relative_transforms(
@@ -116,22 +122,23 @@ def relative_transforms(
     current_actors: Sequence[Actor] = (),
     previous_actors: Sequence[Actor] = (),
 ) -> Transforms:
-    """Matrices that take current camera points to the previous camera.
+    """Matrices that map points from the current camera's frame to the previous camera's.
 
-    Composed in float64: world coordinates are large, their differences are small.
-    For an actor: X_previous = inv(C_previous) A_previous inv(A_current) C_current X.
+    With camera poses C and actor poses A: X_previous = inv(C_previous) C_current X for static
+    points, inv(C_previous) A_previous inv(A_current) C_current X for an actor's. Composed in
+    float64, because world coordinates are large and their differences small.
     """
     to_previous = inverse_pose(previous_pose)
     to_world = np.asarray(current_pose, np.float64)
     static = to_previous @ to_world
-    before = {actor.actor_id: actor for actor in previous_actors}
-    now = sorted(current_actors, key=lambda actor: actor.actor_id)
-    poses = np.array([actor.pose for actor in now], np.float64).reshape(-1, 4, 4)
-    earlier = np.array([before.get(a.actor_id, a).pose for a in now], np.float64)
-    moved = earlier.reshape(-1, 4, 4) @ inverse_pose(poses)
+    previous_by_id = {actor.actor_id: actor for actor in previous_actors}
+    actors = sorted(current_actors, key=lambda actor: actor.actor_id)
+    current_poses = np.array([a.pose for a in actors], np.float64)
+    previous_poses = np.array([previous_by_id.get(a.actor_id, a).pose for a in actors], np.float64)
+    moved = previous_poses.reshape(-1, 4, 4) @ inverse_pose(current_poses.reshape(-1, 4, 4))
     matrices = (to_previous @ moved @ to_world).astype(np.float32)
-    ids = np.array([actor.actor_id for actor in now], np.uint32)
-    known = np.array([actor.actor_id in before for actor in now], np.bool_)
+    ids = np.array([actor.actor_id for actor in actors], np.uint32)
+    known = np.array([actor.actor_id in previous_by_id for actor in actors], np.bool_)
     return Transforms(static.astype(np.float32), ids, matrices, known)
 
 
@@ -141,13 +148,16 @@ def motion(
     current_actors: Sequence[Actor] = (),
     previous_actors: Sequence[Actor] = (),
 ) -> Motion:
-    """Where every pixel of `current` was in `previous`. Needs `current.depth_m`.
+    """Where the surface point of every pixel of `current` was in `previous`.
 
-    Actors move their pixels where `current.instances` is given. The sky (depth 1000) has
-    no place, only a direction: it moves with the camera's rotation alone.
+    Pixels of actors move with their actor if `current.instances` is given. The sky (depth 1000)
+    is infinitely far away, so only the camera's rotation moves it.
+
+    Raises:
+        FrameError: `current` has no depth.
     """
     if current.depth_m is None:
-        raise FrameError("motion needs view.depth_m: ask the world for a depth camera")
+        raise FrameError("motion needs view.depth_m: configure a depth camera in the world")
     transforms = relative_transforms(current.pose, previous.pose, current_actors, previous_actors)
     points = camera_points(current.camera, current.depth_m)
     sky = current.depth_m >= SKY_DEPTH_M
@@ -156,28 +166,28 @@ def motion(
     exists = np.ones(sky.shape, np.bool_)
     if current.instances is not None and len(transforms.actor_ids):
         _move_actor_pixels(points, current.instances, transforms, moved, exists)
-    in_front = (moved[..., 2] > 1e-3) & exists
+    in_front = (moved[..., 2] > _MIN_DEPTH_M) & exists
     depth_m = np.where(in_front, moved[..., 2], np.float32(0.0))
     depth_m[sky & in_front] = SKY_DEPTH_M
-    moved[..., 2] = np.maximum(moved[..., 2], 1e-3)
+    moved[..., 2] = np.maximum(moved[..., 2], _MIN_DEPTH_M)
     return Motion(project(previous.camera, moved), depth_m)
 
 
 def visible_before(motion: Motion, current: View, previous: View) -> BoolArray:
-    """bool (H, W): True where the point was visible in the previous view.
+    """Whether the surface point of each pixel was visible in the previous view: bool (H, W).
 
-    That is: inside the image, in front of the camera, the depth there is the depth
-    expected (of the plane through the four neighbours, or of the nearest pixel at a
-    depth edge), and the instance there is the same. The complement is disoccluded.
+    True if the point was inside the previous image and in front of its camera, with the expected
+    depth and the same instance there. The depth may match either the interpolation of the four
+    neighbours or the nearest pixel, which is right at depth edges.
     """
     height, width = previous.camera.height_px, previous.camera.width_px
     x, y = motion.source_px[..., 0], motion.source_px[..., 1]
     visible: BoolArray = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
     visible &= motion.depth_m > 0.0
     if previous.depth_m is not None:
-        # 1/z is affine in the image on a plane, so its bilinear sample is exact there
-        # even on a road that recedes to the horizon.
-        inverse = warp(1.0 / np.maximum(previous.depth_m, 1e-3), motion.source_px)
+        # On a plane 1/z is affine in image coordinates. Interpolating it is exact even on a road
+        # that recedes to the horizon; interpolating z is not.
+        inverse = warp(1.0 / np.maximum(previous.depth_m, _MIN_DEPTH_M), motion.source_px)
         plane_m = np.reciprocal(inverse)
         nearest_m = warp(previous.depth_m, motion.source_px, nearest=True)
         same = _same_depth(motion.depth_m, plane_m) | _same_depth(motion.depth_m, nearest_m)
@@ -188,10 +198,10 @@ def visible_before(motion: Motion, current: View, previous: View) -> BoolArray:
 
 
 def warp(image: npt.NDArray[Any], source_px: FloatArray, nearest: bool = False) -> npt.NDArray[Any]:
-    """Sample `image` (H, W) or (H, W, C) at `source_px` (h, w, 2): a backward warp.
+    """Sample `image` (H, W) or (H, W, C) at `source_px` (h, w, 2), bilinearly.
 
-    Coordinates outside are clamped to the border. Ids and labels need `nearest`;
-    bilinear results are float32.
+    Coordinates outside the image are clamped to its border. Returns float32, or with `nearest`
+    the dtype of `image`. Ids and labels need `nearest`.
     """
     height, width = image.shape[:2]
     x = np.clip(source_px[..., 0], 0.0, width - 1.0)
@@ -218,19 +228,18 @@ def _move_actor_pixels(
     moved: FloatArray,
     exists: BoolArray,
 ) -> None:
-    """Overwrite `moved` and `exists` where a pixel belongs to a known or a new actor."""
-    slot = np.searchsorted(transforms.actor_ids, instances)
-    slot = np.minimum(slot, len(transforms.actor_ids) - 1)
-    mask = transforms.actor_ids[slot] == instances
-    slot = slot[mask]
-    matrices = transforms.actors[slot]
-    at = points[mask]
-    moved[mask] = np.einsum("nij,nj->ni", matrices[:, :3, :3], at) + matrices[:, :3, 3]
-    exists[mask] = transforms.known[slot]
+    """Set `moved` and `exists`, in place, on the pixels that belong to actors."""
+    row = np.searchsorted(transforms.actor_ids, instances)
+    row = np.minimum(row, len(transforms.actor_ids) - 1)
+    on_actor = transforms.actor_ids[row] == instances
+    row = row[on_actor]
+    matrices = transforms.actors[row]
+    rotated = np.einsum("nij,nj->ni", matrices[:, :3, :3], points[on_actor])
+    moved[on_actor] = rotated + matrices[:, :3, 3]
+    exists[on_actor] = transforms.known[row]
 
 
 def _same_depth(expected_m: FloatArray, seen_m: npt.NDArray[Any]) -> BoolArray:
-    same: BoolArray = np.abs(expected_m - seen_m) <= (
-        DEPTH_TOLERANCE_M + DEPTH_TOLERANCE * expected_m
-    )
+    tolerance_m = DEPTH_TOLERANCE_M + DEPTH_TOLERANCE * expected_m
+    same: BoolArray = np.abs(expected_m - seen_m) <= tolerance_m
     return same

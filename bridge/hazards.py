@@ -1,8 +1,8 @@
-"""Who is in the way: actors against the path that the ego is about to drive.
+"""Which actors the ego has to brake for, by what a `SensorFrame` tells.
 
-Everything is judged along the path (Frenet coordinates: how far along it, how far to its
-left), so that somebody who follows a bend in the next lane is not taken for somebody who
-crosses. Only what a `SensorFrame` tells is used.
+Actors are compared with the path that the ego is about to drive, in Frenet coordinates: distance
+along the path and offset to its left. In a bend, an actor that follows the next lane is then told
+from one that crosses the ego's lane.
 """
 
 from __future__ import annotations
@@ -19,23 +19,32 @@ from sim2street.bridge.labels import Tag
 Floats = npt.NDArray[np.float64]
 
 FRONT_M, REAR_M, HALF_WIDTH_M = 3.7, 1.0, 0.95
-"""Of a usual car, from the middle of the rear axle."""
+"""Size of an average car: from the middle of its rear axle to its bumpers, and half its width."""
 
-_ON_FOOT = (Tag.PEDESTRIAN, Tag.RIDER)
-_SIDE_GAP_M = 0.25
-_SIDE_GAP_ON_FOOT_M = 0.55
+_VULNERABLE = (Tag.PEDESTRIAN, Tag.RIDER)
+_SIDE_CLEARANCE_M = 0.25
+_SIDE_CLEARANCE_VULNERABLE_M = 0.55
 _RANGE_M = 60.0
-_PATH_M = 45.0
-_CROSSING_MPS = 0.3
-_LOOK_AHEAD_S = 4.5
-_SPARE_S = 1.2
-_STARTING_MPS = 3.0
-_STOP_BEFORE_M = 1.2
+_PATH_LENGTH_M = 45.0
+_MIN_CROSSING_SPEED_MPS = 0.3
+_MAX_ARRIVAL_S = 4.5
+"""Actors that reach the path later are ignored."""
+
+_TIME_MARGIN_S = 1.2
+_START_SPEED_MPS = 3.0
+"""An ego that stands or is slow is assumed to drive at this speed."""
+
+_CROSSING_GAP_M = 1.2
+"""The ego stops this far before the place where somebody crosses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hazard:
-    """Something to keep behind: bumper to bumper distance and its speed along the path."""
+    """Something that the ego has to stay behind.
+
+    Attributes:
+        gap_m: from the ego's front bumper. speed_mps: along the ego's path.
+    """
 
     gap_m: float
     speed_mps: float
@@ -43,7 +52,7 @@ class Hazard:
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """Points a metre apart in the body frame: x_m, y_m, heading_rad, float64 (N,)."""
+    """Points of the ego's path, one per metre, in the body frame: float64 (N,) each."""
 
     x_m: Floats
     y_m: Floats
@@ -51,12 +60,14 @@ class _Path:
 
 
 @dataclass(frozen=True, slots=True)
-class _Others:
-    """Actors against the path, float64 (K,) each.
+class _ActorsOnPath:
+    """Actors in Frenet coordinates: float64 (K,) each.
 
     Attributes:
-        s_m, left_m: of the middle. along_mps, left_mps: velocity.
-        half_m: half its length along the path. beside_m: |left_m| from which it is clear.
+        s_m, left_m: of the centre, along the path and to its left.
+        along_mps, left_mps: velocity along the path and to its left.
+        half_m: half of the actor's length along the path.
+        free_from_m: the ego's way is free of an actor with at least this |left_m|.
     """
 
     s_m: Floats
@@ -64,46 +75,51 @@ class _Others:
     along_mps: Floats
     left_mps: Floats
     half_m: Floats
-    beside_m: Floats
+    free_from_m: Floats
 
 
 def hazards(ego: EgoState, actors: Sequence[Actor]) -> list[Hazard]:
-    """Those in the ego's way now, and those about to cross it before it has passed."""
+    """The actors in the ego's way, and those that will cross it before the ego has passed."""
     near = [actor for actor in actors if _is_near(ego, actor)]
     if not near:
         return []
-    path = _path(ego)
-    others = _against(path, ego, near)
+    others = _on_path(_path(ego), ego, near)
     found = []
-    inside = np.abs(others.left_m) < others.beside_m
-    for i in np.flatnonzero(inside & (others.s_m > FRONT_M)):
+    in_the_way = np.abs(others.left_m) < others.free_from_m
+    for i in np.flatnonzero(in_the_way & (others.s_m > FRONT_M)):
         gap = float(others.s_m[i] - others.half_m[i]) - FRONT_M
         found.append(Hazard(max(gap, 0.0), max(float(others.along_mps[i]), 0.0)))
-    closing = -np.sign(others.left_m) * others.left_mps
-    for i in np.flatnonzero(~inside & (closing > _CROSSING_MPS)):
-        gap_m = _crossing_gap_m(others, int(i), float(closing[i]), ego.speed_mps)
+    approach_mps = -np.sign(others.left_m) * others.left_mps
+    for i in np.flatnonzero(~in_the_way & (approach_mps > _MIN_CROSSING_SPEED_MPS)):
+        gap_m = _gap_to_crossing_m(others, int(i), float(approach_mps[i]), ego.speed_mps)
         if gap_m is not None:
             found.append(Hazard(gap_m, 0.0))
     return found
 
 
-def _crossing_gap_m(others: _Others, i: int, closing_mps: float, speed_mps: float) -> float | None:
-    """Distance to where somebody will cross, or None where the two do not meet."""
-    away = abs(float(others.left_m[i]))
-    comes_s = (away - float(others.beside_m[i])) / closing_mps
-    gone_s = (away + float(others.beside_m[i])) / closing_mps
-    if comes_s > _LOOK_AHEAD_S:
+def _gap_to_crossing_m(
+    others: _ActorsOnPath, i: int, approach_mps: float, speed_mps: float
+) -> float | None:
+    """Distance to where the ego has to wait for actor i to cross; None if they do not meet.
+
+    Args:
+        approach_mps: speed of the actor towards the path. speed_mps: of the ego.
+    """
+    offset_m = abs(float(others.left_m[i]))
+    arrives_s = (offset_m - float(others.free_from_m[i])) / approach_mps
+    leaves_s = (offset_m + float(others.free_from_m[i])) / approach_mps
+    if arrives_s > _MAX_ARRIVAL_S:
         return None
-    at_m = float(others.s_m[i] + others.along_mps[i] * comes_s)
+    crosses_at_m = float(others.s_m[i] + others.along_mps[i] * arrives_s)
     half = float(others.half_m[i])
-    gap_m = at_m - half - FRONT_M
-    if gap_m < 0.0 or gap_m > _PATH_M:  # beside or behind: braking would not help
+    gap_m = crosses_at_m - half - FRONT_M
+    if gap_m < 0.0 or gap_m > _PATH_LENGTH_M:  # beside or behind the ego braking does not help
         return None
-    pace = max(speed_mps, _STARTING_MPS)
-    passed_s = (at_m + half + REAR_M) / pace
-    if passed_s + _SPARE_S < comes_s or gap_m / pace > gone_s + _SPARE_S:
+    pace_mps = max(speed_mps, _START_SPEED_MPS)
+    ego_arrives_s, ego_has_passed_s = gap_m / pace_mps, (crosses_at_m + half + REAR_M) / pace_mps
+    if ego_has_passed_s + _TIME_MARGIN_S < arrives_s or ego_arrives_s > leaves_s + _TIME_MARGIN_S:
         return None
-    return max(gap_m - _STOP_BEFORE_M, 0.0)
+    return max(gap_m - _CROSSING_GAP_M, 0.0)
 
 
 def _is_near(ego: EgoState, actor: Actor) -> bool:
@@ -112,25 +128,25 @@ def _is_near(ego: EgoState, actor: Actor) -> bool:
 
 
 def _path(ego: EgoState) -> _Path:
-    """The route ahead where it is told, else an arc of the lane's curvature."""
-    s = np.arange(0.0, _PATH_M + 1.0)
+    """The route ahead if it is known, else an arc with the lane's curvature."""
+    s = np.arange(0.0, _PATH_LENGTH_M + 1.0)
     if len(ego.route_ahead_m) >= 2:
         corners = np.array([(0.0, 0.0), *ego.route_ahead_m])
         steps = np.hypot(*np.diff(corners, axis=0).T)
         marks = np.concatenate([[0.0], np.cumsum(np.maximum(steps, 1e-6))])
         x, y = (np.interp(s, marks, corners[:, k]) for k in (0, 1))
-        end = corners[-1] - corners[-2]
-        beyond = np.maximum(s - marks[-1], 0.0) / max(float(np.hypot(*end)), 1e-6)
-        x, y = x + end[0] * beyond, y + end[1] * beyond
+        last_step = corners[-1] - corners[-2]
+        beyond = np.maximum(s - marks[-1], 0.0) / max(float(np.hypot(*last_step)), 1e-6)
+        x, y = x + last_step[0] * beyond, y + last_step[1] * beyond
     else:
-        bend = -ego.heading_error_rad + ego.curvature_1pm * np.minimum(s, _PATH_M / 2)
-        x = np.concatenate([[0.0], np.cumsum(np.cos(bend[:-1]))])
-        y = np.concatenate([[0.0], np.cumsum(np.sin(bend[:-1]))]) - ego.lane_offset_m
+        turn = -ego.heading_error_rad + ego.curvature_1pm * np.minimum(s, _PATH_LENGTH_M / 2)
+        x = np.concatenate([[0.0], np.cumsum(np.cos(turn[:-1]))])
+        y = np.concatenate([[0.0], np.cumsum(np.sin(turn[:-1]))]) - ego.lane_offset_m
     heading = np.unwrap(np.arctan2(np.gradient(y), np.gradient(x)))
     return _Path(x, y, heading)
 
 
-def _against(path: _Path, ego: EgoState, actors: Sequence[Actor]) -> _Others:
+def _on_path(path: _Path, ego: EgoState, actors: Sequence[Actor]) -> _ActorsOnPath:
     to_body = np.linalg.inv(np.asarray(ego.pose, np.float64))
     poses = to_body @ np.array([actor.pose for actor in actors], np.float64)
     velocity = np.array([actor.velocity_mps for actor in actors]) @ to_body[:3, :3].T
@@ -142,13 +158,13 @@ def _against(path: _Path, ego: EgoState, actors: Sequence[Actor]) -> _Others:
     x, y = dx[row, nearest], dy[row, nearest]
     turn = np.arctan2(poses[:, 1, 0], poses[:, 0, 0]) - path.heading_rad[nearest]
     along, across = np.abs(np.cos(turn)), np.abs(np.sin(turn))
-    on_foot = np.array([actor.tag in _ON_FOOT for actor in actors])
-    gap = np.where(on_foot, _SIDE_GAP_ON_FOOT_M, _SIDE_GAP_M)
-    return _Others(
+    vulnerable = np.array([actor.tag in _VULNERABLE for actor in actors])
+    clearance = np.where(vulnerable, _SIDE_CLEARANCE_VULNERABLE_M, _SIDE_CLEARANCE_M)
+    return _ActorsOnPath(
         s_m=nearest + x * cos + y * sin,
         left_m=y * cos - x * sin,
         along_mps=velocity[:, 0] * cos + velocity[:, 1] * sin,
         left_mps=velocity[:, 1] * cos - velocity[:, 0] * sin,
         half_m=along * extent[:, 0] + across * extent[:, 1],
-        beside_m=HALF_WIDTH_M + gap + across * extent[:, 0] + along * extent[:, 1],
+        free_from_m=HALF_WIDTH_M + clearance + across * extent[:, 0] + along * extent[:, 1],
     )

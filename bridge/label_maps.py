@@ -1,10 +1,12 @@
-"""For each simulator and data set: the map from its label ids to *sets* of tags.
+"""Label maps: how the label ids of simulators and data sets translate to our tags.
 
-Where a data set lumps things together (CamVid's "sign_symbol" is a sign or a light) an id
-maps to all the tags it may mean. An id that says nothing about a pixel maps to
-{UNKNOWN}. Sources: `carla.CityObjectLabel` of each client version, cityscapesScripts
-`labels.py`, CamVid's `label_colors.txt` and SegNet's 11-class grouping of it, the IDD
-label hierarchy (level 1).
+Some data sets put several of our classes under one id (CamVid's "sign_symbol" is a traffic sign
+or a traffic light). Such an id maps to all tags that it may mean. An id that says nothing about
+a pixel maps to UNKNOWN.
+
+Sources: `carla.CityObjectLabel` of each client version, `labels.py` of cityscapesScripts,
+`label_colors.txt` of CamVid and SegNet's 11-class grouping of it, level 1 of the IDD label
+hierarchy.
 """
 
 from __future__ import annotations
@@ -21,77 +23,75 @@ from sim2street.bridge.frame import ByteArray
 from sim2street.bridge.labels import Tag
 from sim2street.configs import did_you_mean
 
-TAG_COUNT = len(Tag)
 _VEHICLES = "CAR TRUCK BUS TRAIN MOTORCYCLE BICYCLE"
 
 
 @dataclass(frozen=True)
 class LabelMap:
-    """From label ids 0..255 to sets of tags.
+    """The tags that each label id (0..255) of one source may mean.
 
     Attributes:
         name: as in `label_map(name)`.
-        sets: id to the tags it may mean, the likeliest first.
-        colors: id to its sRGB colour, where labels come as colour pictures too.
+        tags_by_id: label id to the tags it may mean, the most likely one first.
+        colors: label id to its sRGB colour, if the source also has colour-coded label images.
     """
 
     name: str
-    sets: Mapping[int, tuple[Tag, ...]]
+    tags_by_id: Mapping[int, tuple[Tag, ...]]
     colors: Mapping[int, tuple[int, int, int]] | None = None
 
     @property
-    def table(self) -> dict[int, frozenset[Tag]]:
-        """Id to its set of tags."""
-        return {label_id: frozenset(tags) for label_id, tags in self.sets.items()}
-
-    @property
     def multihot(self) -> npt.NDArray[np.bool_]:
-        """Bool (256, 29): row = id, True for each tag it may mean; unknown ids: UNKNOWN."""
-        rows = np.zeros((256, TAG_COUNT), dtype=bool)
+        """bool (256, 29): True in row `id` for each tag it may mean. Other ids mean UNKNOWN."""
+        rows = np.zeros((256, len(Tag)), dtype=bool)
         rows[:, Tag.UNKNOWN] = True
-        for label_id, tags in self.sets.items():
+        for label_id, tags in self.tags_by_id.items():
             rows[label_id] = False
             rows[label_id, list(tags)] = True
         return rows
 
     @property
     def primary(self) -> ByteArray:
-        """Uint8 (256,): one representative tag per id, 0 for ids the map does not know."""
-        tags = np.zeros(256, dtype=np.uint8)
-        for label_id, members in self.sets.items():
-            tags[label_id] = members[0]
-        return tags
+        """uint8 (256,): the most likely tag of each id, 0 for ids that the map lacks."""
+        primary = np.zeros(256, dtype=np.uint8)
+        for label_id, tags in self.tags_by_id.items():
+            primary[label_id] = tags[0]
+        return primary
 
-    def check(self, ids: ByteArray, source: str = "labels") -> None:
-        """Raise LabelError where `ids` holds one that this map does not know."""
+    def check_ids(self, ids: ByteArray, source: str = "labels") -> None:
+        """Raise LabelError if the map lacks some of `ids`; `source` starts the message."""
         counts = np.bincount(np.asarray(ids, dtype=np.uint8).ravel(), minlength=256)
-        strange = [int(i) for i in np.flatnonzero(counts) if int(i) not in self.sets]
-        if strange:
+        missing = [int(i) for i in np.flatnonzero(counts) if int(i) not in self.tags_by_id]
+        if missing:
             raise LabelError(
-                f"{source}: ids {strange} are not in the label map '{self.name}' "
-                f"(it knows {_ranges(sorted(self.sets))}); is it the right map for these labels?"
+                f"{source}: ids {missing} are not in the label map '{self.name}', which has ids "
+                f"{_ranges(sorted(self.tags_by_id))}; is it the right map for these labels?"
             )
 
     def to_tags(self, ids: ByteArray, source: str = "labels") -> ByteArray:
-        """Representative tags of `ids`, uint8, same shape; LabelError names unknown ids."""
-        self.check(ids, source)
+        """The most likely tag of each id: uint8, same shape. LabelError if the map lacks an id."""
+        self.check_ids(ids, source)
         return self.primary[ids]
 
-    def from_colors(self, rgb: ByteArray, source: str = "labels") -> ByteArray:
-        """Ids (uint8 (H, W)) of a colour-coded label picture (uint8 (H, W, 3))."""
+    def ids_from_colors(self, rgb: ByteArray, source: str = "labels") -> ByteArray:
+        """Label ids, uint8 (H, W), of a colour-coded label image, uint8 (H, W, 3).
+
+        Raises:
+            LabelError: the map has no colours, or not the colour of some pixel.
+        """
         if self.colors is None:
             raise LabelError(f"{source}: the label map '{self.name}' has no colours, only ids")
-        codes = _pack(rgb)
+        codes = _color_codes(rgb)
         ids = np.zeros(codes.shape, dtype=np.uint8)
         found = np.zeros(codes.shape, dtype=bool)
         for label_id, color in self.colors.items():
-            hit = codes == _pack(np.array(color, dtype=np.uint8))
-            ids[hit] = label_id
-            found |= hit
+            matches = codes == _color_codes(np.array(color, dtype=np.uint8))
+            ids[matches] = label_id
+            found |= matches
         if not found.all():
-            strange = tuple(int(v) for v in rgb[~found][0])
+            unknown = tuple(int(v) for v in rgb[~found][0])
             raise LabelError(
-                f"{source}: colour {strange} is not in the label map '{self.name}' "
+                f"{source}: colour {unknown} is not in the label map '{self.name}' "
                 f"({int((~found).sum())} pixels have unknown colours; were the labels resized "
                 "with interpolation or saved as JPEG?)"
             )
@@ -99,31 +99,32 @@ class LabelMap:
 
 
 def label_map_names() -> tuple[str, ...]:
-    """All names that `label_map` knows."""
-    return tuple(_BUILDERS)
+    """The names that `label_map` accepts."""
+    return tuple(_DEFINITIONS)
 
 
 @cache
 def label_map(name: str) -> LabelMap:
-    """The label map called `name`, or LabelError with the nearest known name."""
-    if name not in _BUILDERS:
+    """The label map called `name`. LabelError suggests the nearest name if there is none."""
+    if name not in _DEFINITIONS:
         raise LabelError(f"unknown label map '{name}'{did_you_mean(name, list(label_map_names()))}")
-    text, colors = _BUILDERS[name]
+    text, colors = _DEFINITIONS[name]
     return LabelMap(name, _parse(text), colors)
 
 
 def _parse(text: str) -> dict[int, tuple[Tag, ...]]:
-    """Lines `id TAG [TAG ...]` (or `first-last TAG ...`) to sets; the first tag is primary."""
-    sets: dict[int, tuple[Tag, ...]] = {}
+    """Parse lines `id TAG [TAG ...]` or `first-last TAG [TAG ...]`, most likely tag first."""
+    tags_by_id: dict[int, tuple[Tag, ...]] = {}
     for line in text.strip().splitlines():
         ids, *names = line.split()
         first, _, last = ids.partition("-")
         for label_id in range(int(first), int(last or first) + 1):
-            sets[label_id] = tuple(Tag[name] for name in names)
-    return sets
+            tags_by_id[label_id] = tuple(Tag[name] for name in names)
+    return tags_by_id
 
 
-def _pack(rgb: ByteArray) -> npt.NDArray[np.uint32]:
+def _color_codes(rgb: ByteArray) -> npt.NDArray[np.uint32]:
+    """Each colour (..., 3) as one number 0xRRGGBB."""
     wide = rgb.astype(np.uint32)
     return (wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]).astype(np.uint32)
 
@@ -167,7 +168,7 @@ _CARLA_0_9_13 = f"""
 22 TERRAIN
 """
 
-# The old table has no sky: it carries 0, as everything without a class does.
+# This version has no id for the sky. Its pixels have id 0, like everything without a class.
 _CARLA_0_9_11 = f"""
 0 UNKNOWN SKY
 1 BUILDING
@@ -222,7 +223,7 @@ _CITYSCAPES_TRAIN = "\n".join(
     [*(f"{tag.value - 1} {tag.name}" for tag in Tag if 1 <= tag.value <= 19), "255 UNKNOWN"]
 )
 
-# CamVid paints lane markings as road in this version; `data.road_lines` finds them again.
+# Lane markings are part of ROAD here; `neural_renderer.data.road_lines` detects them in photos.
 _CAMVID11 = """
 0 SKY
 1 BUILDING WALL BRIDGE
@@ -238,6 +239,7 @@ _CAMVID11 = """
 11 UNKNOWN
 """
 
+# Name, colour and tags of each class; the id is the position in this list.
 _CAMVID32 = (
     ("Animal", (64, 128, 64), "DYNAMIC"),
     ("Archway", (192, 0, 128), "BUILDING BRIDGE"),
@@ -284,7 +286,8 @@ _IDD_LITE = f"""
 255 UNKNOWN
 """
 
-_BUILDERS: dict[str, tuple[str, Mapping[int, tuple[int, int, int]] | None]] = {
+# Name of a label map -> its text for `_parse`, and its colours if it has any.
+_DEFINITIONS: dict[str, tuple[str, Mapping[int, tuple[int, int, int]] | None]] = {
     "carla": (_CARLA, None),
     "carla-0.9.13": (_CARLA_0_9_13, None),
     "carla-0.9.11": (_CARLA_0_9_11, None),

@@ -1,6 +1,6 @@
-"""Label taxonomy: the tags 0..28 on the wire, their names, colours and fingerprint.
+"""Label taxonomy: the tags 0..28 that label images contain, with names, colours and fingerprint.
 
-Tags are those of CARLA >= 0.9.14; for 1..19 they equal Cityscapes trainId + 1.
+The tags are those of CARLA >= 0.9.14. For tags 1..19, tag - 1 is the Cityscapes trainId.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sim2street.bridge.frame import ByteArray
 
 
 class Tag(enum.IntEnum):
-    """What a pixel shows (CARLA >= 0.9.14 `CityObjectLabel`)."""
+    """What a pixel shows; equal to `carla.CityObjectLabel` of CARLA >= 0.9.14."""
 
     UNKNOWN = 0
     ROAD = 1
@@ -58,11 +58,11 @@ PALETTE: ByteArray = np.array(
     ],
     dtype=np.uint8,
 )  # fmt: skip
-"""uint8 (29, 3) sRGB per tag: CARLA's, which for 1..19 are Cityscapes' own colours."""
+"""sRGB colour of each tag, uint8 (29, 3): CARLA's colours (Cityscapes' for tags 1..19)."""
 PALETTE.setflags(write=False)
 
 
 def taxonomy_fingerprint() -> str:
-    """Hash of the tag names: two ends that disagree about tags refuse each other."""
+    """Hash of tags and names, 16 hexadecimal digits. Peers with another fingerprint are refused."""
     text = ",".join(f"{tag.value}:{tag.name}" for tag in Tag)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

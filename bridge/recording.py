@@ -1,8 +1,8 @@
-"""Drives as files: a World that also writes, and a World that reads.
+"""Drives as files: `Recorder` writes the frames of a World, `ReplayWorld` plays them back.
 
-A recording is an MCAP file: `/reset`, `/control` and `/frame` messages in order of
-simulated time, frames packed as on the wire (`wire.codec.pack`), and a metadata record
-for the spec and for every episode. Replay is bit-exact.
+A recording is an MCAP file (https://mcap.dev). It holds `/reset`, `/control` and `/frame`
+messages in order of simulated time, with frames packed as on the wire, one metadata record for
+the world's spec, and one per episode. Replayed frames equal the recorded ones bit by bit.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from mcap.reader import SeekingReader
 from sim2street.bridge.errors import EpisodeEnd, RecordingError, WorldError
 from sim2street.bridge.frame import Control, SensorFrame, WorldSpec
 from sim2street.bridge.recording_file import (
-    BROKEN,
     CONTROL_TOPIC,
+    DAMAGE_ERRORS,
     EPISODE_RECORD,
     FRAME_TOPIC,
     LIMITS,
     SPEC_RECORD,
     EpisodeInfo,
-    FrameFile,
+    RecordingWriter,
     recover_recording,
 )
 from sim2street.bridge.wire.codec import Message, decode, encode, pack, unpack
@@ -44,25 +44,21 @@ from sim2street.bridge.wire.world_messages import (
 from sim2street.bridge.world import World
 from sim2street.configs import ConfigError
 
-__all__ = ["EpisodeInfo", "Recorder", "ReplayWorld", "recover_recording"]
-
 
 class Recorder(World):
-    """Writes every tick of the world it wraps to a file, and passes it on unchanged.
+    """Wraps a World and writes every frame to a file; the frames pass through unchanged.
 
-    The file is written as `PATH.part` and renamed when this world is closed. If it cannot
-    be written (a full disk), the call at hand raises RecordingError, the `.part` stays for
-    `recover_recording`, and nothing of the name PATH appears.
+    The file is written as `PATH.part` and renamed to PATH by `close`, so PATH is always complete.
+    If writing fails (the disk is full), the current call raises RecordingError and PATH does not
+    appear; `recover_recording` reads what is in `PATH.part`.
     """
 
-    def __init__(self, world: World, path: Path, include_rgb: bool = True) -> None:
-        """`include_rgb`: also keep rendered pictures, where the world has them."""
+    def __init__(self, world: World, path: Path) -> None:
         self.world = world
         self._path = path
         self._part = path.with_name(path.name + ".part")
-        self._include_rgb = include_rgb
         self._file: IO[bytes] | None = None
-        self._frames: FrameFile | None = None
+        self._writer: RecordingWriter | None = None
 
     @property
     def spec(self) -> WorldSpec:
@@ -74,16 +70,13 @@ class Recorder(World):
 
     def open(self, sensors: bool = True) -> None:
         if self._path.exists():
-            raise RecordingError(f"{self._path} exists already: remove it or take another name")
+            raise RecordingError(f"{self._path} exists already: remove it or choose another name")
         self.world.open(sensors)
-        spec = self.world.spec
-        if not self._include_rgb:
-            spec = dataclasses.replace(spec, fields=spec.fields - {"rgb"})
         try:
             with self._writing():
                 self._part.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self._part.open("wb")
-                self._frames = FrameFile(self._file, spec_body(spec))
+                self._writer = RecordingWriter(self._file, spec_body(self.world.spec))
         except RecordingError:
             self.world.close()
             raise
@@ -94,7 +87,7 @@ class Recorder(World):
         plain = reset_body(seed, options)
         frame = self.world.reset(seed, options)
         with self._writing():
-            self._open_frames().begin(frame.episode, **plain)
+            self._opened_writer().begin_episode(frame.episode, **plain)
         self._write(frame, None)
         return frame
 
@@ -104,68 +97,74 @@ class Recorder(World):
         return frame
 
     def close(self) -> None:
-        """Finish the file and close the world. Allowed more than once."""
+        """Finish the file and close the world. Calling it twice is allowed."""
         try:
             self._finish()
         finally:
             self.world.close()
 
     def _write(self, frame: SensorFrame, control: str | None) -> None:
-        if not self._include_rgb:
-            views = {n: dataclasses.replace(v, rgb=None) for n, v in frame.views.items()}
-            frame = dataclasses.replace(frame, views=views)
         body, arrays = frame_parts(frame)
         message = Message("frame", frame.tick, "recording", frame.episode, body, arrays)
         blob = pack(encode(message))
         with self._writing():
-            self._open_frames().add(blob, frame.tick, frame.time_s, control)
+            self._opened_writer().add_frame(blob, frame.tick, frame.time_s, control)
 
-    def _open_frames(self) -> FrameFile:
-        if self._frames is None:
-            raise RecordingError(f"{self._path} is not being written: open it, or start another")
-        return self._frames
+    def _opened_writer(self) -> RecordingWriter:
+        if self._writer is None:
+            raise RecordingError(
+                f"{self._path} is not being written: call open first, or record to another file"
+            )
+        return self._writer
 
     def _finish(self) -> None:
-        """Write the index, then let the file appear under its name: all of it or nothing."""
-        if self._file is None or self._frames is None:
+        """Write the index, then rename the complete file to its final name."""
+        if self._file is None or self._writer is None:
             return
         with self._writing():
-            self._frames.finish()
+            self._writer.finish()
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
             os.replace(self._part, self._path)
-        self._file = self._frames = None
+        self._file = self._writer = None
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Ends the recording at the first failure to write, with a RecordingError."""
+        """End the recording with a RecordingError if writing fails in the block."""
         try:
             yield
         except OSError as error:
-            file, self._file, self._frames = self._file, None, None
+            file, self._file, self._writer = self._file, None, None
             if file is not None:
                 with contextlib.suppress(OSError):
-                    file.close()  # flushes, which fails once more on a full disk
+                    file.close()  # flushing fails again on a full disk
             raise RecordingError(
-                f"cannot write {self._path}: {error.strerror}. What was written so far is in "
-                f"{self._part.name}: make room, then recover or remove it"
+                f"cannot write {self._path}: {error.strerror}. The frames written so far are in "
+                f"{self._part.name}: free some space, then recover or remove that file"
             ) from error
 
 
 class ReplayWorld(World):
-    """A recording as a World: `step` returns the next recorded frame, whatever the control.
+    """Plays a recording back as a World: `step` returns the next frame and ignores the control.
 
-    `reset(options={"episode": i})` replays the i-th episode of the file (from 0); else a
-    seed chooses the first episode recorded with it, and without either the episodes come
-    one after the other, over and over. Frames are bit-exact; `frame.episode` goes on from
-    the first recorded number, so that no two resets share one.
+    `reset` chooses the episode: `options={"episode": i}` the i-th of the file (from 0), otherwise
+    a seed the first episode recorded with that seed. With neither, episodes follow in the order
+    of the file, starting over at its end. Frames are bit-exact, except that `frame.episode`
+    counts resets, starting at the first recorded number.
+
+    Attributes:
+        episodes: the episodes in the file; empty before `open`.
+        last_control: the recorded control that led to the last frame; None for tick 0.
     """
 
     def __init__(self, path: Path, recover: bool = False, any_seed: bool = False) -> None:
-        """`recover`: read as far as an unfinished or truncated file goes.
+        """Name the file; `open` reads it.
 
-        `any_seed`: a seed that was never recorded chooses an episode too.
+        Args:
+            recover: read an unfinished or truncated file up to the damage.
+            any_seed: accept seeds that were not recorded; they choose an episode by
+                `seed % number of episodes`.
         """
         self._path = path
         self._recover = recover
@@ -175,7 +174,7 @@ class ReplayWorld(World):
         self._spec: WorldSpec | None = None
         self._sensors = True
         self._frames: Iterator[tuple[Control | None, SensorFrame]] = iter(())
-        self._playing: int | None = None
+        self._episode_index: int | None = None
         self._resets = 0
         self.episodes: tuple[EpisodeInfo, ...] = ()
         self.last_control: Control | None = None
@@ -183,7 +182,7 @@ class ReplayWorld(World):
     @property
     def spec(self) -> WorldSpec:
         if self._spec is None:
-            raise WorldError("open this ReplayWorld first: its spec is in the file")
+            raise WorldError("the spec of a ReplayWorld is in its file: call open first")
         return self._spec
 
     @property
@@ -191,10 +190,10 @@ class ReplayWorld(World):
         return frozenset({"episode"})
 
     def open(self, sensors: bool = True) -> None:
-        """Read the index.
+        """Open the file and read its index.
 
         Raises:
-            RecordingError: there is no such file, or it is not a finished recording.
+            RecordingError: the file does not exist, or is not a finished recording.
         """
         self.close()
         self._sensors = sensors
@@ -204,11 +203,11 @@ class ReplayWorld(World):
             self._read_index(SeekingReader(stream, validate_crcs=True))
         except OSError as error:
             raise RecordingError(f"cannot read {self._path}: {error.strerror}") from error
-        except BROKEN as error:
+        except DAMAGE_ERRORS as error:
             reason = str(error) or type(error).__name__
             raise RecordingError(
-                f"{self._path} is no finished recording ({reason}): it was cut off, or is "
-                "another file. With `recover` (--recover) what is complete in it is replayed"
+                f"{self._path} is not a finished recording ({reason}). If it was cut off, "
+                "`recover` (--recover) replays the complete frames in it"
             ) from error
         finally:
             if self._reader is None:
@@ -217,9 +216,9 @@ class ReplayWorld(World):
     def reset(
         self, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> SensorFrame:
-        index = self._choose(seed, dict(options or {}))
+        index = self._choose_index(seed, dict(options or {}))
         self._resets += 1
-        self._playing = index
+        self._episode_index = index
         self._frames = self._play(self.episodes[index])
         return self._next()
 
@@ -228,23 +227,24 @@ class ReplayWorld(World):
         return self._next()
 
     def close(self) -> None:
-        """Close the file. Allowed more than once."""
-        self._frames, self._reader, self._playing = iter(()), None, None
+        """Close the file. Calling it twice is allowed."""
+        self._frames, self._reader, self._episode_index = iter(()), None, None
         self._stack.close()
 
     def _recovered(self) -> Path:
+        """A temporary copy with the complete frames; removed by `close`."""
         folder = self._stack.enter_context(tempfile.TemporaryDirectory())
-        whole = Path(folder) / "recovered.mcap"
-        recover_recording(self._path, whole)
-        return whole
+        copy = Path(folder) / "recovered.mcap"
+        recover_recording(self._path, copy)
+        return copy
 
     def _read_index(self, reader: SeekingReader) -> None:
         if reader.get_summary() is None:
-            raise ValueError("it has no index")
+            raise ValueError("no index")
         records = [(record.name, record.metadata) for record in reader.iter_metadata()]
         specs = [data["json"] for name, data in records if name == SPEC_RECORD]
         if not specs:
-            raise ValueError("it holds no sim2street frames")
+            raise ValueError("no sim2street frames")
         self._spec = read_spec(json.loads(specs[0]))
         self.episodes = tuple(
             EpisodeInfo(**json.loads(data["json"]))
@@ -253,30 +253,37 @@ class ReplayWorld(World):
         )
         self._reader = reader
 
-    def _choose(self, seed: int | None, options: dict[str, Any]) -> int:
+    def _choose_index(self, seed: int | None, options: dict[str, Any]) -> int:
         index = options.pop("episode", None)
         if options:
-            raise ConfigError(f"a recording knows the option 'episode', not {sorted(options)}")
-        if self._reader is None or not self.episodes:
-            raise WorldError(f"{self._path}: not open, or without an episode")
+            raise ConfigError(
+                f"a recording has only the reset option 'episode', got {sorted(options)}"
+            )
+        if self._reader is None:
+            raise WorldError(f"{self._path} is not open: call open first")
+        if not self.episodes:
+            raise WorldError(f"{self._path} contains no episode")
         if index is None and seed is not None:
-            return self._of_seed(seed)
+            return self._index_of_seed(seed)
         if index is None:
-            return 0 if self._playing is None else (self._playing + 1) % len(self.episodes)
+            return (
+                0 if self._episode_index is None else (self._episode_index + 1) % len(self.episodes)
+            )
         if not isinstance(index, int) or not 0 <= index < len(self.episodes):
             raise ConfigError(
-                f"episode must be in 0..{len(self.episodes) - 1} (of {self._path}), got {index!r}"
+                f"option episode must be in 0..{len(self.episodes) - 1} for {self._path}, "
+                f"got {index!r}"
             )
         return index
 
-    def _of_seed(self, seed: int) -> int:
+    def _index_of_seed(self, seed: int) -> int:
         seeds = [info.seed for info in self.episodes]
         if seed not in seeds and self._any_seed:
             return seed % len(seeds)
         if seed not in seeds:
             raise ConfigError(
-                f"{self._path} holds no episode of seed {seed}, its seeds are {seeds}; "
-                "or choose one by options={'episode': index}"
+                f"{self._path} has no episode with seed {seed}, only {seeds}; "
+                "use one of these or options={'episode': index}"
             )
         return seeds.index(seed)
 
@@ -296,19 +303,19 @@ class ReplayWorld(World):
             yield control, dataclasses.replace(frame, episode=episode, views=views)
 
     def _next(self) -> SensorFrame:
-        if self._playing is None:
+        if self._episode_index is None:
             raise WorldError("no episode to step: call reset first")
         try:
             self.last_control, frame = next(self._frames)
         except StopIteration:
             raise EpisodeEnd(
-                f"episode {self._playing} of {self._path} ends after "
-                f"{self.episodes[self._playing].ticks} ticks: reset"
+                f"episode {self._episode_index} of {self._path} ends after "
+                f"{self.episodes[self._episode_index].ticks} ticks: call reset"
             ) from None
-        except BROKEN as error:
+        except DAMAGE_ERRORS as error:
             self._frames = iter(())
             raise RecordingError(
-                f"{self._path} is damaged here ({error}): with `recover` (--recover) what comes "
-                "before is replayed"
+                f"{self._path} is damaged at this frame ({error}): `recover` (--recover) replays "
+                "the frames before the damage"
             ) from error
         return frame

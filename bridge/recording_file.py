@@ -1,4 +1,4 @@
-"""The MCAP side of recordings: topics, records, and what survives in a broken file."""
+"""The MCAP files of recordings: how they are written, and how a damaged file is recovered."""
 
 from __future__ import annotations
 
@@ -30,9 +30,12 @@ SPEC_RECORD = "sim2street/spec"
 EPISODE_RECORD = "sim2street/episode"
 
 LIMITS = Limits()
-EPISODE_GAP_NS = 1_000_000_000
+"""Largest sizes that are accepted when a frame is read from a file."""
 
-BROKEN = (
+EPISODE_GAP_NS = 1_000_000_000
+"""Time between the end of an episode and the start of the next one in the file's log time."""
+
+DAMAGE_ERRORS = (
     McapError,
     ProtocolError,
     zstandard.ZstdError,
@@ -42,17 +45,21 @@ BROKEN = (
     OverflowError,
     EOFError,
 )
-"""What reading a damaged file raises."""
+"""Exceptions that reading a damaged file may raise."""
 
 _MAX_RECORD_BYTES = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeInfo:
-    """One recorded episode: `ticks` steps, hence one frame more.
+    """One recorded episode.
 
-    `start_ns` and `end_ns` are log times in the file: simulated time, all episodes one
-    after the other.
+    Attributes:
+        episode: its number when it was recorded.
+        seed, options: arguments of its reset.
+        ticks: number of steps; there is one frame more than steps.
+        start_ns, end_ns: log times in the file of its first and last frame. Log time is
+            simulated time, with the episodes one after the other.
     """
 
     episode: int
@@ -63,15 +70,15 @@ class EpisodeInfo:
     end_ns: int
 
     def as_metadata(self) -> dict[str, str]:
-        """As one MCAP metadata record."""
+        """Content of an MCAP metadata record that describes this episode."""
         return {"json": json.dumps(dataclasses.asdict(self))}
 
 
-class FrameFile:
-    """Writes resets, controls and frames (already packed) to an open file, in order."""
+class RecordingWriter:
+    """Writes resets, controls and packed frames to an open file."""
 
     def __init__(self, file: IO[bytes], spec: Mapping[str, Any]) -> None:
-        """`spec`: the body of the world's spec."""
+        """Start the file. `spec` is the world's spec as a message body."""
         self._writer = Writer(file)
         self._writer.start(profile="sim2street", library=PROTOCOL)
         self._writer.add_metadata(SPEC_RECORD, {"json": json.dumps(spec)})
@@ -79,33 +86,33 @@ class FrameFile:
         self._episode: EpisodeInfo | None = None
         self._next_start_ns = 0
 
-    def begin(self, episode: int, seed: int | None, options: Mapping[str, Any]) -> None:
-        """Start an episode, ending the one before."""
-        self.end()
+    def begin_episode(self, episode: int, seed: int | None, options: Mapping[str, Any]) -> None:
+        """End the current episode, if any, and start the next one."""
+        self.end_episode()
         start_ns = self._next_start_ns
         self._episode = EpisodeInfo(episode, seed, dict(options), 0, start_ns, start_ns)
         self._add(RESET_TOPIC, start_ns, json.dumps({"seed": seed, "options": dict(options)}))
 
-    def add(self, blob: bytes, tick: int, time_s: float, control: str | None) -> None:
-        """Write a packed frame and the control that led to it."""
+    def add_frame(self, blob: bytes, tick: int, time_s: float, control: str | None) -> None:
+        """Write a packed frame, after the control (as JSON) that led to it."""
         if self._episode is None:
-            raise RecordingError("no episode to record: reset first")
+            raise RecordingError("no episode to record: call reset first")
         time_ns = self._episode.start_ns + max(0, round(time_s * 1e9))
         if control is not None:
             self._add(CONTROL_TOPIC, time_ns, control, tick)
         self._add(FRAME_TOPIC, time_ns, blob, tick)
         self._episode = dataclasses.replace(self._episode, ticks=tick, end_ns=time_ns)
 
-    def end(self) -> None:
-        """Note the episode in the index."""
+    def end_episode(self) -> None:
+        """Write the metadata record of the current episode, if any."""
         if self._episode is not None:
             self._writer.add_metadata(EPISODE_RECORD, self._episode.as_metadata())
             self._next_start_ns = self._episode.end_ns + EPISODE_GAP_NS
             self._episode = None
 
     def finish(self) -> None:
-        """End the last episode and write the index of the whole file."""
-        self.end()
+        """End the last episode and write the index of the file."""
+        self.end_episode()
         self._writer.finish()
 
     def _channel(self, topic: str) -> int:
@@ -122,33 +129,33 @@ class FrameFile:
 
 
 def recover_recording(broken: Path, out: Path) -> int:
-    """Copy every complete frame of an unfinished or truncated recording to `out`.
+    """Copy the complete frames of an unfinished or truncated recording to `out`.
 
     Returns:
-        The number of frames. What comes after the first damage is left behind.
+        The number of frames copied. Frames after the first damage are not copied.
 
     Raises:
-        RecordingError: not even one frame is whole, or a file cannot be opened.
+        RecordingError: no frame is complete, or a file cannot be opened.
     """
     try:
         with broken.open("rb") as source, out.open("wb") as target:
-            count = _copy_whole_frames(source, target)
+            count = _copy_complete_frames(source, target)
     except OSError as error:
         raise RecordingError(f"cannot recover {broken}: {error.strerror}") from error
     if count == 0:
         out.unlink(missing_ok=True)
-        raise RecordingError(f"{broken}: no complete frame in it, nothing to recover")
+        raise RecordingError(f"cannot recover {broken}: it contains no complete frame")
     return count
 
 
-def _copy_whole_frames(source: IO[bytes], target: IO[bytes]) -> int:
-    copy: FrameFile | None = None
+def _copy_complete_frames(source: IO[bytes], target: IO[bytes]) -> int:
+    copy: RecordingWriter | None = None
     reset: Mapping[str, Any] | None = None
     control: str | None = None
     count = 0
-    for topic, data in _whole_records(source):
+    for topic, data in _records_before_damage(source):
         if topic == SPEC_RECORD:
-            copy = FrameFile(target, json.loads(data))
+            copy = RecordingWriter(target, json.loads(data))
         elif topic == RESET_TOPIC:
             reset = json.loads(data)
         elif topic == CONTROL_TOPIC:
@@ -159,17 +166,17 @@ def _copy_whole_frames(source: IO[bytes], target: IO[bytes]) -> int:
             except ProtocolError:
                 break
             if frame.tick == 0:
-                copy.begin(frame.episode, **(reset or {"seed": None, "options": {}}))
+                copy.begin_episode(frame.episode, **(reset or {"seed": None, "options": {}}))
                 control = None
-            copy.add(data, frame.tick, frame.time_s, control)
+            copy.add_frame(data, frame.tick, frame.time_s, control)
             count += 1
     if copy is not None:
         copy.finish()
     return count
 
 
-def _whole_records(source: IO[bytes]) -> Iterator[tuple[str, bytes]]:
-    """Topic (or metadata name) and payload of every record before the first damage."""
+def _records_before_damage(source: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Topic (or name of a metadata record) and content of each record before the first damage."""
     topics: dict[int, str] = {}
     reader = StreamReader(source, validate_crcs=True, record_size_limit=_MAX_RECORD_BYTES)
     try:
@@ -180,5 +187,5 @@ def _whole_records(source: IO[bytes]) -> Iterator[tuple[str, bytes]]:
                 yield SPEC_RECORD, record.metadata["json"].encode()
             elif isinstance(record, Message):
                 yield topics[record.channel_id], record.data
-    except BROKEN:
+    except DAMAGE_ERRORS:
         return

@@ -1,8 +1,7 @@
-"""A World whose labels are changed on the way: what is a building shall be a tree.
+"""A World whose labels are changed at run time, for example so that buildings become trees.
 
-Semantic manipulation at run time: only labels, and the tags of actors, change; depth, poses
-and instances stay those of the world, so motion stays exact. The renderer paints what the
-labels say.
+Only the labels and the actors' tags change. Depth, poses and instances stay those of the wrapped
+world, so motion stays exact. The renderer paints what the labels say.
 """
 
 from __future__ import annotations
@@ -18,14 +17,21 @@ from sim2street.bridge.labels import Tag
 from sim2street.bridge.world import World
 from sim2street.configs import ConfigError, did_you_mean
 
-Changes = Mapping[str, str]
-"""Names of tags to names of tags, such as {"building": "vegetation"}; case does not matter."""
+TagChanges = Mapping[str, str]
+"""Old tag name -> new tag name, such as {"building": "vegetation"}, in upper or lower case."""
 
 
-def remap_table(changes: Changes) -> ByteArray:
-    """Uint8 (29,): the tag that each tag becomes. ConfigError names what is no tag."""
+def remap_table(changes: TagChanges) -> ByteArray:
+    """The new tag of each tag, uint8 (29,). All changes apply at once, so tags can be swapped.
+
+    Raises:
+        ConfigError: a name is not the name of a tag.
+    """
     if not isinstance(changes, Mapping):
-        raise ConfigError(f"remap: expected names of tags to names of tags, got {changes!r}")
+        raise ConfigError(
+            "remap: expected names of tags as keys and values, such as "
+            f"{{building: vegetation}}, got {changes!r}"
+        )
     table = np.arange(len(Tag), dtype=np.uint8)
     for old, new in changes.items():
         table[_tag(old)] = _tag(new)
@@ -33,12 +39,13 @@ def remap_table(changes: Changes) -> ByteArray:
 
 
 class RemappedWorld(World):
-    """A World with other labels. `remap` changes them between two frames.
+    """Wraps a World and replaces its labels.
 
-    `reset(options={"remap": {...}})` sets them for the episode and those after it.
+    `remap` sets the replacement from the next frame on, `reset(options={"remap": {...}})` from
+    this episode on.
     """
 
-    def __init__(self, world: World, changes: Changes) -> None:
+    def __init__(self, world: World, changes: TagChanges) -> None:
         self.world = world
         self._table = remap_table(changes)
 
@@ -73,8 +80,8 @@ class RemappedWorld(World):
         self._table = table.copy()
         return self._remapped(self.world.set_state(inner))
 
-    def remap(self, changes: Changes) -> None:
-        """From the next frame on; an empty mapping shows the world as it is."""
+    def remap(self, changes: TagChanges) -> None:
+        """Replace labels like this from the next frame on; {} leaves them unchanged."""
         self._table = remap_table(changes)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""RenderedWorld: a World with a Renderer around it, and itself a World."""
+"""A World that renders the views of another World to RGB."""
 
 from __future__ import annotations
 
@@ -10,18 +10,31 @@ from typing import Any
 
 import numpy as np
 
+from sim2street.bridge.errors import RendererError
 from sim2street.bridge.frame import POSE_UNKNOWN, Camera, Control, SensorFrame, WorldSpec
-from sim2street.bridge.renderer import Renderer, RenderRequest, SessionConfig, StyleChoice
+from sim2street.bridge.renderer import (
+    DEFAULT_STYLE,
+    Renderer,
+    RenderRequest,
+    SessionConfig,
+    StyleChoice,
+    named_style,
+)
 from sim2street.bridge.world import World
-from sim2street.configs import ConfigError, did_you_mean
+from sim2street.configs import ConfigError
+
+RANDOM_STYLE = "random"
+"""Style name for one of the renderer's styles, drawn with the seed of the episode."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedState:
-    """A snapshot of a RenderedWorld: its world's, and what each view's session remembers.
+    """A snapshot of a RenderedWorld.
 
-    `sessions`: per view, the config, and the memory or None where the renderer keeps it to
-    itself (one on another machine does).
+    Attributes:
+        world: the snapshot of the wrapped world.
+        sessions: per view, the config of its session and the session's temporal state; None
+            instead of the state if the renderer cannot save it (a remote one cannot).
     """
 
     world: Any
@@ -29,27 +42,36 @@ class RenderedState:
 
 
 class RenderedWorld(World):
-    """A World with a Renderer around it: fills in `view.rgb`, and is itself a World.
+    """Wraps a World and a Renderer: frames of the World, with `view.rgb` from the Renderer.
 
-    `reset(options={"style": name | blend | "random"})` chooses the look of the episode;
-    "random" draws one of the renderer's styles from the seed. The world and the renderer
-    are closed together with this object.
+    `reset(options={"style": style})` sets the style of an episode: a name, a blend, or "random"
+    for one of the renderer's styles, drawn with the seed. `close` closes the world and the
+    renderer too.
 
-    `set_state` takes the renderer's temporal state up as well; where the renderer cannot
-    save it, it restarts there instead, the same way each time.
+    `set_state` also restores the renderer's temporal state. If the renderer cannot save it, the
+    temporal state restarts there; both repeat exactly.
     """
 
     def __init__(
         self,
         world: World,
         renderer: Renderer,
-        style: StyleChoice = "default",
+        style: StyleChoice = DEFAULT_STYLE,
         scale: int = 1,
         render_every: int = 1,
     ) -> None:
-        """`scale`: rgb size over label size. `render_every`: rgb every n-th tick only."""
+        """Wrap `world` and `renderer`.
+
+        Args:
+            style: style of the episodes whose `reset` does not name one.
+            scale: size of the RGB images divided by the size of the labels.
+            render_every: render only ticks that are a multiple of this; frames between them
+                have no RGB.
+        """
         if scale < 1 or render_every < 1:
-            raise ConfigError("scale and render_every must be at least 1")
+            raise ConfigError(
+                f"scale and render_every must be at least 1, got {scale} and {render_every}"
+            )
         self.world = world
         self.renderer = renderer
         self._default_style = style
@@ -57,7 +79,7 @@ class RenderedWorld(World):
         self._render_every = render_every
         self._sessions: dict[str, int] = {}
         self._configs: dict[str, SessionConfig] = {}
-        self._restart = False
+        self._restart_next = False
         self._sensors = True
 
     @property
@@ -78,14 +100,14 @@ class RenderedWorld(World):
         self, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> SensorFrame:
         rest = dict(options or {})
-        asked = rest.pop("style", self._default_style)
-        style = choose_style(asked, self.renderer.styles(), seed)
+        requested = rest.pop("style", self._default_style)
+        style = choose_style(requested, self.renderer.styles(), seed)
         frame = self.world.reset(seed, rest)
         if not self._sensors:
             return frame
-        sizes = {name: self._size_px(view.camera) for name, view in frame.views.items()}
+        cameras = {name: view.camera for name, view in frame.views.items()}
         self._open_sessions(
-            {n: SessionConfig(style, frame.views[n].camera, sizes[n], seed or 0) for n in sizes}
+            {n: SessionConfig(style, c, self._size_px(c), seed or 0) for n, c in cameras.items()}
         )
         return self._render(frame)
 
@@ -93,7 +115,7 @@ class RenderedWorld(World):
         return self._render_if_due(self.world.step(control))
 
     def restyle(self, style: StyleChoice) -> None:
-        """Switch the style between two frames."""
+        """Switch the style of all views from the next frame on."""
         for name, session in self._sessions.items():
             self.renderer.restyle(session, style)
             self._configs[name] = dataclasses.replace(self._configs[name], style=style)
@@ -110,7 +132,7 @@ class RenderedWorld(World):
         configs = {name: config for name, (config, _) in state.sessions.items()}
         if configs != self._configs:
             self._open_sessions(configs)
-        self._restart = any(memory is None for _, memory in state.sessions.values())
+        self._restart_next = any(memory is None for _, memory in state.sessions.values())
         for name, (_, memory) in state.sessions.items():
             if memory is not None:
                 self.renderer.load_session(self._sessions[name], memory)
@@ -128,21 +150,21 @@ class RenderedWorld(World):
     def _open_sessions(self, configs: Mapping[str, SessionConfig]) -> None:
         for session in self._sessions.values():
             self.renderer.close_session(session)
-        self._sessions, self._configs, self._restart = {}, {}, False
+        self._sessions, self._configs, self._restart_next = {}, {}, False
         for name, config in configs.items():
             self._sessions[name] = self.renderer.open_session(config)
             self._configs[name] = config
 
     def _render_if_due(self, frame: SensorFrame) -> SensorFrame:
-        due = self._restart or frame.tick % self._render_every == 0
+        due = self._restart_next or frame.tick % self._render_every == 0
         return self._render(frame) if self._sensors and frame.views and due else frame
 
     def _render(self, frame: SensorFrame) -> SensorFrame:
         start_s = time.perf_counter()
         names = list(frame.views)
-        # With poses unknown, only an engine's own motion says where things were.
-        lost = POSE_UNKNOWN in frame.flags
-        restart, self._restart = self._restart, False
+        # Without poses, only motion from the engine can carry the last image to this frame.
+        no_poses = POSE_UNKNOWN in frame.flags
+        restart, self._restart_next = self._restart_next, False
         requests = [
             RenderRequest(
                 self._sessions[name],
@@ -150,7 +172,7 @@ class RenderedWorld(World):
                 frame.tick,
                 frame.episode,
                 frame.actors,
-                restart=restart or (lost and frame.views[name].motion_px is None),
+                restart=restart or (no_poses and frame.views[name].motion_px is None),
             )
             for name in names
         ]
@@ -167,13 +189,21 @@ class RenderedWorld(World):
 
 
 def choose_style(style: StyleChoice, known: Sequence[str], seed: int | None) -> StyleChoice:
-    """What "default" and "random" (drawn from the seed) mean; other names must be known."""
-    if style == "default":
-        return known[0]
-    if style == "random":
+    """Resolve "default" (the first known style) and "random" (drawn with the seed).
+
+    Args:
+        known: names of the renderer's styles.
+
+    Raises:
+        ConfigError: a name is neither known, "default" nor "random".
+    """
+    if style == RANDOM_STYLE:
         return known[int(np.random.default_rng(seed).integers(len(known)))]
-    names = [style] if isinstance(style, str) else style if isinstance(style, Mapping) else ()
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"unknown style '{name}'{did_you_mean(name, list(known))}")
+    try:
+        if isinstance(style, str):
+            return named_style(style, known)
+        for name in style if isinstance(style, Mapping) else ():
+            named_style(name, known)
+    except RendererError as error:
+        raise ConfigError(str(error)) from error
     return style

@@ -1,122 +1,109 @@
-"""The Renderer contract: sessions of a style, and views rendered in one batch."""
+"""The Renderer contract: turns views of a world into RGB images.
+
+A caller opens one session per camera, then renders any number of sessions in one batch. The
+tests in `tests/contracts/renderer_contract.py` run against every implementation.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 from sim2street.bridge.errors import RendererError
-from sim2street.bridge.frame import (
-    Actor,
-    ByteArray,
-    Camera,
-    View,
+from sim2street.bridge.render_request import (
+    DEFAULT_STYLE,
+    Rendering,
+    RenderRequest,
+    SessionConfig,
+    StyleBlob,
+    StyleChoice,
+    named_style,
+    out_scale,
 )
+from sim2street.bridge.still_images import StillImages
+
+__all__ = [
+    "DEFAULT_STYLE",
+    "RenderRequest",
+    "Renderer",
+    "Rendering",
+    "SessionConfig",
+    "StyleBlob",
+    "StyleChoice",
+    "named_style",
+    "out_scale",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class StyleBlob:
-    """A compiled style as it travels: bytes and their hash, never a path."""
+class Renderer(StillImages):
+    """Renders views of any number of sessions in one batch; `render_labels` makes stills.
 
-    name: str
-    data: bytes
-    sha256: str
+    A session holds a style and a temporal state (such as the previous image, which keeps videos
+    stable). The temporal state is discarded
 
+    * when the episode changes,
+    * at a cut: the camera moved more than 5 m, or the tick is not 1 to 10 later than the last,
+    * when `RenderRequest.restart` is set.
 
-StyleChoice = str | StyleBlob | Mapping[str, float]
-"""The name of a style the renderer knows, a style of the caller's, or a blend by weight."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionConfig:
-    """What a session needs; enough to open it again on another renderer.
-
-    Attributes:
-        out_size_px: (width, height) of the rgb, a whole multiple of the label size.
-        seed: of the world-anchored noise.
-    """
-
-    style: StyleChoice
-    camera: Camera
-    out_size_px: tuple[int, int]
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RenderRequest:
-    """One view to render. `actors` carry the poses that make motion exact."""
-
-    session: int
-    view: View
-    tick: int
-    episode: int
-    actors: tuple[Actor, ...] = ()
-    restart: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Rendering:
-    """One rendered view: rgb uint8 (H, W, 3), and whether its session was reopened."""
-
-    rgb: ByteArray
-    reopened: bool = False
-
-
-class Renderer(ABC):
-    """Turns views into RGB, in one batch over any number of sessions.
-
-    A session keeps a style and the last rendered frame. Its temporal state restarts on a
-    new episode, on a cut (the camera jumped > 5 m, or more than 10 ticks passed) and on
-    `RenderRequest.restart`; the same (episode, tick) again returns the cached frame and
-    advances nothing.
+    Rendering the same (episode, tick) again returns the cached image and changes no state.
     """
 
     @abstractmethod
     def styles(self) -> tuple[str, ...]:
-        """Names of the styles this renderer knows, at least one."""
+        """Names of the styles that this renderer has; at least one, the default first."""
 
     @abstractmethod
     def open_session(self, config: SessionConfig) -> int:
         """Open a session and return its id.
 
         Raises:
-            RendererError: unknown style, or a size this renderer cannot make.
+            RendererError: the style is unknown or the output size is not supported.
         """
 
     @abstractmethod
     def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
-        """Render all requests in one batch, results in the same order.
+        """Render all requests in one batch; results are in the order of the requests.
 
-        The arrays of the requests are the caller's again once this returns: what is needed
-        of them for the next frame is copied.
+        The caller may overwrite the arrays of the requests, and of the results, after this
+        returns: the renderer keeps copies.
 
         Raises:
-            UnknownSession: a session this renderer does not know.
-            RendererError: a view without what the renderer needs.
+            UnknownSession: no session with this id is open.
+            RendererError: a view lacks data that the renderer needs, such as labels.
         """
 
     @abstractmethod
     def restyle(self, session: int, style: StyleChoice) -> None:
-        """Switch the style from the next frame on; temporal state goes on."""
+        """Switch the style from the next frame on. The temporal state is kept.
+
+        Raises:
+            UnknownSession: no session with this id is open.
+            RendererError: the style is unknown.
+        """
 
     @abstractmethod
     def close_session(self, session: int) -> None:
-        """Forget a session. Unknown ones are ignored."""
+        """Close a session. Unknown ids are ignored."""
 
     def save_session(self, session: int) -> Any | None:
-        """All that a session remembers, for `load_session`; None where it cannot be had."""
+        """The session's temporal state for `load_session`; None if it cannot be read."""
         return None
 
     def load_session(self, session: int, saved: Any) -> None:
-        """Make a session remember what one of the same config did. Never written to."""
-        raise RendererError(f"{type(self).__name__} cannot take up a session's memory")
+        """Restore a temporal state from `save_session` of a session with the same config.
+
+        The saved object is not modified, so it can be loaded several times.
+
+        Raises:
+            RendererError: this kind of renderer cannot restore a temporal state.
+        """
+        raise RendererError(f"{type(self).__name__} cannot restore a temporal state")
 
     @abstractmethod
     def close(self) -> None:
-        """Release everything. Allowed more than once."""
+        """Close all sessions and release all resources. Calling it twice is allowed."""
 
     def __enter__(self) -> Renderer:
         return self
@@ -128,18 +115,3 @@ class Renderer(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def out_scale(config: SessionConfig) -> int:
-    """The whole factor k between label size and output size, or RendererError."""
-    width_px, height_px = config.out_size_px
-    k = width_px // config.camera.width_px
-    if k < 1 or (width_px, height_px) != (
-        k * config.camera.width_px,
-        k * config.camera.height_px,
-    ):
-        raise RendererError(
-            f"out_size_px {config.out_size_px} must be a whole multiple of the label size "
-            f"({config.camera.width_px}, {config.camera.height_px})"
-        )
-    return k

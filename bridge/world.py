@@ -1,7 +1,7 @@
-"""The World contract: a Control goes in, a SensorFrame comes out.
+"""The World contract: a `Control` goes in, a `SensorFrame` comes out.
 
-The embedded town, CARLA, a recording and a socket are all Worlds; the suite in
-`tests/contracts/` runs on every one of them.
+The embedded town, CARLA, recordings and worlds behind a socket all implement it. The tests in
+`tests/contracts/world_contract.py` run against every implementation.
 """
 
 from __future__ import annotations
@@ -16,26 +16,34 @@ from sim2street.bridge.frame import Control, SensorFrame, WorldSpec
 
 
 class World(ABC):
-    """A driving world in lock step: nothing happens between two calls.
+    """A driving world in lockstep: simulated time advances only in `step`.
 
-    Life: `open` once, then `reset` and `step` as often as wanted, then `close`
-    (allowed twice). A world is used from one thread.
+    Call `open`, then `reset`, then `step` repeatedly (and `reset` again for the next episode),
+    then `close`. A world may be opened again after `close`. Use it from one thread only.
     """
 
     @property
     @abstractmethod
     def spec(self) -> WorldSpec:
-        """What this world offers. May need `open` first."""
+        """What this world offers. Some worlds know it only after `open` (else WorldError)."""
 
     @abstractmethod
     def open(self, sensors: bool = True) -> None:
-        """Acquire what the world needs. `sensors=False`: state only, `views` stay empty."""
+        """Acquire processes, sockets and memory.
+
+        Args:
+            sensors: False for worlds that only report state; their frames have no views.
+        """
 
     @abstractmethod
     def reset(
         self, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> SensorFrame:
-        """Start a new episode and return its tick 0. The same seed gives the same episode.
+        """Start a new episode and return its tick 0.
+
+        Args:
+            seed: the same seed and options give the same episode; None draws a new one.
+            options: settings of this episode; see `option_names`.
 
         Raises:
             WorldError: the world cannot start an episode now.
@@ -44,36 +52,37 @@ class World(ABC):
 
     @abstractmethod
     def step(self, control: Control) -> SensorFrame:
-        """Advance exactly one tick.
+        """Apply `control` for exactly one tick and return the frame after it.
 
         Raises:
-            WorldError: the episode is over for good; call `reset`.
+            FrameError: the control is out of range; the world did not advance.
+            WorldError: there is no episode, or it cannot go on; call `reset`.
         """
 
     @property
     def option_names(self) -> frozenset[str] | None:
-        """What `reset(options=...)` knows; None where only the world itself can tell."""
+        """Keys that `reset(options=...)` accepts; None if unknown (the world is remote)."""
         return None
 
     def get_state(self) -> Any:
-        """A snapshot of the episode, from which `set_state` goes on exactly.
+        """A snapshot of the episode. `set_state` returns to it exactly.
 
         Raises:
-            WorldError: this world cannot save its state.
+            WorldError: this kind of world cannot save its state.
         """
         raise WorldError(f"{type(self).__name__} cannot save its state")
 
     def set_state(self, state: Any) -> SensorFrame:
-        """Go on from a snapshot of this world, and return its frame.
+        """Return to a snapshot that `get_state` of this world made, and return its frame.
 
         Raises:
-            WorldError: this world cannot take one up.
+            WorldError: this kind of world cannot restore a state.
         """
-        raise WorldError(f"{type(self).__name__} cannot take up a state")
+        raise WorldError(f"{type(self).__name__} cannot restore a state")
 
     @abstractmethod
     def close(self) -> None:
-        """Release sockets, processes and memory. Allowed more than once."""
+        """Release everything that `open` acquired. Calling it twice is allowed."""
 
     def __enter__(self) -> World:
         self.open()

@@ -1,13 +1,13 @@
-"""The one base class of every error a user can act on.
+"""Base classes of the errors that a user can fix.
 
-The command line prints these without a traceback and exits non-zero; anything
-else is a bug of ours and keeps its traceback.
+The command line prints them without a traceback and exits with a non-zero status. Any other
+exception is a bug and keeps its traceback.
 """
 
 
 class Sim2StreetError(Exception):
-    """Something the user can mend: says what was expected, what came, what to do."""
+    """An error that the user can fix: says what was expected, what came and what to do."""
 
 
 class ConfigError(Sim2StreetError):
-    """A YAML file or an option does not fit its schema."""
+    """A YAML file or an option does not match its schema."""

@@ -1,7 +1,7 @@
-"""One strict YAML loader: every key is known, or the error says what was meant.
+"""Loads YAML files into strict pydantic models.
 
-A config model stands right above the class it configures and derives from
-`StrictModel`; this module only reads files and explains mistakes.
+An unknown key is an error that suggests the nearest known one. A config model derives from
+`StrictModel` and stands in the module of the class that it configures.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Model = TypeVar("Model", bound="StrictModel")
 
 
 class StrictModel(BaseModel):
-    """Frozen pydantic model that refuses unknown keys."""
+    """A frozen pydantic model that rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """A hint such as `; did you mean 'town'?`, or the list of what is known."""
+    """End of an error message: `; did you mean 'town'?`, or all known words if none is close."""
     close = difflib.get_close_matches(word, known, n=1)
     if close:
         return f"; did you mean '{close[0]}'?"
@@ -35,10 +35,10 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 def parse(model: type[Model], data: Mapping[str, Any], source: str = "config") -> Model:
-    """Validate `data` against `model`.
+    """Validate `data` against `model`; `source` starts the error message.
 
     Raises:
-        ConfigError: one line per mistake, each naming the key and what would fit.
+        ConfigError: lists every mistake with its key.
     """
     try:
         return model.model_validate(data)
@@ -48,7 +48,7 @@ def parse(model: type[Model], data: Mapping[str, Any], source: str = "config") -
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML mapping from `path`, or raise ConfigError."""
+    """Read a YAML file whose top level is a mapping. ConfigError if it is not."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -56,18 +56,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys, got {type(data).__name__}")
+        raise ConfigError(f"{path}: expected `key: value` lines, got {type(data).__name__}")
     return data
 
 
 def find_config(kind: str, name: str) -> Path:
-    """Path of a shipped config such as ("world", "town"), or of a file of the user's.
+    """Path of a config file.
 
-    `name` may be a path to a YAML file or the name of a shipped one.
+    Args:
+        kind: folder of shipped configs, such as "world".
+        name: name of a shipped config, such as "town", or a path that ends in .yaml or .yml.
+
+    Raises:
+        ConfigError: there is no shipped config with this name.
     """
     if name.endswith((".yaml", ".yml")):
         return Path(name)
-    folder = Path(str(resources.files("configs"))) / kind
+    folder = Path(str(resources.files("sim2street.configs"))) / kind
     path = folder / f"{name}.yaml"
     if not path.is_file():
         known = sorted(p.stem for p in folder.glob("*.yaml"))
@@ -76,12 +81,13 @@ def find_config(kind: str, name: str) -> Path:
 
 
 def load(model: type[Model], kind: str, name: str) -> Model:
-    """Read and validate a shipped or user-given config."""
+    """Read and validate a config; `kind` and `name` as in `find_config`."""
     path = find_config(kind, name)
     return parse(model, read_yaml(path), source=str(path))
 
 
 def _explain(model: type[BaseModel], item: Any) -> str:
+    """One of pydantic's error items as text."""
     where = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         owner = _owner(model, item["loc"][:-1])
@@ -91,12 +97,12 @@ def _explain(model: type[BaseModel], item: Any) -> str:
 
 
 def _owner(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The nested model that `path` leads to, where it can be found."""
+    """The nested model that `path` leads to; None if it cannot be found."""
     current: type[BaseModel] | None = model
     for part in path:
         field = current.model_fields.get(str(part)) if current else None
         if field is None:
-            continue  # a list index or a union tag: same owner
+            continue  # a list index or the tag of a union, which stays in the same model
         candidates = [field.annotation, *get_args(field.annotation)]
         current = next(
             (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None

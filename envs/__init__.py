@@ -1,7 +1,13 @@
-"""Gymnasium environments: a World with a Task. Importing this package registers them.
+"""Gymnasium environments: a World, a Task, and the spaces of observations and actions.
 
-The entry point is a string into the composition root, so that an env may use a neural
-renderer or a world on another machine although this package knows only the contracts.
+`import sim2street` imports this package, which registers the env ids.
+
+- `rewards.py`: reward terms and endings; `tasks.py`: how a task combines them
+- `observations.py`, with `images.py` and `state.py`: what the agent sees
+- `actions.py`: what the agent does
+- `episodes.py`: what differs from episode to episode
+- `driving.py`: `DrivingEnv`, one env
+- `vector/`: `DrivingVectorEnv`, many envs that share one renderer
 """
 
 from gymnasium.envs.registration import register, registry
@@ -13,16 +19,16 @@ from sim2street.envs.tasks import Task, TaskConfig
 
 __all__ = ["ActionConfig", "DrivingEnv", "ObservationConfig", "Task", "TaskConfig"]
 
-TASKS = {
+TOWN_TASKS = {
     "LaneKeep": "lane_keep",
     "Route": "route",
     "CarFollow": "car_follow",
     "JunctionTurn": "junction_turn",
 }
-"""What there is to do in the town."""
+"""Tasks in the embedded town: part of the env id -> part of the config's name."""
 
 VARIANTS = {"": "", "State": "_state", "Neural": "_neural"}
-"""What the agent sees: palette colours, no camera at all, or photographs."""
+"""What the agent sees: label colours, no camera, or photographs. Ends of id -> of config."""
 
 ENV_CONFIGS = {
     "sim2street/TownFollow-v0": "town_follow",
@@ -30,7 +36,7 @@ ENV_CONFIGS = {
     "sim2street/TownFollowState-v0": "town_follow_state",
     **{
         f"sim2street/Town{task}{variant}-v0": f"town_{name}{suffix}"
-        for task, name in TASKS.items()
+        for task, name in TOWN_TASKS.items()
         for variant, suffix in VARIANTS.items()
     },
     **{
@@ -39,14 +45,21 @@ ENV_CONFIGS = {
     },
     "sim2street/Replay-v0": "replay",
 }
-"""Registered id -> the shipped file configs/env/<name>.yaml behind it."""
+"""Env id -> its config, the file configs/env/<name>.yaml."""
 
-for env_id, config in ENV_CONFIGS.items():
-    if env_id not in registry:
-        register(
-            env_id,
-            entry_point="sim2street.apps.compose:make_env",
-            vector_entry_point="sim2street.apps.compose_vector:make_vector_env",
-            nondeterministic=env_id.startswith("sim2street/Carla"),
-            kwargs={"config": config},
-        )
+
+def _register_all() -> None:
+    # Entry points are strings, so that an env can have a neural renderer although this
+    # package never imports one.
+    for env_id, config in ENV_CONFIGS.items():
+        if env_id not in registry:
+            register(
+                env_id,
+                entry_point="sim2street.apps.compose:make_env",
+                vector_entry_point="sim2street.apps.compose_vector:make_vector_env",
+                nondeterministic=env_id.startswith("sim2street/Carla"),
+                kwargs={"config": config},
+            )
+
+
+_register_all()

@@ -1,4 +1,4 @@
-"""What an agent's action means: a space, and the Control an action stands for."""
+"""Action spaces: how an action of the agent becomes steering, throttle and brake."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ ActionT = TypeVar("ActionT")
 
 
 class ActionConfig(StrictModel):
-    """Which actions the agent has.
+    """The action space of an env.
 
     Attributes:
-        kind: "continuous" (steer and acceleration in [-1, 1]) or "discrete" (a grid).
-        steer_levels: number of steering values of the grid, odd, so that 0 is among them.
-        accel_levels: number of acceleration values of the grid, odd.
-        max_steer: the steering that ±1 stands for.
-        repeat: for how many ticks an action holds.
+        kind: "continuous" (steering and acceleration, each in [-1, 1]) or "discrete" (one
+            index into a grid of steering and acceleration values).
+        steer_levels: number of steering values of the grid; odd, so that 0 is one of them.
+        accel_levels: number of acceleration values of the grid; odd.
+        max_steer: steering command of an action of 1; in (0, 1], where 1 is full lock.
+        repeat: ticks for which each action is applied.
     """
 
     kind: Literal["continuous", "discrete"] = "continuous"
@@ -35,20 +36,24 @@ class ActionConfig(StrictModel):
 
 
 class ActionMapping(ABC, Generic[ActionT]):
-    """A Gymnasium space, and what its elements mean to the vehicle."""
+    """An action space, and the vehicle control that each action stands for."""
 
     @property
     @abstractmethod
     def space(self) -> spaces.Space[Any]:
-        """A new action space."""
+        """The Gymnasium space of the actions."""
 
     @abstractmethod
     def control(self, action: ActionT) -> Control:
-        """The Control of an action, or ConfigError where it is none of the space."""
+        """The vehicle control of an action.
+
+        Raises:
+            ConfigError: the action does not belong to the space.
+        """
 
 
 class ContinuousActions(ActionMapping[npt.ArrayLike]):
-    """Box [-1, 1]: `steer` (> 0 turns right) and `accel` (> 0 throttle, < 0 brake)."""
+    """float32 (2,) in [-1, 1]: steering (> 0 is right), acceleration (> 0 throttle, < 0 brake)."""
 
     def __init__(self, max_steer: float = 1.0) -> None:
         self._max_steer = max_steer
@@ -66,11 +71,14 @@ class ContinuousActions(ActionMapping[npt.ArrayLike]):
 
 
 class DiscreteActions(ActionMapping[int]):
-    """A grid of steering times acceleration; the middle index coasts straight on."""
+    """An index into a grid of steering and acceleration values, steering varying fastest.
+
+    The middle index steers straight and neither accelerates nor brakes.
+    """
 
     def __init__(self, steer_levels: int = 5, accel_levels: int = 3, max_steer: float = 1.0):
         if steer_levels % 2 == 0 or accel_levels % 2 == 0:
-            raise ConfigError("steer_levels and accel_levels must be odd, so that 0 is among them")
+            raise ConfigError("steer_levels and accel_levels must be odd, so that 0 is one of them")
         self._steers = np.linspace(-max_steer, max_steer, steer_levels)
         self._accels = np.linspace(-1.0, 1.0, accel_levels)
 
@@ -88,7 +96,7 @@ class DiscreteActions(ActionMapping[int]):
 
 
 def make_actions(config: ActionConfig) -> ActionMapping[Any]:
-    """The mapping that `config` describes."""
+    """The action mapping that a config describes."""
     if config.kind == "continuous":
         return ContinuousActions(config.max_steer)
     return DiscreteActions(config.steer_levels, config.accel_levels, config.max_steer)

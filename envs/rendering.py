@@ -1,4 +1,4 @@
-"""What `render()` shows: the picture, all that is known side by side, or a window."""
+"""Render modes of the envs: the camera image, labels, depth and image side by side, a window."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from sim2street.bridge.frame import ByteArray, View
+from sim2street.bridge.frame import ByteArray, FloatArray, View
 from sim2street.bridge.palette import paint_labels
 from sim2street.configs import ConfigError
 
 RENDER_MODES = ("rgb_array", "human", "side_by_side")
 
-_NEAR_M = 4.0
+WHITE_DEPTH_M = 4.0
+"""Depth up to which `paint_depth` is white."""
 
 
-def picture_of(view: View) -> ByteArray:
-    """uint8 (H, W, 3), a new array: its rgb, or its labels in colour."""
+def camera_image(view: View) -> ByteArray:
+    """The rgb image of a view, or its labels in palette colours if it has none.
+
+    uint8 (H, W, 3), a new array.
+    """
     return view.rgb.copy() if view.rgb is not None else paint_labels(view)
 
 
 def side_by_side(view: View) -> ByteArray:
-    """uint8 (H, 3 W, 3): labels, depth and rgb of one size; black where there is none."""
+    """uint8 (H, 3 W, 3): labels, depth and rgb at the size of rgb; what is missing is black."""
     camera = view.camera
     rgb = view.rgb
     scale = 1 if rgb is None else rgb.shape[0] // camera.height_px
@@ -35,35 +39,40 @@ def side_by_side(view: View) -> ByteArray:
     return np.concatenate(panels, axis=1)
 
 
-def paint_depth(depth_m: np.ndarray) -> ByteArray:
-    """uint8 (H, W, 3): grey by inverse depth, white at 4 m or nearer."""
-    grey = np.clip(255.0 * _NEAR_M / np.maximum(depth_m, _NEAR_M), 0.0, 255.0).astype(np.uint8)
+def paint_depth(depth_m: FloatArray) -> ByteArray:
+    """uint8 (H, W, 3): grey in proportion to inverse depth, white at 4 m and nearer."""
+    inverse = WHITE_DEPTH_M / np.maximum(depth_m, WHITE_DEPTH_M)
+    grey = np.clip(255.0 * inverse, 0.0, 255.0).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
 
 
 class Window:
-    """A window on the desktop that shows pictures; opened by the first one."""
+    """A window on the desktop that shows images. It opens with the first one."""
 
     def __init__(self, title: str) -> None:
         self._title = title
         self._pygame: Any = None
         self._surface: Any = None
 
-    def show(self, picture: ByteArray, fps: int) -> None:
-        """Show uint8 (H, W, 3), no more than `fps` times a second."""
+    def show(self, image: ByteArray, fps: int) -> None:
+        """Show uint8 (H, W, 3), at most `fps` times a second.
+
+        Raises:
+            ConfigError: pygame is not installed, or no window can be opened.
+        """
         if self._pygame is None:
             self._open()
         pygame = self._pygame
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         if self._surface is None or self._surface.get_size() != (width, height):
             self._surface = pygame.display.set_mode((width, height))
-        pygame.event.pump()  # or the desktop thinks that the window hangs
-        pygame.surfarray.blit_array(self._surface, picture.swapaxes(0, 1))
+        pygame.event.pump()  # without it, the desktop reports the window as frozen
+        pygame.surfarray.blit_array(self._surface, image.swapaxes(0, 1))
         pygame.display.flip()
         self._clock.tick(fps)
 
     def close(self) -> None:
-        """Close the window. Allowed more than once."""
+        """Close the window. May be called more than once."""
         if self._pygame is not None:
             self._pygame.display.quit()
             self._pygame = self._surface = None
@@ -80,13 +89,13 @@ class Window:
             pygame.display.init()
         except pygame.error as error:
             raise ConfigError(
-                f"no window can be opened here ({error}): use render_mode 'rgb_array', or "
-                "SDL_VIDEODRIVER=dummy where nobody looks"
+                f'render_mode "human" cannot open a window here ({error}): use "rgb_array", or '
+                "set SDL_VIDEODRIVER=dummy to run without a display"
             ) from error
         pygame.display.set_caption(self._title)
         self._clock = pygame.time.Clock()
         self._pygame = pygame
 
 
-def _enlarged(picture: ByteArray, scale: int) -> ByteArray:
-    return picture.repeat(scale, axis=0).repeat(scale, axis=1) if scale > 1 else picture
+def _enlarged(image: ByteArray, scale: int) -> ByteArray:
+    return image.repeat(scale, axis=0).repeat(scale, axis=1) if scale > 1 else image

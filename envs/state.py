@@ -1,9 +1,14 @@
-"""Observations that need no camera: what the ego and its route know, as numbers near one."""
+"""The observations `state` and `route`: vectors of numbers that need no camera.
+
+`state` describes the ego vehicle, its lane, the next traffic light and the vehicle ahead;
+`route` gives points of the route ahead. Every element is scaled and clipped to [-1, 1].
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,12 +22,16 @@ from sim2street.bridge.frame import (
 )
 
 FAR_M = 100.0
-"""Distance at which a light, a vehicle ahead or a goal counts as far away."""
+"""Scale of distances to lights, vehicles and the goal; one that is missing counts as 1."""
 
-NEAR_M = 20.0
-SHORT_OF_LINE_M = 1.0
+NEAR_LIGHT_M = 20.0
+"""Finer scale of the distance to a red or yellow light, for the last metres before it."""
+
+STOP_MARGIN_M = 1.0
+"""The braking needed for a red or yellow light stops this far before its line."""
+
 FULL_BRAKE_MPS2 = 8.0
-"""Lights that ask to stop are told of a second time, finely: where, and how hard to brake."""
+"""Deceleration that counts as 1."""
 
 STATE_FIELDS: Mapping[str, Callable[[EgoState], float]] = {
     "speed / 20 m/s": lambda ego: ego.speed_mps / 20.0,
@@ -31,8 +40,8 @@ STATE_FIELDS: Mapping[str, Callable[[EgoState], float]] = {
     "lane offset / 2 m": lambda ego: ego.lane_offset_m / 2.0,
     "heading error / 1 rad": lambda ego: ego.heading_error_rad,
     "curvature / 0.1 1/m": lambda ego: ego.curvature_1pm / 0.1,
-    "light ahead asks to stop (0 or 1)": lambda ego: float(_must_stop(ego)),
-    "distance to the light / 100 m": lambda ego: (
+    "next light is red or yellow (0 or 1)": lambda ego: float(_must_stop(ego)),
+    "distance to the next light / 100 m": lambda ego: (
         ego.next_light.distance_m / FAR_M if ego.next_light else 1.0
     ),
     "distance to the vehicle ahead / 100 m": lambda ego: (
@@ -44,53 +53,69 @@ STATE_FIELDS: Mapping[str, Callable[[EgoState], float]] = {
     "route left / 100 m": lambda ego: (
         ego.route_distance_m / FAR_M if ego.route_distance_m is not None else 1.0
     ),
-    "distance to a light that asks to stop / 20 m": lambda ego: _to_stop_m(ego) / NEAR_M,
-    "braking that stops 1 m before it / 8 m/s²": lambda ego: (
-        ego.speed_mps**2 / (2.0 * max(_to_stop_m(ego) - SHORT_OF_LINE_M, 0.1)) / FULL_BRAKE_MPS2
+    "distance to a red or yellow light / 20 m": lambda ego: _stop_distance_m(ego) / NEAR_LIGHT_M,
+    "braking needed to stop 1 m before that light / 8 m/s²": lambda ego: (
+        ego.speed_mps**2 / (2.0 * max(_stop_distance_m(ego) - STOP_MARGIN_M, 0.1)) / FULL_BRAKE_MPS2
     ),
 }
-"""The elements of the `state` observation, in order; each is clipped to [-1, 1]."""
+"""Elements of `state`, in order: name with its scale -> value before clipping."""
 
 ROUTE_FIELDS = tuple(
     f"{axis} of the route {ROUTE_SPACING_M * step:.0f} m ahead / {ROUTE_SPACING_M * step:.0f} m"
     for step in range(1, ROUTE_POINTS + 1)
     for axis in ("x (forward)", "y (left)")
 )
-"""The elements of the `route` observation, in order; straight on where it is unknown."""
+"""Elements of `route`, in order. Points that the world does not give are straight ahead."""
 
-_REACH_M = tuple(ROUTE_SPACING_M * step for step in range(1, ROUTE_POINTS + 1))
+_ROUTE_DISTANCES_M = tuple(ROUTE_SPACING_M * step for step in range(1, ROUTE_POINTS + 1))
 
 
 def state_vector(ego: EgoState) -> FloatArray:
-    """float32 (len(STATE_FIELDS),), scaled to about one and clipped to [-1, 1]."""
-    values = [field(ego) for field in STATE_FIELDS.values()]
-    return np.array([min(1.0, max(-1.0, value)) for value in values], np.float32)
+    """float32 (len(STATE_FIELDS),) in [-1, 1]."""
+    return _clipped([field(ego) for field in STATE_FIELDS.values()])
 
 
 def route_vector(ego: EgoState) -> FloatArray:
-    """float32 (len(ROUTE_FIELDS),): points ahead over their distance, clipped to [-1, 1]."""
-    told = ego.route_ahead_m[:ROUTE_POINTS]
-    points = [*told, *((reach_m, 0.0) for reach_m in _REACH_M[len(told) :])]
-    shares = [v / reach_m for point, reach_m in zip(points, _REACH_M, strict=True) for v in point]
-    return np.array([min(1.0, max(-1.0, share)) for share in shares], np.float32)
+    """float32 (len(ROUTE_FIELDS),) in [-1, 1]: route points divided by their distance."""
+    known = ego.route_ahead_m[:ROUTE_POINTS]
+    straight = ((distance_m, 0.0) for distance_m in _ROUTE_DISTANCES_M[len(known) :])
+    points = zip((*known, *straight), _ROUTE_DISTANCES_M, strict=True)
+    return _clipped([value / distance_m for point, distance_m in points for value in point])
 
 
-VECTORS: Mapping[str, tuple[tuple[str, ...], Callable[[EgoState], FloatArray]]] = {
-    "state": (tuple(STATE_FIELDS), state_vector),
-    "route": (ROUTE_FIELDS, route_vector),
+@dataclass(frozen=True, slots=True)
+class VectorObservation:
+    """An observation that is a vector.
+
+    Attributes:
+        fields: what each element means.
+        compute: the vector, float32 (len(fields),) in [-1, 1], a new array.
+    """
+
+    fields: tuple[str, ...]
+    compute: Callable[[EgoState], FloatArray]
+
+
+VECTOR_OBSERVATIONS: Mapping[str, VectorObservation] = {
+    "state": VectorObservation(tuple(STATE_FIELDS), state_vector),
+    "route": VectorObservation(ROUTE_FIELDS, route_vector),
 }
-"""Key -> what its elements mean, and how they are made."""
+"""Observation key -> the vector behind it."""
 
 
-def vector(key: str, frame: SensorFrame) -> FloatArray:
-    """The observation of that key, float32, a new array."""
-    return VECTORS[key][1](frame.ego)
+def vector_observation(key: str, frame: SensorFrame) -> FloatArray:
+    """The vector `key` of a frame, float32, a new array."""
+    return VECTOR_OBSERVATIONS[key].compute(frame.ego)
+
+
+def _clipped(values: list[float]) -> FloatArray:
+    return np.array([min(1.0, max(-1.0, value)) for value in values], np.float32)
 
 
 def _must_stop(ego: EgoState) -> bool:
     return ego.next_light is not None and ego.next_light.state is not LightState.GREEN
 
 
-def _to_stop_m(ego: EgoState) -> float:
-    """Metres to the line of a light that asks to stop; infinite where there is none."""
+def _stop_distance_m(ego: EgoState) -> float:
+    """Metres to the line of a red or yellow light; infinite without one."""
     return ego.next_light.distance_m if ego.next_light and _must_stop(ego) else math.inf

@@ -1,6 +1,7 @@
-"""What an episode is about: weights for reward terms, endings, and what counts as success.
+"""Tasks: which reward terms count how much, what ends an episode, and what is a success.
 
-A task is configuration over the terms of `sim2street.envs.terms`, each by its name.
+A task is configuration only (`TaskConfig`). The terms and endings that it names are functions
+in `sim2street.envs.rewards`; the shipped tasks are the files `configs/env/*.yaml`.
 """
 
 from __future__ import annotations
@@ -12,25 +13,22 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from sim2street.configs import StrictModel, did_you_mean
-from sim2street.envs.terms import ENDINGS, TERMS, Transition
-
-__all__ = ["ENDINGS", "TERMS", "TIME_LIMIT", "Outcome", "Task", "TaskConfig", "Transition"]
+from sim2street.envs.rewards import ENDINGS, REWARD_TERMS, Transition
 
 TIME_LIMIT = "time_limit"
-"""How `info["ending"]` calls an episode that lasted to its time limit."""
+"""`info["ending"]` of an episode that ran out of time."""
 
 
 class TaskConfig(StrictModel):
-    """Follow the lane to the goal, unless told otherwise.
+    """What is rewarded, and when an episode ends. By default: follow the lane to the goal.
 
     Attributes:
-        rewards: weight per reward term; the reward is the weighted sum.
-        endings: what ends an episode for good (`terminated`).
-        cutoffs: what cuts it off without being anybody's fault (`truncated`).
-        success: the endings that count as success; "time_limit" is one of them where the
-            task is to last.
-        time_limit_s: simulated seconds after which it is cut off (`truncated`).
-        reset_options: go to the world's reset, before the caller's own options.
+        rewards: reward term -> weight; the reward is the weighted sum of the terms.
+        endings: endings that terminate the episode (`terminated`).
+        cutoffs: endings that only truncate the episode (`truncated`).
+        success: endings and cutoffs that count as success; may contain "time_limit".
+        time_limit_s: simulated seconds after which the episode is truncated.
+        reset_options: options of every reset of the world; those of the caller replace them.
     """
 
     rewards: dict[str, float] = Field(
@@ -52,34 +50,34 @@ class TaskConfig(StrictModel):
 
     @field_validator("rewards")
     @classmethod
-    def _known_rewards(cls, rewards: dict[str, float]) -> dict[str, float]:
-        _check_names("reward term", rewards, TERMS)
+    def _check_rewards(cls, rewards: dict[str, float]) -> dict[str, float]:
+        _check_names("reward term", rewards, REWARD_TERMS)
         return rewards
 
     @field_validator("endings", "cutoffs")
     @classmethod
-    def _known_endings(cls, endings: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_endings(cls, endings: tuple[str, ...]) -> tuple[str, ...]:
         _check_names("ending", endings, ENDINGS)
         return endings
 
     @field_validator("success")
     @classmethod
-    def _known_success(cls, success: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_success(cls, success: tuple[str, ...]) -> tuple[str, ...]:
         _check_names("ending", success, (*ENDINGS, TIME_LIMIT))
         return success
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a transition was worth.
+    """Reward of one transition, and whether it ends the episode.
 
     Attributes:
-        rewards: per term, weighted; their sum is the reward.
-        ending: the name of the ending that was met, or None.
-        truncated: whether the episode was cut off.
-        endings: of each ending and cutoff of the task, whether it is met now.
-        cutoff: what cut it off ("time_limit" or one of the task's cutoffs), or None.
-        success: whether the episode ended well with this transition.
+        rewards: reward term -> weighted value; their sum is the reward.
+        ending: name of the ending that terminated the episode, or None.
+        truncated: whether the episode was truncated.
+        endings: each ending and cutoff of the task -> whether it is met now.
+        cutoff: what truncated the episode ("time_limit" or a cutoff of the task), or None.
+        success: whether the episode ended with a success.
     """
 
     rewards: dict[str, float]
@@ -91,26 +89,30 @@ class Outcome:
 
     @property
     def reward(self) -> float:
-        """The sum of the terms."""
+        """The weighted sum of the reward terms."""
         return float(sum(self.rewards.values()))
 
     @property
-    def over(self) -> bool:
-        """Whether the episode is over, either way."""
+    def episode_over(self) -> bool:
+        """Whether the episode was terminated or truncated."""
         return self.ending is not None or self.truncated
 
 
 class Task:
-    """Reward and endings, as configured. Has no state: the transition tells all."""
+    """Computes reward and endings as configured. Stateless: the transition is all it needs."""
 
     def __init__(self, config: TaskConfig | None = None) -> None:
         self.config = config or TaskConfig()
 
-    def judge(self, transition: Transition) -> Outcome:
-        """The reward terms of a transition, and whether it ends the episode."""
+    def evaluate(self, transition: Transition) -> Outcome:
+        """The reward of a transition, and whether it ends the episode.
+
+        If several endings are met, the first in the config counts. An ending takes precedence
+        over a cutoff, and a cutoff over the time limit.
+        """
         config, after = self.config, transition.after
         rewards = {
-            name: weight * TERMS[name](transition) for name, weight in config.rewards.items()
+            name: weight * REWARD_TERMS[name](transition) for name, weight in config.rewards.items()
         }
         met = {name: bool(ENDINGS[name](transition)) for name in (*config.endings, *config.cutoffs)}
         ending = next((name for name in config.endings if met[name]), None)
@@ -124,7 +126,7 @@ class Task:
 
 
 def _check_names(what: str, names: Iterable[str], known: Mapping[str, Any] | Iterable[str]) -> None:
-    table = list(known)
+    known_names = list(known)
     for name in names:
-        if name not in table:
-            raise ValueError(f"unknown {what} '{name}'{did_you_mean(name, table)}")
+        if name not in known_names:
+            raise ValueError(f"unknown {what} '{name}'{did_you_mean(name, known_names)}")

@@ -1,13 +1,13 @@
-"""Proximal policy optimisation (Schulman et al. 2017) in one file, in the manner of CleanRL.
+"""Proximal policy optimisation (Schulman et al. 2017) in one file, in the style of CleanRL.
 
     python examples/train_ppo_cleanrl.py --seed 1 --out out/ppo/1
 
-Vectors of state, any number of envs in this process, actions in a Box. The agent is saved as
-it learns; the same command again goes on where the run was. One line of JSON per episode goes
-to OUT/episodes.jsonl. The env is that of docs/learning.md: five actions a second, nobody else
-on the streets, a town that each env keeps. There agents are taught a little beforehand and
-learn within 50,000 steps; from nothing it takes several times as many.
-Needs `pip install -e ".[town,env,rl]"`.
+For envs without images and with continuous actions. All envs run in this process. The agent is
+saved after every update to OUT/agent.pt, and running the same command again continues from
+there. OUT/episodes.jsonl gets one line of JSON per episode. By default the env is that of
+docs/learning.md: five actions per second, no traffic, and each env stays in one town. Agents
+that are pretrained as described there learn it within 50,000 steps; others need several times
+as many. Needs `pip install -e ".[town,env,rl]"`.
 """
 
 from __future__ import annotations
@@ -31,24 +31,31 @@ import sim2street  # noqa: F401  (registers the ids)
 ENV_SETTINGS: dict[str, Any] = {
     "world_settings": {"tick_s": 0.2},
     "episodes": {"train_towns": [0, 8], "traffic": [0.0, 0.0]},
-    "task": {"reset_options": {"reuse": True}},  # each env stays in its first town: quicker
+    "task": {"reset_options": {"reuse": True}},  # each env stays in its first town: faster
 }
 
 
 @dataclass(frozen=True)
 class PpoConfig:
-    """Hyperparameters: those of CleanRL's continuous PPO but for shorter rollouts.
+    """Hyperparameters.
 
     Attributes:
         env_settings: keyword arguments of `gymnasium.make`.
-        steps: env steps in all, over all envs.
+        steps: env steps in total, summed over all envs.
+        envs: number of envs.
         rollout: steps of each env between two updates.
-        start_action: mean of the actions (steer, accel) at the start. Brakes are stronger
-            than the engine: noise around 0 would never leave the spot.
-        start_spread: their standard deviation. A tenth of the steering is about 4°: more
-            leaves the lane within seconds, whatever the agent has learnt.
-        reward_scale: rewards are learnt times this, so that values are about one.
-        values_first: steps in which only values are learnt, for an agent that was taught.
+        epochs, minibatches: passes over a rollout, and parts into which each pass splits it.
+        learning_rate: at the start; falls linearly to a twentieth.
+        clip: how far the probability ratio may move from 1.
+        entropy, value: weights of the entropy bonus and of the value loss.
+        max_norm: gradients are clipped to this norm.
+        start_action: mean action (steer, accel) of a new agent. It must accelerate: brakes are
+            stronger than the engine, so noise around 0 never moves the vehicle.
+        start_spread: standard deviation of the actions of a new agent. A steering of 0.1 is
+            about 4°; more noise leaves the lane within seconds.
+        reward_scale: factor on rewards, so that values are of the order of 1.
+        values_first: steps at the start in which only the value function is trained, for an
+            agent whose policy is pretrained.
     """
 
     env_id: str = "sim2street/TownRouteState-v0"
@@ -73,7 +80,7 @@ class PpoConfig:
 
 
 class Agent(nn.Module):
-    """A Gaussian policy and a value function, two small networks, on normalised states."""
+    """A Gaussian policy and a value function: two small networks on normalised states."""
 
     def __init__(self, state_size: int, start_action: Sequence[float], spread: Sequence[float]):
         super().__init__()
@@ -87,8 +94,11 @@ class Agent(nn.Module):
         self.register_buffer("var", torch.ones(state_size))
         self.register_buffer("count", torch.tensor(1e-4))
 
-    def observe(self, states: Tensor) -> None:
-        """Take a batch (N, state_size) into the running mean and variance (Chan et al.)."""
+    def update_normalisation(self, states: Tensor) -> None:
+        """Update the running mean and variance with states (N, state_size).
+
+        Parallel algorithm of Chan et al. (1979).
+        """
         n, delta = len(states), states.mean(0) - self.mean
         total = self.count + n
         weight = n / total
@@ -100,14 +110,14 @@ class Agent(nn.Module):
         """States at zero mean and unit variance, clipped to ±10."""
         return ((states - self.mean) / (self.var + 1e-6).sqrt()).clamp(-10.0, 10.0)
 
-    def actions(self, states: Tensor) -> torch.distributions.Independent:
-        """The distribution of actions."""
+    def action_distribution(self, states: Tensor) -> torch.distributions.Independent:
+        """Distribution of actions (N, action_size) in states (N, state_size)."""
         mean = self.policy(self.normalised(states))
         normal = torch.distributions.Normal(mean, self.log_std.exp())
         return torch.distributions.Independent(normal, 1)
 
     def values(self, states: Tensor) -> Tensor:
-        """Expected discounted return, (N,)."""
+        """Expected discounted return (N,) in states (N, state_size)."""
         return self.value(self.normalised(states)).squeeze(-1)
 
 
@@ -120,7 +130,7 @@ def _network(inputs: int, outputs: int, last_gain: float, width: int = 64) -> nn
 
 
 def make_envs(config: PpoConfig) -> SyncVectorEnv:
-    """All envs in this process; an episode's last observation comes in `final_obs`."""
+    """All envs, in this process; the last observation of an episode is in `info["final_obs"]`."""
 
     def make() -> gymnasium.Env[Any, Any]:
         env = gymnasium.make(config.env_id, disable_env_checker=True, **config.env_settings)
@@ -132,7 +142,7 @@ def make_envs(config: PpoConfig) -> SyncVectorEnv:
 
 @dataclass
 class Rollout:
-    """Batches (rollout, envs, ...) of what happened, with actions and values of then."""
+    """Transitions (rollout, envs, ...), with log-probabilities and values at that time."""
 
     states: Tensor
     actions: Tensor
@@ -144,21 +154,24 @@ class Rollout:
 
 
 class Collector:
-    """Steps the envs with the agent and logs the episodes that end."""
+    """Collects rollouts, and logs the episodes that end."""
 
     def __init__(self, config: PpoConfig, log: Path, steps_done: int = 0) -> None:
         self.venv = make_envs(config)
         self._config, self._log, self.steps = config, log, steps_done
-        seed = config.seed * 1_000_000 + steps_done  # a resumed run sees other episodes
+        seed = config.seed * 1_000_000 + steps_done  # a continued run gets new episodes
         observation, _ = self.venv.reset(seed=[seed + i for i in range(config.envs)])
         self._state = torch.as_tensor(observation, dtype=torch.float32)
 
     @torch.no_grad()
     def collect(self, agent: Agent) -> Rollout:
-        """One rollout. A truncated episode's value goes on: its last state is valued."""
+        """Collect one rollout.
+
+        The last reward of a truncated episode includes the discounted value of its last state.
+        """
         rows: list[tuple[Tensor, ...]] = []
         for _ in range(self._config.rollout):
-            policy = agent.actions(self._state)
+            policy = agent.action_distribution(self._state)
             action = policy.sample()
             clipped = action.clamp(-1.0, 1.0).numpy()
             following, reward, terminated, truncated, info = self.venv.step(clipped)
@@ -191,7 +204,7 @@ class Collector:
 
 
 def advantages(rollout: Rollout, discount: float, gae_lambda: float) -> Tensor:
-    """Generalised advantage estimates (Schulman et al. 2016), (rollout, envs)."""
+    """Generalised advantage estimation (Schulman et al. 2016): (rollout, envs)."""
     result = torch.zeros_like(rollout.rewards)
     running = torch.zeros_like(rollout.last_value)
     following = rollout.last_value
@@ -210,7 +223,7 @@ def update(
     config: PpoConfig,
     values_only: bool = False,
 ) -> dict[str, float]:
-    """Epochs of clipped policy gradient on one rollout; returns means for the log."""
+    """Train the agent on one rollout with the clipped objective; returns the mean losses."""
     gains = advantages(rollout, config.discount, config.gae_lambda)
     returns = (gains + rollout.values).flatten()
     states, actions = rollout.states.flatten(0, 1), rollout.actions.flatten(0, 1)
@@ -218,7 +231,7 @@ def update(
     losses = []
     for _ in range(config.epochs):
         for batch in torch.randperm(len(states)).chunk(config.minibatches):
-            policy = agent.actions(states[batch])
+            policy = agent.action_distribution(states[batch])
             ratio = (policy.log_prob(actions[batch]) - old_log_probs[batch]).exp()
             gain = gains[batch]
             gain = (gain - gain.mean()) / (gain.std() + 1e-8)
@@ -238,7 +251,7 @@ def update(
 
 
 def train(config: PpoConfig, out: Path) -> Agent:
-    """Train, or go on with the run in `out`."""
+    """Train an agent, or continue the run in `out`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
     saved = out / "agent.pt"
@@ -260,7 +273,8 @@ def train(config: PpoConfig, out: Path) -> Agent:
             rollout = collector.collect(agent)
             values_only = collector.steps <= config.values_first
             numbers = update(agent, optimiser, rollout, config, values_only)
-            agent.observe(rollout.states.flatten(0, 1))  # not before: old log_probs would move
+            # Only after the update, which compares with the old log-probabilities.
+            agent.update_normalisation(rollout.states.flatten(0, 1))
             save_agent(saved, agent, optimiser, collector.steps)
             rate = (collector.steps - first) / (time.monotonic() - start_s)
             shown = " ".join(f"{name} {value:.3f}" for name, value in numbers.items())
@@ -272,23 +286,23 @@ def train(config: PpoConfig, out: Path) -> Agent:
 
 
 def load_agent(path: Path) -> Agent:
-    """The agent of a run's agent.pt."""
+    """The agent that `train` saved as agent.pt."""
     weights = torch.load(path, weights_only=True)["agent"]
-    ones = [1.0] * len(weights["log_std"])  # replaced by what was learnt
+    ones = [1.0] * len(weights["log_std"])  # replaced by the weights
     agent = Agent(len(weights["mean"]), ones, ones)
     agent.load_state_dict(weights)
     return agent
 
 
 def save_agent(path: Path, agent: Agent, optimiser: torch.optim.Optimizer, steps: int) -> None:
-    """Write what `train` goes on from and `load_agent` reads, under another name first."""
+    """Save an agent for `load_agent`, and to continue `train`; replaces the file atomically."""
     state = {"agent": agent.state_dict(), "optimiser": optimiser.state_dict(), "steps": steps}
     torch.save(state, path.with_suffix(".new"))
     path.with_suffix(".new").replace(path)
 
 
 def main() -> None:
-    """Read the command line and train."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     defaults = PpoConfig()
     for name, value in asdict(defaults).items():
@@ -297,7 +311,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/ppo"))
     settings = vars(parser.parse_args())
     out = settings.pop("out")
-    torch.set_num_threads(1)  # the networks are small: threads would cost more than they bring
+    torch.set_num_threads(1)  # with networks this small, threads cost more than they save
     train(PpoConfig(**settings), out)
 
 

@@ -1,10 +1,10 @@
-"""Stable-Baselines3's PPO on any of the ids with continuous or discrete actions.
+"""Trains Stable-Baselines3's PPO in any env, with continuous or discrete actions.
 
     python examples/train_ppo_sb3.py --env-id sim2street/TownRouteState-v0 --steps 100000
 
-Dict observations go to `MultiInputPolicy`: state through a small network, pictures through a
-convolutional one. Ends with the return of a few episodes of the agent without its noise.
-Needs `pip install -e ".[town,env,rl]"`.
+For Dict observations, `MultiInputPolicy` passes vectors through a small network and images
+through a convolutional one. At the end, it prints the mean return of five episodes without
+exploration. Needs `pip install -e ".[town,env,rl]"`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def train(
     seed: int,
     out: Path,
 ) -> tuple[float, float]:
-    """Train, save OUT.zip, and return mean and spread of the return of five episodes.
+    """Train, save OUT.zip, and return mean and standard deviation of the return.
 
     Args:
         env_settings: keyword arguments of `gymnasium.make`.
-        count: envs, one after the other in this process.
+        count: number of envs, all in this process.
         rollout: steps of each env between two updates.
     """
-    # make_vec_env asks for pictures to film otherwise, and the town's cameras take their time
+    # By default, make_vec_env turns on rendering, which is slow and not needed here.
     settings = {"render_mode": None, **env_settings}
     vec = make_vec_env(env_id, count, seed, env_kwargs=settings)
     try:
@@ -49,7 +49,7 @@ def train(
             vec,
             n_steps=rollout,
             batch_size=min(256, rollout * count),
-            policy_kwargs={"log_std_init": -0.7},  # full noise leaves the lane in a second
+            policy_kwargs={"log_std_init": -0.7},  # more noise leaves the lane within a second
             seed=seed,
             device="cpu",
             verbose=1,
@@ -63,7 +63,7 @@ def train(
 
 
 def main() -> None:
-    """Read the command line, train, print."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env-id", default="sim2street/TownRouteState-v0")
     parser.add_argument("--env-settings", type=json.loads, default={})
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out/ppo_sb3"))
     chosen = parser.parse_args()
-    torch.set_num_threads(1)  # the networks are small: threads would cost more than they bring
+    torch.set_num_threads(1)  # with networks this small, threads cost more than they save
     mean, spread = train(
         chosen.env_id,
         chosen.env_settings,
@@ -83,7 +83,7 @@ def main() -> None:
         chosen.seed,
         chosen.out,
     )
-    print(f"return without noise: {mean:.1f} ± {spread:.1f} over 5 episodes")
+    print(f"return without exploration: {mean:.1f} ± {spread:.1f} over 5 episodes")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Serving checkpoints: one safetensors file that carries everything needed to use it.
+"""Checkpoints for serving: one safetensors file with weights and everything needed to use them.
 
-Strict on purpose: a file that does not fit is refused before the first frame, never loaded
-in part. The trainer's own state (optimisers, discriminators) is another file, see
-`training/state.py`.
+Loading is strict: a file that does not fit exactly is refused. The trainer keeps its own state
+(optimisers, discriminators) in another file, see `training/state.py`.
 """
 
 from __future__ import annotations
@@ -20,28 +19,31 @@ from torch import Tensor
 
 from sim2street.bridge.labels import taxonomy_fingerprint
 from sim2street.configs import Sim2StreetError
-from sim2street.neural_renderer.conditions.generator_input import ClassMap
-from sim2street.neural_renderer.networks.baselines import KINDS, build_frame_generator
-from sim2street.neural_renderer.networks.generator import SIZES, FrameGenerator
+from sim2street.neural_renderer.conditions.class_map import ClassMap
+from sim2street.neural_renderer.networks.build import KINDS, SIZES, build_frame_generator
+from sim2street.neural_renderer.networks.interface import FrameGenerator
 
 FORMAT = "sim2street-generator/1"
 
 
 class CheckpointError(Sim2StreetError):
-    """A checkpoint is unreadable, truncated, or made for something else."""
+    """A checkpoint is unreadable, truncated, or made for another version."""
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says of itself.
+    """Metadata of a checkpoint.
 
     Attributes:
-        size: key of `generator.SIZES`. step: training steps behind it.
-        class_map: tags to groups. seen_tags: tags that training data showed.
-        license: printed when the command line loads it.
-        loss_networks: sha256 of the files of pretrained networks its losses looked through;
-            none of them may score it.
-        kind: of generator, see `networks.baselines.build_frame_generator`.
+        size: key of `networks.build.SIZES`.
+        step: number of training steps.
+        class_map: from label tags to the label groups of the generator.
+        seen_tags: label tags that occur in the training data.
+        license: printed when the command line loads the checkpoint.
+        sha256: of the file; empty before it is saved.
+        loss_networks: sha256 of the files of pretrained networks used in training losses; an
+            evaluation must not score with them.
+        kind: one of `networks.build.KINDS`.
     """
 
     size: str
@@ -55,7 +57,7 @@ class CheckpointInfo:
 
 
 def save_generator(path: Path, generator: FrameGenerator, info: CheckpointInfo) -> None:
-    """Write weights as float16 (atomically: a temporary name until complete)."""
+    """Write weights as float16; atomically, under a temporary name until complete."""
     tensors = {k: v.detach().half().contiguous().cpu() for k, v in generator.state_dict().items()}
     metadata = {
         "format": FORMAT,
@@ -73,22 +75,26 @@ def save_generator(path: Path, generator: FrameGenerator, info: CheckpointInfo) 
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
-    """Tensors (float32) and info, or CheckpointError."""
+    """Tensors as float32, and metadata. Raises CheckpointError if the file cannot be used."""
     if not path.is_file():
-        raise CheckpointError(f"no weights at {path}")
+        raise CheckpointError(f"no weights at {path}: give the path of a .safetensors checkpoint")
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} cannot be read ({error}); it may be truncated: copy or make it again"
+            f"{path} cannot be read ({error}); it may be truncated: copy or export it again"
         ) from error
     return tensors, _parse_info(path, metadata)
 
 
 def load_generator(path: Path) -> tuple[FrameGenerator, CheckpointInfo]:
-    """Build the generator a checkpoint describes and fill it, strictly; eval mode."""
+    """The generator that a checkpoint describes, in eval mode, and the metadata.
+
+    Raises:
+        CheckpointError: the file cannot be read or does not fit exactly.
+    """
     tensors, info = read_checkpoint(path)
     generator = build_frame_generator(info.kind, info.size, len(info.class_map.names))
     try:
@@ -97,7 +103,8 @@ def load_generator(path: Path) -> tuple[FrameGenerator, CheckpointInfo]:
         first = str(error).splitlines()[1:2]
         raise CheckpointError(
             f"{path} does not fit this version's '{info.size}' generator:{''.join(first)}; "
-            "train on from it with `sim2street train --init-from`, or use this version's weights"
+            "continue training from it with `sim2street train --init-from`, or use weights of this "
+            "version"
         ) from error
     return generator.eval(), info
 
@@ -110,14 +117,18 @@ def _parse_info(path: Path, metadata: dict[str, Any]) -> CheckpointInfo:
     class_map = json.loads(metadata["class_map"])
     if class_map["taxonomy"] != taxonomy_fingerprint():
         raise CheckpointError(
-            f"{path} was trained for label taxonomy {class_map['taxonomy']}, this version "
-            f"speaks {taxonomy_fingerprint()}: use weights made for it"
+            f"{path} was trained for label taxonomy {class_map['taxonomy']}, this version uses "
+            f"{taxonomy_fingerprint()}: use weights trained for it"
         )
     if metadata["size"] not in SIZES:
-        raise CheckpointError(f"{path}: unknown size '{metadata['size']}'")
+        raise CheckpointError(
+            f"{path}: unknown size '{metadata['size']}', expected one of {', '.join(SIZES)}"
+        )
     kind = metadata.get("kind", "few-shot")
     if kind not in KINDS:
-        raise CheckpointError(f"{path}: unknown kind of generator '{kind}'")
+        raise CheckpointError(
+            f"{path}: unknown kind of generator '{kind}', expected one of {', '.join(KINDS)}"
+        )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return CheckpointInfo(
         metadata["size"],

@@ -1,27 +1,24 @@
-"""NeuralRenderer: sessions, styles, temporal state and one batched forward.
+"""NeuralRenderer: sessions, styles, temporal state and one batched forward pass.
 
-A session is a style, a camera and what it rendered last. `render` turns any number of
-sessions' views into pictures in one forward; a session's recurrent state is explicit
-(`RenderState`): it goes in, and a new one comes out.
+A session is a style, a camera and the last frame that it rendered. `render` turns views of any
+number of sessions into images in one forward pass. The recurrent state is explicit: a
+`RenderState` goes in, a new one comes out.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from sim2street.bridge.errors import RendererError, UnknownSession
-from sim2street.bridge.frame import MAX_TAG, Actor, ByteArray, FloatArray
+from sim2street.bridge.frame import MAX_TAG, Actor, ByteArray
 from sim2street.bridge.renderer import (
     Renderer,
     Rendering,
@@ -29,75 +26,32 @@ from sim2street.bridge.renderer import (
     SessionConfig,
     StyleBlob,
     StyleChoice,
+    named_style,
     out_scale,
 )
-from sim2street.configs import did_you_mean
+from sim2street.neural_renderer.batching import cast, stack_histories, stack_inputs
 from sim2street.neural_renderer.checkpoint import load_generator
-from sim2street.neural_renderer.conditions.generator_input import (
-    anchored_noise,
-    generator_input,
-    pad_to_multiple,
+from sim2street.neural_renderer.conditions.history import (
+    RenderState,
+    history_for,
+    is_cut,
+    is_same_tick,
 )
-from sim2street.neural_renderer.conditions.layout import layout
-from sim2street.neural_renderer.conditions.reprojection import (
-    Movers,
-    Reprojection,
-    reproject,
-    surface_points,
-    visible_before,
-)
-from sim2street.neural_renderer.conditions.view_tensors import (
-    anchors,
-    as_plane,
-    engine_motion,
-    instance_ids,
-    movers_among,
-    moves_between,
-    view_intrinsics,
-    world_windows,
-)
-from sim2street.neural_renderer.networks.generator import (
+from sim2street.neural_renderer.conditions.view_input import ViewInput, view_input
+from sim2street.neural_renderer.networks.interface import (
     CompiledStyle,
     FrameGenerator,
     GeneratorInput,
     History,
 )
-from sim2street.neural_renderer.networks.motion import catmull_rom_warp
 from sim2street.neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
-from sim2street.neural_renderer.runtimes.precision import bfloat16_may_pay, faster
+from sim2street.neural_renderer.runtimes.precision import chosen_dtype
 from sim2street.neural_renderer.styles.files import read_styles, style_from_bytes
 
-CUT_DISTANCE_M = 5.0
-CUT_TICKS = 10
-FLAT_DEPTH_M = 20.0
-"""Depth assumed for noise where a view has none."""
-
-COMPILED_STYLES = 16
-"""How many batches of compiled styles are remembered."""
-
-Part = TypeVar("Part", GeneratorInput, StyleCode, History | None)
+MAX_CACHED_BATCHES = 16
+"""Number of batches whose compiled styles are kept."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RenderState:
-    """What a session remembers of its last rendered view; a batch of one.
-
-    Attributes:
-        rgb: float32 (1, 3, H, W) in [-1, 1], the output itself.
-        depth_m: float32 (1, H, W) or None. ids: int32 (1, H, W), `views.instance_ids`.
-        pose: float32 (4, 4). actors: of that tick. age: frames since the restart.
-    """
-
-    rgb: Tensor
-    depth_m: Tensor | None
-    ids: Tensor
-    pose: FloatArray
-    actors: tuple[Actor, ...]
-    tick: int
-    episode: int
-    age: int
 
 
 @dataclass
@@ -105,17 +59,7 @@ class _Session:
     config: SessionConfig
     style: StyleCode
     state: RenderState | None = None
-    picture: ByteArray | None = None
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """One request as tensors, batch of one."""
-
-    x: GeneratorInput
-    history: History | None
-    depth_m: Tensor | None
-    ids: Tensor
+    image: ByteArray | None = None
 
 
 class NeuralRenderer(Renderer):
@@ -126,8 +70,7 @@ class NeuralRenderer(Renderer):
         styles: folder of style files made with these weights, at least one; None: every
             session brings its own style as bytes.
         device: "auto" (a GPU where there is one), "cpu", "cuda", ...
-        precision: "auto" times float32 and bfloat16 at warm-up and keeps the faster, where
-            bfloat16 can pay at all.
+        precision: "float32", "bfloat16", or "auto": the faster one on this kind of processor.
     """
 
     def __init__(
@@ -135,11 +78,9 @@ class NeuralRenderer(Renderer):
     ) -> None:
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self._device = torch.device(chosen)
+        dtype = chosen_dtype(precision, self._device)
         generator, self.info = load_generator(weights)
-        self._generator = generator.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._timed = precision != "auto" or not bfloat16_may_pay(self._device)
-        if precision == "bfloat16":
-            self._generator.to(torch.bfloat16)
+        self._generator = generator.to(self._device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._compiled: dict[tuple[int, ...], tuple[Sequence[StyleCode], CompiledStyle]] = {}
         known = read_styles(styles, self.info.sha256) if styles is not None else {}
         self._styles = {name: code.to(self._device) for name, code in known.items()}
@@ -161,12 +102,12 @@ class NeuralRenderer(Renderer):
         self._session(session).style = self._resolve(style)
 
     def save_session(self, session: int) -> tuple[RenderState | None, ByteArray | None]:
-        known = self._session(session)
-        return known.state, known.picture
+        kept = self._session(session)
+        return kept.state, kept.image
 
     def load_session(self, session: int, saved: Any) -> None:
-        known = self._session(session)
-        known.state, known.picture = saved
+        restored = self._session(session)
+        restored.state, restored.image = saved
 
     def close_session(self, session: int) -> None:
         self._sessions.pop(session, None)
@@ -180,135 +121,92 @@ class NeuralRenderer(Renderer):
         groups: dict[tuple[int, int], list[int]] = {}
         for index, request in enumerate(requests):
             session = self._session(request.session)
-            if _is_same_tick(session.state, request) and session.picture is not None:
-                out[index] = session.picture
+            if is_same_tick(session.state, request) and session.image is not None:
+                out[index] = session.image
             else:
                 groups.setdefault(session.config.out_size_px, []).append(index)
         for indices in groups.values():
-            # However clients take turns, a batch of the same sessions is one `_compile` knows.
+            # Sorted, so that the same set of sessions always has the same key in `_compiled`.
             indices.sort(key=lambda index: requests[index].session)
-            pictures = self._render_group([requests[i] for i in indices])
-            out.update(zip(indices, pictures, strict=True))
+            images = self._render_group([requests[i] for i in indices])
+            out.update(zip(indices, images, strict=True))
         return [Rendering(out[i].copy()) for i in range(len(requests))]
 
     @torch.inference_mode()
     def _render_group(self, requests: Sequence[RenderRequest]) -> list[ByteArray]:
-        """One forward over sessions that share an output size."""
+        """One forward pass for sessions that share an output size."""
         sessions = [self._session(request.session) for request in requests]
-        prepared = [self._prepare(s, r) for s, r in zip(sessions, requests, strict=True)]
-        x = _stack_inputs([p.x for p in prepared])
-        history = _stack_histories([p.history for p in prepared], x)
+        views = [self._view_input(s, r) for s, r in zip(sessions, requests, strict=True)]
+        histories = [
+            self._history(s, r, v) for s, r, v in zip(sessions, requests, views, strict=True)
+        ]
+        x = stack_inputs([view.x for view in views])
         width_px, height_px = sessions[0].config.out_size_px
-        rgb = self._forward(x, [s.style for s in sessions], history)[..., :height_px, :width_px]
-        pictures = (rgb * 127.5).add_(128.0).to(torch.uint8).cpu().numpy()
+        out = self._forward(x, [s.style for s in sessions], stack_histories(histories, x))
+        rgb = out[..., :height_px, :width_px]
+        images = (rgb * 127.5).add_(128.0).to(torch.uint8).cpu().numpy()
         for i, (session, request) in enumerate(zip(sessions, requests, strict=True)):
-            age = session.state.age + 1 if prepared[i].history and session.state else 0
+            age = session.state.age + 1 if histories[i] and session.state else 0
             session.state = RenderState(
-                rgb[i : i + 1].clone(), prepared[i].depth_m, prepared[i].ids,
-                request.view.pose.copy(), tuple(_own_pose(actor) for actor in request.actors),
-                request.tick, request.episode, age,
-            )  # fmt: skip
-            session.picture = np.stack(list(pictures[i]), axis=-1)
-        return [session.picture for session in sessions if session.picture is not None]
+                rgb=rgb[i : i + 1].clone(),
+                depth_m=views[i].depth_m,
+                horizon=views[i].horizon,
+                ids=views[i].ids,
+                pose=request.view.pose.copy(),
+                actors=tuple(_with_own_pose(actor) for actor in request.actors),
+                tick=request.tick,
+                episode=request.episode,
+                age=age,
+            )
+            session.image = np.stack(list(images[i]), axis=-1)
+        return [session.image for session in sessions if session.image is not None]
+
+    def _view_input(self, session: _Session, request: RenderRequest) -> ViewInput:
+        view, config = request.view, session.config
+        if view.labels is not None:
+            expected = (config.camera.height_px, config.camera.width_px)
+            if view.labels.shape != expected:
+                raise RendererError(
+                    f"this session's views are {expected[1]}x{expected[0]}, got labels "
+                    f"{view.labels.shape[1]}x{view.labels.shape[0]}: open another session"
+                )
+            self._warn_unseen(view.labels)
+        # One horizon for a whole drive: a new estimate for each frame would make it flicker.
+        before = session.state if _continues(session.state, request) else None
+        return view_input(
+            view,
+            request.actors,
+            self.info.class_map,
+            out_scale(config),
+            config.seed,
+            self._device,
+            self._generator.dtype,
+            before.horizon if before else None,
+        )
+
+    def _history(
+        self, session: _Session, request: RenderRequest, view: ViewInput
+    ) -> History | None:
+        """The last output moved to the current view, or None after a restart or a cut."""
+        if session.state is None or not _continues(session.state, request):
+            return None
+        return history_for(session.state, request, view, out_scale(session.config))
 
     def _forward(
         self, x: GeneratorInput, styles: Sequence[StyleCode], history: History | None
     ) -> Tensor:
-        if not self._timed:
-            self._generator = faster(self._generator, partial(self._time, x, styles, history))
-            self._timed = True
-        style = self._compile(styles)
-        rgb: Tensor = self._generator(x, style, history).rgb
+        rgb: Tensor = self._generator(x, self._compile(styles), history).rgb
         return rgb.clamp_(-1.0, 1.0)
 
     def _compile(self, styles: Sequence[StyleCode]) -> CompiledStyle:
-        """Compiled styles of a batch, remembered: the same sessions come again each tick."""
+        """Compiled styles of a batch; cached, because the same sessions come again each tick."""
         key = tuple(id(style) for style in styles)
         if key not in self._compiled:
-            if len(self._compiled) >= COMPILED_STYLES:
+            if len(self._compiled) >= MAX_CACHED_BATCHES:
                 self._compiled.clear()
-            stacked: StyleCode = _cast(stack_styles(styles), self._generator.dtype)
-            # The styles are kept beside the result, so that no other can get their id.
-            self._compiled[key] = (styles, self._generator.compile_style(stacked))
+            # The cache keeps the styles alive, so that no other object can get their id.
+            self._compiled[key] = (styles, _compiled(self._generator, styles))
         return self._compiled[key][1]
-
-    @staticmethod
-    def _time(
-        x: GeneratorInput,
-        styles: Sequence[StyleCode],
-        history: History | None,
-        generator: FrameGenerator,
-    ) -> float:
-        """Seconds of one forward."""
-        style = generator.compile_style(_cast(stack_styles(styles), generator.dtype))
-        start_s = time.perf_counter()
-        float(generator(x, style, history).rgb.sum())
-        return time.perf_counter() - start_s
-
-    def _prepare(self, session: _Session, request: RenderRequest) -> _Prepared:
-        view = request.view
-        if view.labels is None:
-            raise RendererError("this view has no labels: ask the world for a semantic camera")
-        camera = session.config.camera
-        if view.labels.shape != (camera.height_px, camera.width_px):
-            raise RendererError(
-                f"this session's views are {camera.width_px}x{camera.height_px}, "
-                f"got labels {view.labels.shape[1]}x{view.labels.shape[0]}: open another session"
-            )
-        self._warn_unseen(view.labels)
-        scale, device = out_scale(session.config), self._device
-        plane = partial(as_plane, scale=scale, device=device)
-        groups = self.info.class_map.groups_from_tags(plane(view.labels), self._generator.dtype)
-        layout_planes = plane(layout(view.labels, view.instances, world_windows(view)))
-        depth = view.depth_m
-        if depth is None:
-            depth = np.full(view.labels.shape, FLAT_DEPTH_M, np.float32)
-        depth_m = plane(depth)
-        ids, movers = torch.zeros_like(depth_m, dtype=torch.int32), None
-        if view.instances is not None:
-            ids = plane(instance_ids(view.instances))
-            movers = movers_among(ids, request.actors)
-        intrinsics = view_intrinsics(view, scale, device)
-        anchored = anchors(view, request.actors, device)
-        points_m = surface_points(depth_m, intrinsics, anchored, movers)
-        seed = torch.tensor([session.config.seed], device=device)
-        noise = anchored_noise(points_m, depth_m, intrinsics[:, 0], seed)
-        has_depth = torch.tensor([view.depth_m is not None], device=device)
-        x = generator_input(
-            groups, layout_planes, depth_m, intrinsics, anchored[:, 0, 2, :3], has_depth, noise
-        )
-        history = self._history(session, request, depth_m, ids, movers, intrinsics)
-        padded = GeneratorInput(
-            pad_to_multiple(x.groups), pad_to_multiple(x.layout),
-            pad_to_multiple(x.geometry), x.has_depth, pad_to_multiple(x.noise),
-        )  # fmt: skip
-        return _Prepared(padded, history, depth_m if view.depth_m is not None else None, ids)
-
-    def _history(
-        self, session: _Session, request: RenderRequest, depth_m: Tensor, ids: Tensor,
-        movers: Movers | None, intrinsics: Tensor,
-    ) -> History | None:  # fmt: skip
-        """The last output moved to the current view, or None after a restart or a cut."""
-        state = session.state
-        if state is None or request.restart or _is_cut(state, request):
-            return None
-        view, scale = request.view, out_scale(session.config)
-        if view.motion_px is not None and view.motion_from_tick == state.tick:
-            source, visible = engine_motion(view, scale, self._device)
-            motion = Reprojection(source, depth_m)
-        elif view.motion_px is None and view.depth_m is not None and state.depth_m is not None:
-            moves = moves_between(view, request.actors, state.pose, state.actors, self._device)
-            motion = reproject(depth_m, intrinsics, moves, movers)
-            visible = visible_before(motion, state.depth_m, ids, state.ids)
-        else:
-            return None
-        warped = catmull_rom_warp(state.rgb, motion.source_px).clamp_(-1.0, 1.0)
-        age = torch.full((1, 1, 1, 1), min(state.age / 8.0, 1.0), device=self._device)
-        valid = functional.pad(
-            visible[:, None].float(),
-            (0, -visible.shape[2] % 32, 0, -visible.shape[1] % 32),
-        )
-        return History(pad_to_multiple(warped), valid, age)
 
     def _session(self, session: int) -> _Session:
         if session not in self._sessions:
@@ -323,15 +221,11 @@ class NeuralRenderer(Renderer):
         if isinstance(style, Mapping):
             parts = [self._resolve(name) for name in style]
             return blend_styles(parts, list(style.values()))
-        name = next(iter(self._styles), style) if style == "default" else style
-        if name not in self._styles:
-            hint = did_you_mean(name, list(self._styles))
-            raise RendererError(f"unknown style '{name}'{hint}")
-        return self._styles[name]
+        return self._styles[named_style(style, list(self._styles))]
 
     def _warn_unseen(self, labels: ByteArray) -> None:
         known = np.zeros(256, np.bool_)
-        # Unlabelled pixels are in every data set.
+        # Every data set has unlabelled pixels (tag 0).
         known[[0, *self.info.seen_tags, *self._warned_tags]] = True
         if known[labels].all():
             return
@@ -342,58 +236,19 @@ class NeuralRenderer(Renderer):
                 )
             self._warned_tags.add(tag)
             group = self.info.class_map.names[self.info.class_map.group_of[tag]]
-            _log.warning("tag %d was not in the training data: painted as '%s'", tag, group)
+            _log.warning("tag %d does not occur in the training data: rendered as '%s'", tag, group)
 
 
-def _cast(part: Part, dtype: torch.dtype) -> Part:
-    """The same dataclass with its float tensors in `dtype`, pictures channels last."""
-    if part is None:
-        return part
-    assert is_dataclass(part)
-    tensors = (getattr(part, field.name).to(dtype) for field in fields(part))
-    last = torch.channels_last
-    return type(part)(*(t.contiguous(memory_format=last) if t.dim() == 4 else t for t in tensors))
+def _compiled(generator: FrameGenerator, styles: Sequence[StyleCode]) -> CompiledStyle:
+    stacked: StyleCode = cast(stack_styles(styles), generator.dtype)
+    return generator.compile_style(stacked)
 
 
-def _own_pose(actor: Actor) -> Actor:
+def _continues(state: RenderState | None, request: RenderRequest) -> bool:
+    """Whether the request follows the session's last view without a restart or a cut."""
+    return state is not None and not request.restart and not is_cut(state, request)
+
+
+def _with_own_pose(actor: Actor) -> Actor:
+    """A copy whose pose the caller cannot change any more."""
     return replace(actor, pose=actor.pose.copy())
-
-
-def _is_same_tick(state: RenderState | None, request: RenderRequest) -> bool:
-    return (
-        state is not None
-        and not request.restart
-        and (state.episode, state.tick) == (request.episode, request.tick)
-    )
-
-
-def _is_cut(state: RenderState, request: RenderRequest) -> bool:
-    jump_m = float(np.linalg.norm(request.view.pose[:3, 3] - state.pose[:3, 3]))
-    ticks = request.tick - state.tick
-    other = request.episode != state.episode
-    return other or jump_m > CUT_DISTANCE_M or not 0 < ticks <= CUT_TICKS
-
-
-def _stack_inputs(parts: Sequence[GeneratorInput]) -> GeneratorInput:
-    if len(parts) == 1:
-        return parts[0]
-    return GeneratorInput(
-        *(
-            torch.cat([getattr(part, name) for part in parts])
-            for name in ("groups", "layout", "geometry", "has_depth", "noise")
-        )
-    )
-
-
-def _stack_histories(parts: Sequence[History | None], x: GeneratorInput) -> History | None:
-    """Batch of histories; a session without one gets validity 0."""
-    if len(parts) == 1 or all(part is None for part in parts):
-        return parts[0]
-    one = x.geometry[:1, :1]
-    none = History(one.expand(-1, 3, -1, -1) * 0.0, one * 0.0, one[..., :1, :1] * 0.0)
-    filled = [part or none for part in parts]
-    return History(
-        torch.cat([p.rgb for p in filled]),
-        torch.cat([p.validity for p in filled]),
-        torch.cat([p.age for p in filled]),
-    )

@@ -44,6 +44,7 @@ CONTRACTS = {
     "bridge.frame",
     "bridge.labels",
     "bridge.palette",
+    "bridge.render_request",
     "bridge.renderer",
     "bridge.world",
 }

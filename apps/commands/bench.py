@@ -1,4 +1,4 @@
-"""`sim2street bench`: how fast things are here, each beside something known."""
+"""`sim2street bench`: speed of renderers and environments compared with known systems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sim2street.apps.compose import needs_extra
 from sim2street.apps.console import out, progress, say
 from sim2street.configs import ConfigError, did_you_mean
 
-bench = typer.Typer(name="bench", help="How fast things are on this machine.", no_args_is_help=True)
+bench = typer.Typer(name="bench", help="Measure speed on this machine.", no_args_is_help=True)
 
 if TYPE_CHECKING:
     from sim2street.neural_renderer.evaluation.timing import Timing
@@ -31,25 +31,28 @@ bench.command("env")(env)
 @bench.command("renderer")
 def renderer(
     sizes: Annotated[
-        str, typer.Option("--sizes", help="Generator sizes, such as tiny,small,base.")
+        str, typer.Option("--sizes", help="Generator sizes to compare, such as tiny,small,base.")
     ] = "tiny,small",
     size: Annotated[
         str, typer.Option("--size", metavar="WxH", help="Size of the frames.")
     ] = "512x256",
     turns: Annotated[
-        int, typer.Option("--turns", min=1, help="Turns of four frames that each one takes.")
+        int,
+        typer.Option(
+            "--turns", min=1, help="Number of turns, of four frames each, per contestant."
+        ),
     ] = 6,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads of torch on the CPU.")
+        int | None, typer.Option("--threads", min=1, help="Number of CPU threads for torch.")
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Frames a second of the renderer alone, beside an image-to-image U-Net of 15 GMAC.
+    """Frames per second of the renderer, compared with an image-to-image U-Net of 15 GMAC.
 
-    A renderer's frame is everything from a view to a picture: labels to tensors, exact
-    motion, the warped history, the network. They take turns, so that all meet the same
-    machine; stop other work before you believe the numbers. "x U-Net" is how many frames
-    one renders while the U-Net of the same precision does one.
+    A frame is everything from a view to an image: labels to tensors, motion, the warped previous
+    frame, the network. The contestants take turns, so that all run under the same conditions; stop
+    other work on the machine first. "x U-Net" is the number of frames that a renderer makes while
+    the U-Net of the same precision makes one.
     """
     with needs_extra("neural"):
         import torch
@@ -59,7 +62,7 @@ def renderer(
             time_in_turns,
             unet_frames,
         )
-        from sim2street.neural_renderer.networks.generator import SIZES
+        from sim2street.neural_renderer.networks.build import SIZES
     size_px, place = network_size(size), chosen_device(device)
     names = [name.strip() for name in sizes.split(",")]
     for name in names:
@@ -93,6 +96,6 @@ def _timing_table(timings: Mapping[str, Timing]) -> Table:
         table.add_row(
             name, f"{taken.frames_per_s:.1f}", f"{1e3 * taken.median_s:.1f}",
             f"{1e3 * taken.fastest_s:.1f}",
-            f"{taken.times_as_fast_as(unet):.2f}",
+            f"{taken.speedup_over(unet):.2f}",
         )  # fmt: skip
     return table

@@ -1,4 +1,4 @@
-"""`sim2street bench env`: steps a second of the environments."""
+"""`sim2street bench env`: steps per second of the environments."""
 
 from __future__ import annotations
 
@@ -18,62 +18,70 @@ from sim2street.apps.compose_vector import make_vector_env
 from sim2street.apps.console import out, progress, say
 from sim2street.apps.env_timing import (
     STAGES,
-    Contestant,
-    Measured,
-    SingleEnv,
-    VectoredEnvs,
+    TimedEnv,
+    TimedSingleEnv,
+    TimedVectorEnv,
+    Timing,
     highway_env,
-    shares,
-    take_turns,
+    stage_shares,
+    time_in_turns,
 )
 
 TOWN = 3
-"""All drive in the same town, or some would have more to see than others."""
+"""The same town for all, because the amount of scenery differs between towns."""
 
 HIGHWAY = "HighwayEnv, rgb"
 
 
 def env(
     config: Annotated[
-        str, typer.Option("--config", help="Which env: a config with the keys image and state.")
+        str,
+        typer.Option(
+            "--config", help="The env: a config whose observation has an image and a state."
+        ),
     ] = "town_follow",
     num_envs: Annotated[
-        int, typer.Option("--num-envs", "-n", min=1, help="Size of the vectors.")
+        int, typer.Option("--num-envs", "-n", min=1, help="Number of envs in a vector.")
     ] = 4,
     renderers: Annotated[
         str | None,
-        typer.Option("--renderers", help="Such as palette,neural or an endpoint; all that can."),
+        typer.Option(
+            "--renderers",
+            help="Such as palette,neural or an endpoint; without it, all that can run.",
+        ),
     ] = None,
     size: Annotated[
-        str, typer.Option("--size", metavar="WxH", help="Size of the pictures.")
+        str, typer.Option("--size", metavar="WxH", help="Size of the images.")
     ] = "512x256",
-    turns: Annotated[int, typer.Option("--turns", min=1, help="Turns that each one takes.")] = 5,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of a turn.")] = 20,
+    turns: Annotated[
+        int, typer.Option("--turns", min=1, help="Number of turns of each contestant.")
+    ] = 5,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps per turn.")] = 20,
 ) -> None:
-    """Steps a second of an env, single and in a vector, beside HighwayEnv with rgb.
+    """Steps per second of an env, single and in a vector, compared with HighwayEnv with rgb.
 
-    They take turns, so that all meet the same machine; stop other work before you believe
-    the numbers. What episodes cost to begin is left out. A vector's stages overlap: their
-    shares are of the work, not of the time.
+    The contestants take turns, so that all run under the same conditions; stop other work on the
+    machine first. Resets are not counted. The stages of a vector overlap, so their shares are
+    shares of the work, not of the time.
     """
     with needs_extra("env"):
-        import gymnasium  # noqa: F401  (a missing one is told before anything is built)
+        import gymnasium  # noqa: F401  (fails here, before anything is built)
     size_px = parse_size(size)
     assert size_px is not None
     names = _names(renderers)
     with ExitStack() as stack, progress() as bar:
-        contestants: dict[str, Contestant] = {}
+        contestants: dict[str, TimedEnv] = {}
         for name in names:
             settings = _settings(name, size_px)
             single = make_env(config, **settings)
             stack.callback(single.close)
             vector = make_vector_env(config, num_envs, autoreset_mode="Disabled", **settings)
             stack.callback(vector.close)
-            contestants[f"single, {name}"] = SingleEnv(single)
-            contestants[f"vector of {num_envs}, {name}"] = VectoredEnvs(vector)
+            contestants[f"single, {name}"] = TimedSingleEnv(single)
+            contestants[f"vector of {num_envs}, {name}"] = TimedVectorEnv(vector)
         missing = _add_highway(contestants, size_px, stack)
         task = bar.add_task("taking turns", total=(turns + 1) * len(contestants))
-        measured = take_turns(contestants, turns, steps, lambda: bar.advance(task))
+        measured = time_in_turns(contestants, turns, steps, lambda: bar.advance(task))
     out.print(_rates(measured, missing))
     for name in names:
         one, many = measured[f"single, {name}"], measured[f"vector of {num_envs}, {name}"]
@@ -96,9 +104,9 @@ def _settings(renderer: str, size_px: tuple[int, int]) -> dict[str, Any]:
 
 
 def _add_highway(
-    contestants: dict[str, Contestant], size_px: tuple[int, int], stack: ExitStack
+    contestants: dict[str, TimedEnv], size_px: tuple[int, int], stack: ExitStack
 ) -> str | None:
-    """HighwayEnv among the contestants, or the reason why it is not."""
+    """Add HighwayEnv to the contestants, or return the reason why it cannot run."""
     try:
         contestants[HIGHWAY] = highway_env(size_px, stack)
     except ModuleNotFoundError as error:
@@ -106,7 +114,7 @@ def _add_highway(
     return None
 
 
-def _rates(measured: Mapping[str, Measured], missing: str | None) -> Table:
+def _rates(measured: Mapping[str, Timing], missing: str | None) -> Table:
     table = Table("", box=box.SIMPLE_HEAD)
     for heading in ("steps/s, best turn", "median turn"):
         table.add_column(heading, justify="right")
@@ -117,7 +125,7 @@ def _rates(measured: Mapping[str, Measured], missing: str | None) -> Table:
     return table
 
 
-def _stages(measured: Mapping[str, Measured]) -> Table:
+def _stages(measured: Mapping[str, Timing]) -> Table:
     table = Table("ms a step (share)", box=box.SIMPLE_HEAD)
     for stage in STAGES:
         table.add_column(stage, justify="right")
@@ -125,7 +133,7 @@ def _stages(measured: Mapping[str, Measured]) -> Table:
         if result.stages:
             cells = {
                 stage: f"{1e3 * seconds:.2f} ({share:.0%})"
-                for stage, seconds, share in shares(result.stages)
+                for stage, seconds, share in stage_shares(result.stages)
             }
             table.add_row(name, *(cells.get(stage, "-") for stage in STAGES))
     return table

@@ -13,28 +13,28 @@ from sim2street.configs import parse
 
 def carla_standin(
     port: Annotated[
-        int, typer.Option("--port", "-p", min=0, max=65534, help="Of the calls; 0: any free one.")
+        int, typer.Option("--port", "-p", min=0, max=65534, help="RPC port; 0: any free one.")
     ] = 2000,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    town: Annotated[int, typer.Option("--town", min=0, help="Which town to show.")] = 3,
+    town: Annotated[int, typer.Option("--town", min=0, help="Number of the town to show.")] = 3,
     version: Annotated[
         str,
         typer.Option(
-            "--carla-version", help="Of the clients it serves: 0.9.16, 0.9.15, 0.9.14 or 0.9.13."
+            "--carla-version", help="Version of the clients: 0.9.16, 0.9.15, 0.9.14 or 0.9.13."
         ),
     ] = "0.9.16",
 ) -> None:
-    """Serve the embedded town over CARLA's own protocol, to CARLA's own clients.
+    """Serve the embedded town to CARLA clients, over CARLA's network protocol.
 
-    A stand-in for tests and first steps: it has none of CARLA's rendering or physics. It
-    knows no passwords, as CARLA does not: keep it on this machine.
+    A stand-in server for tests and first steps, without CARLA's rendering and physics. Like
+    CARLA it has no passwords, so keep it on this machine.
     """
     with needs_extra("carla-standin"):
         from sim2street.bridge.carla.standin.run import serve_standin
         from sim2street.bridge.carla.standin.server import StandInConfig
     given = {"host": host, "port": port, "town": town, "version": version}
-    serve_standin(parse(StandInConfig, given, "carla-standin"), _announce)
+    serve_standin(parse(StandInConfig, given, "carla-standin"), _print_port)
 
 
-def _announce(port: int) -> None:
-    out.print(f"a stand-in for CARLA listens on port {port} (Ctrl-C stops it)")
+def _print_port(port: int) -> None:
+    out.print(f"the CARLA stand-in listens on port {port} (Ctrl-C stops it)")

@@ -1,4 +1,4 @@
-"""`sim2street demo`: drive, render, film, and say where the milliseconds went."""
+"""`sim2street demo`: drives a world, renders it, and writes a video."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import typer
 from rich.markup import escape
 
 from sim2street.apps.commands.options import (
+    AllowedClientsOption,
     CameraOption,
+    PublishOption,
     RendererOption,
     ScaleOption,
+    SecretKeyOption,
     SeedOption,
     SizeOption,
     StyleOption,
@@ -23,13 +26,15 @@ from sim2street.apps.commands.options import (
 from sim2street.apps.compose import open_rendered
 from sim2street.apps.console import say
 from sim2street.apps.filming import driven, film, save_sheet, show_trip
+from sim2street.apps.publishing import published, server_config
+from sim2street.apps.video import Animation
 
 
 def demo(
     folder: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for demo.mp4 and contact.png.")
     ] = Path("out/demo"),
-    ticks: Annotated[int, typer.Option("--ticks", min=1, help="How many ticks to drive.")] = 300,
+    ticks: Annotated[int, typer.Option("--ticks", min=1, help="Number of ticks to drive.")] = 300,
     world: WorldOption = "town",
     renderer: RendererOption = "auto",
     style: StyleOption = "default",
@@ -37,14 +42,28 @@ def demo(
     size: SizeOption = None,
     scale: ScaleOption = 1,
     camera: CameraOption = None,
+    animation: Annotated[
+        Path | None,
+        typer.Option("--animation", help="Also write a small animated WebP to this file."),
+    ] = None,
+    publish: PublishOption = None,
+    secret_key: SecretKeyOption = None,
+    allowed_clients: AllowedClientsOption = None,
 ) -> None:
-    """Drive the town with the autopilot and film it: labels | depth | rendered."""
+    """Drive the town, render it, and write a video: labels, depth and RGB next to each other."""
     look = parse_style(style)
+    stream = None if publish is None else server_config(publish, secret_key, allowed_clients)
     inner = make_world(world, size)
-    with open_rendered(inner, make_renderer(renderer), look, scale) as rendered:
-        frames = driven(rendered, ticks, seed)
+    with (
+        open_rendered(inner, make_renderer(renderer), look, scale) as rendered,
+        published(rendered, stream) as shown,
+    ):
+        frames = driven(shown, ticks, seed)
         fps = 1.0 / rendered.spec.tick_s
-        trip = film(frames, folder / "demo.mp4", fps, ticks, camera)
+        small = Animation(fps) if animation is not None else None
+        trip = film(frames, folder / "demo.mp4", fps, ticks, camera, small)
+    if small is not None and animation is not None:
+        small.save(animation)
     save_sheet(trip, folder / "contact.png")
     show_trip(trip)
     say(f"film           {escape(str(folder / 'demo.mp4'))}")

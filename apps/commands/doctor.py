@@ -1,4 +1,4 @@
-"""`sim2street doctor`: what is installed, what runs here, and what to do about the rest."""
+"""`sim2street doctor`: shows what is installed and what runs, and how to add the rest."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from sim2street.bridge.renderer import RenderRequest, SessionConfig
 from sim2street.configs import ConfigError, Sim2StreetError, parse
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "core": ("numpy", "pyzmq", "pydantic", "pyyaml"),
+    "core": ("numpy", "pyzmq", "pydantic", "pyyaml", "typer", "rich", "pillow"),
     "town": ("panda3d", "scipy"),
-    "neural": ("torch", "safetensors", "pillow"),
+    "neural": ("torch", "safetensors", "scipy"),
     "env": ("gymnasium",),
     "recording": ("mcap",),
-    "cli": ("typer", "rich", "av"),
+    "film": ("av",),
     "train": ("tensorboard", "matplotlib"),
     "carla": ("carla",),
     "carla-standin": ("panda3d", "msgpack"),
 }
-"""Extra of the distribution -> the packages that it brings."""
+"""For each extra, the packages that it installs."""
 
 TRIAL_TICKS = 20
 EXIT_UNWELL = 1
@@ -45,7 +45,7 @@ EXIT_UNWELL = 1
 
 @dataclass(frozen=True)
 class Trial:
-    """One thing tried: whether it works, and what was seen or what to do."""
+    """The result of one test: whether it works, and what was measured or what to do."""
 
     name: str
     works: bool
@@ -55,20 +55,20 @@ class Trial:
 def doctor(
     carla: Annotated[
         str | None,
-        typer.Option("--carla", metavar="HOST[:PORT]", help="Ask what a CARLA server is like."),
+        typer.Option("--carla", metavar="HOST[:PORT]", help="Examine a CARLA server instead."),
     ] = None,
     client_python: Annotated[
         str | None,
         typer.Option(
             "--client-python",
             metavar="PYTHON",
-            help="With --carla: the interpreter that has CARLA's client, if not this one.",
+            help="With --carla: a Python interpreter that has CARLA's client, if this one has not.",
         ),
     ] = None,
 ) -> None:
-    """Show what is installed, whether there is a GPU, and try what should run.
+    """Show what is installed and whether there is a GPU, and test what should run.
 
-    With --carla, only that server is looked at; nothing about it is changed.
+    With --carla, only that server is examined; nothing on it is changed.
     """
     if carla is not None:
         _examine_carla(carla, client_python)
@@ -97,12 +97,12 @@ def _examine_carla(where: str, client_python: str | None) -> None:
     host, port = parse_host(where)
     table = Table("asked", "answer", box=None)
     given = {"host": host, "port": port, "client_python": client_python}
-    answers = list(diagnose(parse(CarlaConfig, given, "--carla")))
-    for answer in answers:
-        mark = "[green]✓[/]" if answer.well else "[red]✗[/]"
-        table.add_row(f"{mark} {answer.question}", escape(answer.remark))
+    results = list(diagnose(parse(CarlaConfig, given, "--carla")))
+    for result in results:
+        mark = "[green]✓[/]" if result.ok else "[red]✗[/]"
+        table.add_row(f"{mark} {result.name}", escape(result.detail))
     out.print(table)
-    if not answers[-1].well:
+    if not results[-1].ok:
         raise typer.Exit(EXIT_UNWELL)
 
 
@@ -114,7 +114,7 @@ def _try(name: str, attempt: Callable[[], str]) -> Trial:
 
 
 def drive_town() -> str:
-    """How fast the town is."""
+    """Ticks per second of the town."""
     with opened(build_world("town")) as world:
         frame = world.reset(0)
         started_s = time.perf_counter()
@@ -126,7 +126,7 @@ def drive_town() -> str:
 
 
 def render_with(name: str) -> str:
-    """How fast a renderer is, and its styles."""
+    """Time per frame of a renderer, and its styles."""
     view = _empty_street()
     size = (view.camera.width_px, view.camera.height_px)
     times_s = []
@@ -137,12 +137,12 @@ def render_with(name: str) -> str:
             renderer.render([RenderRequest(session, view, tick, episode=0)])
             times_s.append(time.perf_counter() - started_s)
         styles = ", ".join(renderer.styles())
-    median_ms = 1e3 * sorted(times_s[1:])[1]  # the first one warms up
+    median_ms = 1e3 * sorted(times_s[1:])[1]  # the first frame warms up
     return f"{median_ms:.0f} ms a {size[0]}x{size[1]} frame, styles: {styles}"
 
 
 def _empty_street() -> View:
-    """A road up to the horizon, under the sky."""
+    """A view of a road that reaches the horizon, under the sky."""
     camera = Camera.from_fov(512, 256, 62.0)
     labels = np.full((256, 512), Tag.SKY, np.uint8)
     labels[110:] = Tag.ROAD
@@ -150,15 +150,15 @@ def _empty_street() -> View:
 
 
 def listen() -> str:
-    """Whether a server could listen here."""
+    """Whether a server can listen on the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"can listen on 127.0.0.1 (tried port {probe.getsockname()[1]})"
 
 
 def find_encoder() -> str:
-    """Which encoder films are made with."""
-    with needs_extra("cli"):
+    """The video encoder in use."""
+    with needs_extra("film"):
         import av
     if "libx264" not in av.codecs_available:
         raise ConfigError("this build of av has no libx264: pip install --force-reinstall av")
@@ -172,7 +172,7 @@ TRIALS: Mapping[str, Callable[[], str]] = {
     "loopback sockets": listen,
     "H.264 films": find_encoder,
 }
-"""What is tried; each attempt tells what was seen, or raises."""
+"""The tests by name; each returns what it measured, or raises."""
 
 
 def _installed(package: str) -> str | None:
@@ -193,4 +193,4 @@ def _gpu() -> str:
 
     if torch.cuda.is_available():
         return f"GPU {torch.cuda.get_device_name(0)}"
-    return "no GPU that torch can use (everything runs on the CPU, the neural renderer slower)"
+    return "no GPU that torch can use (everything runs on the CPU)"

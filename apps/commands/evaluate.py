@@ -1,4 +1,4 @@
-"""`sim2street evaluate`: a table of measures, a JSON file and a sheet of pictures."""
+"""`sim2street evaluate`: measures weights: a table, a JSON file and a sheet of images."""
 
 from __future__ import annotations
 
@@ -22,37 +22,45 @@ from sim2street.apps.video import save_png
 from sim2street.configs import load
 
 if TYPE_CHECKING:
-    from sim2street.neural_renderer.evaluation.evaluate import Watch
+    from sim2street.neural_renderer.evaluation.progress import EvaluationProgress
     from sim2street.neural_renderer.evaluation.report import Report
 
 SegmenterOption = Annotated[
-    Path | None, typer.Option("--segmenter", help="Exported segmenter (.pt2): label agreement.")
+    Path | None,
+    typer.Option("--segmenter", help="Exported segmentation network (.pt2), for label agreement."),
 ]
 AlexnetOption = Annotated[
-    Path | None, typer.Option("--alexnet", help="AlexNet's weights: KID, style retrieval, LPIPS.")
+    Path | None,
+    typer.Option("--alexnet", help="AlexNet's weights, for KID, style retrieval and LPIPS."),
 ]
 LpipsOption = Annotated[
-    Path | None, typer.Option("--lpips", help="LPIPS' linear heads for AlexNet.")
+    Path | None, typer.Option("--lpips", help="LPIPS' linear layers for AlexNet.")
 ]
 KidFeaturesOption = Annotated[
     Path | None,
-    typer.Option("--kid-features", help="TorchScript features for KID, such as Inception."),
+    typer.Option("--kid-features", help="TorchScript feature network for KID, such as Inception."),
 ]
 TownClipsOption = Annotated[
     Path | None,
-    typer.Option("--town-clips", help="Folder of packed clips (see sim2street pack)."),
+    typer.Option("--town-clips", help="Folder of packed town clips (see sim2street pack)."),
+]
+FailuresOption = Annotated[
+    int,
+    typer.Option("--failures", min=0, help="Save this many images with the worst label agreement."),
 ]
 
 
 def evaluate(
     weights: Annotated[
-        Path, typer.Argument(help="The checkpoint to measure: a file, or tiny, small.")
+        Path, typer.Argument(help="The weights to measure: a file, or tiny, small.")
     ],
     data: Annotated[
-        Path, typer.Option("--data", "-d", help="Where the config's relative data folders lie.")
+        Path,
+        typer.Option("--data", "-d", help="Folder that relative paths of the config start from."),
     ] = Path(),
     config: Annotated[
-        str, typer.Option("--config", "-c", help="What to look at: photos, or a YAML file.")
+        str,
+        typer.Option("--config", "-c", help="Which data to measure on: photos, or a YAML file."),
     ] = "photos",
     folder: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for NAME.json and NAME.png.")
@@ -63,38 +71,41 @@ def evaluate(
     kid_features: KidFeaturesOption = None,
     town_clips: TownClipsOption = None,
     stills: Annotated[
-        int | None, typer.Option("--stills", min=1, help="At most so many photographs a source.")
+        int | None,
+        typer.Option("--stills", min=1, help="At most this many photographs per source."),
     ] = None,
     clips: Annotated[
-        int | None, typer.Option("--clips", min=1, help="At most so many town clips.")
+        int | None, typer.Option("--clips", min=1, help="At most this many town clips.")
     ] = None,
-    failures: Annotated[
-        int,
-        typer.Option(
-            "--failures", min=0, help="Draw so many of the worst pictures by label agreement."
-        ),
-    ] = 0,
+    failures: FailuresOption = 0,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few pictures: a look, not figures to compare.")
+        bool, typer.Option("--quick", help="Use few images: a quick look, no figures to compare.")
     ] = False,
     fit: FitOption = 0,
     vgg16: Vgg16Option = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Measure weights: labels read back, distances to photographs, stillness, style."""
+    """Measure weights: label agreement, distance to photographs, temporal stability, style."""
     with needs_extra("neural"):
-        from sim2street.neural_renderer.evaluation.config import EvaluationConfig, Judges, under
+        from sim2street.neural_renderer.evaluation.config import (
+            EvaluationConfig,
+            ScoringNetworks,
+            with_data_root,
+        )
         from sim2street.neural_renderer.evaluation.evaluate import evaluate as run_evaluation
     weights = weights_file(weights)
     given = {"town_clips": town_clips, "stills": stills, "clips": clips, "failures": failures}
     changes = {key: value for key, value in given.items() if value is not None}
-    settings = under(load(EvaluationConfig, "evaluate", config), data).model_copy(update=changes)
+    settings = with_data_root(load(EvaluationConfig, "evaluate", config), data)
+    settings = settings.model_copy(update=changes)
     if quick:
         settings = settings.quick()
-    judges = Judges(segmenter=segmenter, alexnet=alexnet, lpips=lpips, kid_features=kid_features)
+    networks = ScoringNetworks(
+        segmenter=segmenter, alexnet=alexnet, lpips=lpips, kid_features=kid_features
+    )
     with watched() as watch:
         report = run_evaluation(
-            weights, settings, judges, chosen_device(device), watch, folder / "photos",
+            weights, settings, networks, chosen_device(device), watch, folder / "photos",
             style_fit(fit, vgg16, 0, lambda done, of: watch.advance()),
         )  # fmt: skip
     show(report)
@@ -102,7 +113,7 @@ def evaluate(
 
 
 def save(report: Report, folder: Path, name: str) -> None:
-    """NAME.json, NAME.png and, where failures were asked for, NAME_failures.png."""
+    """Write NAME.json, NAME.png and, with `--failures`, NAME_failures.png."""
     target = folder / f"{name}.json"
     with partial_file(target) as unfinished:
         unfinished.write_text(json.dumps(report.to_json(), indent=1) + "\n")
@@ -116,9 +127,9 @@ def save(report: Report, folder: Path, name: str) -> None:
 
 
 @contextmanager
-def watched() -> Iterator[Watch]:
-    """A progress bar of an evaluation's stages."""
-    from sim2street.neural_renderer.evaluation.evaluate import Watch
+def watched() -> Iterator[EvaluationProgress]:
+    """Show a progress bar for each stage of an evaluation."""
+    from sim2street.neural_renderer.evaluation.progress import EvaluationProgress
 
     with progress() as bar:
         task = bar.add_task("evaluating", total=None)
@@ -126,11 +137,11 @@ def watched() -> Iterator[Watch]:
         def stage(what: str, pictures: int) -> None:
             bar.reset(task, description=what, total=pictures or None)
 
-        yield Watch(stage, lambda: bar.advance(task))
+        yield EvaluationProgress(stage, lambda: bar.advance(task))
 
 
 def show(report: Report) -> None:
-    """The report as a table, and what was left out."""
+    """Print the report as a table, then what could not be measured and why."""
     table = Table("measure", box=box.SIMPLE_HEAD)
     table.add_column("value", justify="right")
     table.add_column("")

@@ -1,4 +1,4 @@
-"""`sim2street finetune`: weights and a style adapted to a few photographs."""
+"""`sim2street finetune`: adapt weights to a few photographs of one place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from sim2street.apps.commands.options import DeviceOption, SeedOption, chosen_device
+from sim2street.apps.commands.options import DeviceOption, chosen_device
 from sim2street.apps.commands.style import network_size
 from sim2street.apps.compose import needs_extra, weights_file
 from sim2street.apps.console import progress, say
@@ -21,46 +21,54 @@ if TYPE_CHECKING:
     from sim2street.neural_renderer.metrics.perceptual import Lpips
     from sim2street.neural_renderer.training.finetune import Finetuned
 
+JudgesOption = Annotated[
+    Path | None, typer.Option("--judges", help="Seed or state.pt with discriminators to use.")
+]
+Vgg16Option = Annotated[
+    Path | None, typer.Option("--vgg16", help="Weights of VGG16, for the perceptual loss.")
+]
+
 
 def finetune(
-    weights: Annotated[Path, typer.Argument(help="What to adapt: a file, or tiny, small.")],
+    weights: Annotated[
+        Path, typer.Argument(help="The checkpoint to adapt: a file, tiny or small.")
+    ],
     photos: Annotated[
-        Path, typer.Argument(help="Folder with images/ and labels/ of the same names.")
+        Path, typer.Argument(help="Folder with images/ and labels/ of the same file names.")
     ],
     target: Annotated[
-        Path, typer.Option("--out", "-o", help="The adapted weights; their style beside them.")
+        Path, typer.Option("--out", "-o", help="Where to write the adapted weights (.safetensors).")
     ],
     naming: Annotated[
-        str, typer.Option("--naming", "-n", help="Whose label ids (see sim2street render).")
+        str, typer.Option("--naming", "-n", help="Label map of labels/ (see sim2street render).")
     ] = "cityscapes-train",
     count: Annotated[
-        int, typer.Option("--count", min=1, help="K: exemplars, evenly spread; others held out.")
+        int,
+        typer.Option("--count", min=1, help="Photographs to adapt to; the others are held out."),
     ] = 4,
-    iterations: Annotated[int, typer.Option("--iterations", min=1, help="How many.")] = 100,
+    iterations: Annotated[int, typer.Option("--iterations", min=1, help="Gradient steps.")] = 100,
     size: Annotated[
-        str, typer.Option("--size", metavar="WxH", help="Size of the pictures in the network.")
+        str, typer.Option("--size", metavar="WxH", help="Size of the training images.")
     ] = "512x256",
-    judges: Annotated[
-        Path | None,
-        typer.Option("--judges", help="Seed or state.pt whose discriminators take part."),
-    ] = None,
-    vgg16: Annotated[
-        Path | None, typer.Option("--vgg16", help="VGG16's weights for a perceptual loss.")
-    ] = None,
+    judges: JudgesOption = None,
+    vgg16: Vgg16Option = None,
     alexnet: Annotated[
-        Path | None, typer.Option("--alexnet", help="AlexNet's weights, for LPIPS.")
+        Path | None, typer.Option("--alexnet", help="Weights of AlexNet, to measure LPIPS.")
     ] = None,
     lpips: Annotated[
-        Path | None, typer.Option("--lpips", help="LPIPS' linear heads: show the gain in it too.")
+        Path | None, typer.Option("--lpips", help="Linear heads of LPIPS, to measure it.")
     ] = None,
     device: DeviceOption = "auto",
-    seed: SeedOption = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
 ) -> None:
-    """Adapt weights to K exemplars, and show what that brought on the other photographs."""
+    """Adapt weights to some of the photographs and measure the gain on the others.
+
+    The style of the photographs is written to the folder `styles` beside the weights.
+    """
     if target.suffix != ".safetensors":
-        raise ConfigError(f"--out: weights end in .safetensors, got {target}")
-    net, weights = _lpips(alexnet, lpips), weights_file(weights)
-    prepared = _photos(photos, naming, target.stem)
+        raise ConfigError(f"--out must end in .safetensors, got {target}")
+    lpips_network, weights = _load_lpips(alexnet, lpips), weights_file(weights)
+    prepared = _load_photos(photos, naming, target.stem)
     with needs_extra("train"):
         import torch
 
@@ -68,22 +76,23 @@ def finetune(
         from sim2street.neural_renderer.training.finetune import finetune as run_finetuning
     config = FinetuneConfig(
         iterations=iterations, exemplars=count, size_px=network_size(size), seed=seed,
-        judges=judges, vgg16=vgg16,
+        discriminators=judges, vgg16=vgg16,
     )  # fmt: skip
     with progress() as bar:
         task = bar.add_task("finetuning", total=iterations)
-        done = run_finetuning(
-            weights, prepared, config, target, torch.device(chosen_device(device)), net,
-            lambda now, total: bar.update(task, completed=now, total=total),
+        result = run_finetuning(
+            weights, prepared, config, target, torch.device(chosen_device(device)), lpips_network,
+            lambda step, total: bar.update(task, completed=step, total=total),
         )  # fmt: skip
-    for line in gain_lines(done):
+    for line in gain_lines(result):
         say(line)
-    say(f"{escape(str(target))}, its style {escape(str(target.parent / 'styles' / target.name))}")
+    style = target.parent / "styles" / target.name
+    say(f"weights: {escape(str(target))}, style: {escape(str(style))}")
 
 
-def _lpips(alexnet: Path | None, heads: Path | None) -> Lpips | None:
+def _load_lpips(alexnet: Path | None, heads: Path | None) -> Lpips | None:
     if (heads is None) != (alexnet is None):
-        raise ConfigError("LPIPS needs both --alexnet and --lpips")
+        raise ConfigError("LPIPS needs both --alexnet and --lpips, and only one was given")
     if heads is None or alexnet is None:
         return None
     with needs_extra("neural"):
@@ -91,7 +100,7 @@ def _lpips(alexnet: Path | None, heads: Path | None) -> Lpips | None:
     return load_lpips(alexnet, heads)
 
 
-def _photos(folder: Path, naming: str, name: str) -> list[PreparedPhoto]:
+def _load_photos(folder: Path, naming: str, name: str) -> list[PreparedPhoto]:
     with needs_extra("neural"):
         from sim2street.neural_renderer.data.photos import PhotoSourceConfig
         from sim2street.neural_renderer.data.prepare import load_photos
@@ -99,14 +108,15 @@ def _photos(folder: Path, naming: str, name: str) -> list[PreparedPhoto]:
     return load_photos(parse(PhotoSourceConfig, source, "finetune"))
 
 
-def gain_lines(done: Finetuned) -> list[str]:
-    """Before and after in words."""
-    if done.before is None or done.after is None:
-        return [f"{done.exemplars} exemplars, no photograph held out: the gain is not measured"]
+def gain_lines(result: Finetuned) -> list[str]:
+    """Distances to the held-out photographs before and after, as text."""
+    before, after = result.before, result.after
+    if before is None or after is None:
+        return [f"{result.exemplars} exemplars, no photograph held out: the gain is not measured"]
     lines = [
-        f"L1 on {done.held_out} held-out photographs: {done.before.l1:.2f} before, "
-        f"{done.after.l1:.2f} after (of 255)"
+        f"L1 on {result.held_out} held-out photographs: {before.l1:.2f} before, "
+        f"{after.l1:.2f} after (of 255)"
     ]
-    if math.isfinite(done.after.lpips):
-        lines.append(f"LPIPS: {done.before.lpips:.4f} before, {done.after.lpips:.4f} after")
+    if math.isfinite(after.lpips):
+        lines.append(f"LPIPS: {before.lpips:.4f} before, {after.lpips:.4f} after")
     return lines

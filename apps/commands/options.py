@@ -1,4 +1,4 @@
-"""Options that several commands share, each spelt and explained once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from sim2street.bridge.transport import ClientConfig, query_status
 from sim2street.bridge.world import World
 from sim2street.configs import ConfigError
 
-MEETING_S = 10.0
-"""How long a server may take to say who it is."""
+FIRST_ANSWER_S = 10.0
+"""Seconds that a server may take to answer the first message."""
 
 WorldOption = Annotated[
     str,
     typer.Option(
         "--world",
         "-w",
-        help="Which world: [b]town[/b], [b]carla[/b], [b]carla-standin[/b], an endpoint "
+        help="The world: [b]town[/b], [b]carla[/b], [b]carla-standin[/b], an endpoint "
         "(tcp://host:5555), a recording (.mcap) or a YAML file.",
     ),
 ]
@@ -32,29 +32,55 @@ RendererOption = Annotated[
     typer.Option(
         "--renderer",
         "-r",
-        help="Which renderer: [b]palette[/b], [b]neural[/b], [b]small[/b], [b]auto[/b] (neural "
-        "where its weights are), an endpoint (tcp://host:5556), weights (.safetensors) or a YAML "
-        "file.",
+        help="The renderer: [b]palette[/b], [b]neural[/b], [b]small[/b], [b]auto[/b] (neural "
+        "if it can run, else palette), an endpoint (tcp://host:5556), weights (.safetensors) or a "
+        "YAML file.",
     ),
 ]
 StyleOption = Annotated[
     str,
-    typer.Option("--style", help="A style of the renderer, a blend (day=0.3,dusk=0.7) or random."),
+    typer.Option(
+        "--style", help="A style of the renderer, a blend such as day=0.3,dusk=0.7, or random."
+    ),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed, the same drive.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="The same seed gives the same drive.")
+]
 SizeOption = Annotated[
     str | None,
     typer.Option("--size", metavar="WxH", help="Size of the labels, such as 512x256."),
 ]
 ScaleOption = Annotated[
-    int, typer.Option("--scale", min=1, help="Size of the rendered frames over that of the labels.")
+    int,
+    typer.Option("--scale", min=1, help="Size of the rendered frames over the size of the labels."),
 ]
 CameraOption = Annotated[
-    str | None, typer.Option("--camera", help="Which camera to film; the first one otherwise.")
+    str | None, typer.Option("--camera", help="The camera to film; without it, the first one.")
 ]
 SecretKeyOption = Annotated[
     Path | None,
-    typer.Option("--secret-key", help="Our NAME.key_secret: encrypts and authenticates (CURVE)."),
+    typer.Option(
+        "--secret-key", help="Our own NAME.key_secret file, to encrypt and authenticate (CURVE)."
+    ),
+]
+ServerKeyOption = Annotated[
+    Path | None, typer.Option("--server-key", help="The server's public key file, NAME.key.")
+]
+AllowedClientsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--allowed-clients",
+        help="Folder with the public key file of every client that may connect.",
+    ),
+]
+PublishOption = Annotated[
+    str | None,
+    typer.Option(
+        "--publish",
+        metavar="ENDPOINT",
+        help="Also publish every frame here, such as tcp://127.0.0.1:5557, for "
+        "[b]sim2street watch[/b].",
+    ),
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda.")
@@ -62,23 +88,23 @@ DeviceOption = Annotated[
 
 
 def make_world(name: str, size: str | None = None) -> World:
-    """The world that `--world` and `--size` name; a server must answer soon."""
-    _meet(name)
+    """The world that `--world` and `--size` name. A server must answer within `FIRST_ANSWER_S`."""
+    _check_answers(name)
     return build_world(name, size_px=parse_size(size))
 
 
 def make_renderer(name: str) -> Renderer:
-    """The renderer that `--renderer` names; says what its weights may be used for."""
-    _meet(name)
+    """The renderer that `--renderer` names. Prints the licence of its weights."""
+    _check_answers(name)
     renderer = build_renderer(name)
     announce_licence(renderer)
     return renderer
 
 
-def _meet(name: str) -> None:
-    """Raise PeerTimeout soon where an endpoint is silent: opening may take much longer."""
+def _check_answers(name: str) -> None:
+    """Raise PeerTimeout if nothing answers at an endpoint; opening it may take much longer."""
     if name.startswith(ENDPOINT_SCHEMES):
-        query_status(ClientConfig(endpoint=name, open_deadline_s=MEETING_S))
+        query_status(ClientConfig(endpoint=name, open_deadline_s=FIRST_ANSWER_S))
 
 
 def parse_size(size: str | None) -> tuple[int, int] | None:
@@ -92,7 +118,7 @@ def parse_size(size: str | None) -> tuple[int, int] | None:
 
 
 def parse_style(style: str) -> str | dict[str, float]:
-    """A style's name, or a blend such as `day=0.3,dusk=0.7`."""
+    """The style of `--style`: a name, or a blend such as `day=0.3,dusk=0.7` as a mapping."""
     if "=" not in style:
         return style
     blend: dict[str, float] = {}
@@ -108,7 +134,7 @@ def parse_style(style: str) -> str | dict[str, float]:
 
 
 def chosen_device(name: str) -> str:
-    """`auto` as the device it means here."""
+    """The device of `--device`; `auto` is "cuda" if there is a GPU, else "cpu"."""
     if name != "auto":
         return name
     with needs_extra("neural"):

@@ -1,4 +1,4 @@
-"""`sim2street record` and `sim2street replay`: drives as MCAP files."""
+"""`sim2street record` writes a drive to an MCAP file, `sim2street replay` films one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from sim2street.configs import ConfigError
 def record(
     file: Annotated[Path, typer.Argument(help="The recording to write (.mcap).")],
     world: WorldOption = "town",
-    ticks: Annotated[int, typer.Option("--ticks", min=1, help="How many ticks to drive.")] = 300,
+    ticks: Annotated[int, typer.Option("--ticks", min=1, help="Number of ticks to drive.")] = 300,
     seed: SeedOption = 0,
     size: SizeOption = None,
 ) -> None:
-    """Drive a world with the autopilot and record every tick, bit by bit."""
+    """Drive a world with the rule-based driver and record every tick without loss."""
     with needs_extra("recording"):
         from sim2street.bridge.recording import Recorder
     if file.suffix != ".mcap":
@@ -43,16 +43,16 @@ def record(
 def replay(
     file: Annotated[Path, typer.Argument(help="A recording (.mcap).")],
     film_path: Annotated[
-        Path, typer.Option("--out", "-o", help="The film to write (.mp4).")
+        Path, typer.Option("--out", "-o", help="The video to write (.mp4).")
     ] = Path("out/replay.mp4"),
     recover: Annotated[
-        bool, typer.Option("--recover", help="Read a broken recording as far as it goes.")
+        bool, typer.Option("--recover", help="Read a damaged recording as far as possible.")
     ] = False,
     camera: CameraOption = None,
 ) -> None:
-    """Read a recording to its end and film what it holds: labels | depth | rgb.
+    """Make a video of a recording: labels, depth and RGB next to each other.
 
-    `sim2street render FILE` renders it anew; `sim2street serve world FILE` serves it.
+    `sim2street render FILE` renders its labels again; `sim2street serve world FILE` serves it.
     """
     with opened(build_recording(file, recover)) as recording:
         fps, total = (

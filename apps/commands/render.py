@@ -1,4 +1,4 @@
-"""`sim2street render`: real label maps, or a recording, into frames and a film."""
+"""`sim2street render`: turns label maps or a recording into images and a video."""
 
 from __future__ import annotations
 
@@ -31,19 +31,22 @@ from sim2street.bridge.rendered_world import choose_style
 from sim2street.bridge.renderer import Renderer, RenderRequest, SessionConfig, StyleChoice
 
 STILLS_PER_S = 2.0
-"""Speed of a film of stills."""
+"""Frames per second of a video made of stills."""
 
 
 def render(
     source: Annotated[
-        Path, typer.Argument(help="Folder of label maps, one label map, or a recording (.mcap).")
+        Path,
+        typer.Argument(help="Folder of label maps, a single label map, or a recording (.mcap)."),
     ],
     folder: Annotated[
         Path, typer.Option("--out", "-o", help="New folder for frames/, film.mp4, contact.png.")
     ] = Path("out/render"),
     naming: Annotated[
         str,
-        typer.Option("--naming", "-n", help=f"Whose label ids: {', '.join(naming_names())}."),
+        typer.Option(
+            "--naming", "-n", help=f"Meaning of the label ids: {', '.join(naming_names())}."
+        ),
     ] = "carla",
     depth: Annotated[
         Path | None,
@@ -57,23 +60,26 @@ def render(
         float, typer.Option("--fov", min=1.0, max=170.0, help="Horizontal field of view, degrees.")
     ] = 62.0,
     max_width: Annotated[
-        int, typer.Option("--max-width", min=16, help="Make wider label maps smaller (pixels).")
+        int,
+        typer.Option(
+            "--max-width", min=16, help="Shrink wider label maps to this width in pixels."
+        ),
     ] = 1024,
     fps: Annotated[
-        float | None, typer.Option("--fps", min=0.1, help="Frames a second of the film.")
+        float | None, typer.Option("--fps", min=0.1, help="Frames per second of the video.")
     ] = None,
     renderer: RendererOption = "auto",
     style: StyleOption = "default",
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="The same seed, the same pictures.")
+        int, typer.Option("--seed", min=0, help="The same seed gives the same images.")
     ] = 0,
     scale: ScaleOption = 1,
     camera: CameraOption = None,
 ) -> None:
-    """Turn a folder of real label maps, or a recording, into frames and a film.
+    """Render a folder of label maps or a recording: images, a video and a contact sheet.
 
-    Label maps are rendered as stills, each on its own. A recording knows how things moved:
-    it is rendered as one continuous clip.
+    Label maps are rendered as independent stills. A recording has camera poses and depth, so each
+    episode is rendered as one continuous video.
     """
     look = parse_style(style)
     if source.suffix == ".mcap":
@@ -121,7 +127,7 @@ def _stills(
     seed: int,
     folder: Path,
 ) -> Iterator[SensorFrame]:
-    """Every label map rendered on its own: each counts as an episode of one tick."""
+    """Render every label map on its own, as an episode of one tick."""
     session, config = 0, None
     look = choose_style(style, renderer.styles(), seed)
     ego = EgoState(pose=np.eye(4, dtype=np.float32))
@@ -143,7 +149,7 @@ def _stills(
 def _saved(
     frames: Iterable[SensorFrame], folder: Path, camera: str | None
 ) -> Iterator[SensorFrame]:
-    """The same frames, each one's rgb saved as a PNG on the way."""
+    """Pass frames on, and save the rgb of each as a PNG."""
     for frame in frames:
         view: View = pick_view(frame, camera)
         if view.rgb is not None:

@@ -1,4 +1,4 @@
-"""`sim2street style`: styles out of a few photographs, listed, blended."""
+"""`sim2street style`: makes styles from a few photographs, lists and blends them."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from sim2street.configs import ConfigError, did_you_mean, parse
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sim2street.neural_renderer.styles.files import StyleFit
+    from sim2street.neural_renderer.styles.make import StyleFit
 
-style = typer.Typer(name="style", help="Make styles out of photographs.", no_args_is_help=True)
+style = typer.Typer(name="style", help="Make, list and blend styles.", no_args_is_help=True)
 
 SHIPPED = Path("tiny")
 
 WeightsOption = Annotated[
-    Path, typer.Option("--weights", help="The checkpoint it is for: a file, or tiny, small.")
+    Path, typer.Option("--weights", help="The weights the style is for: a file, or tiny, small.")
 ]
 FolderOption = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="Folder of styles; `styles` beside the weights otherwise."),
+    typer.Option("--out", "-o", help="Folder of styles; without it, `styles` next to the weights."),
 ]
 FitOption = Annotated[
-    int, typer.Option("--fit", min=0, help="Fit styles to their photographs in so many steps.")
+    int, typer.Option("--fit", min=0, help="Fit the style to its photographs in this many steps.")
 ]
 Vgg16Option = Annotated[
-    Path | None, typer.Option("--vgg16", help="VGG16's weights, which --fit looks through.")
+    Path | None, typer.Option("--vgg16", help="VGG16's weights, needed by --fit.")
 ]
 
 
@@ -50,24 +50,31 @@ def make(
     weights: WeightsOption = SHIPPED,
     folder: FolderOption = None,
     naming: Annotated[
-        str, typer.Option("--naming", "-n", help="Whose label ids (see sim2street render).")
+        str,
+        typer.Option("--naming", "-n", help="Meaning of the label ids (see sim2street render)."),
     ] = "cityscapes-train",
     count: Annotated[
-        int, typer.Option("--count", min=1, help="How many of the photographs, evenly spread.")
+        int, typer.Option("--count", min=1, help="Number of photographs to use, evenly spread.")
     ] = 4,
     size: Annotated[
-        str, typer.Option("--size", metavar="WxH", help="Size of the exemplars in the network.")
+        str,
+        typer.Option(
+            "--size", metavar="WxH", help="Size at which the photographs enter the network."
+        ),
     ] = "512x256",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed, the same style.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="The same seed gives the same style.")
+    ] = 0,
     fit: FitOption = 0,
     vgg16: Vgg16Option = None,
 ) -> None:
-    """Make a style out of a few labelled photographs; done once, used for every frame."""
+    """Make a style from a few labelled photographs."""
     with needs_extra("neural"):
         import torch
 
         from sim2street.neural_renderer.checkpoint import load_generator
-        from sim2street.neural_renderer.styles.files import compile_style, style_to_bytes
+        from sim2street.neural_renderer.styles.files import style_to_bytes
+        from sim2street.neural_renderer.styles.make import compile_style
     weights = weights_file(weights)
     size_px = network_size(size)
     generator, info = load_generator(weights)
@@ -90,9 +97,11 @@ def style_fit(
     seed: int,
     report: Callable[[int, int], None] = lambda done, of: None,
 ) -> StyleFit | None:
-    """What `--fit` and `--vgg16` ask for; `report` is told the steps done and of how many."""
+    """The fit of `--fit` and `--vgg16`, or None; `report` gets the steps done and their total."""
     if bool(steps) != (vgg16 is not None):
-        raise ConfigError("--fit and --vgg16 go together: how many steps, and a file of VGG16")
+        raise ConfigError(
+            "--fit and --vgg16 need each other: the number of steps, and VGG16's weights file"
+        )
     if vgg16 is None:
         return None
     with needs_extra("train"):
@@ -104,13 +113,13 @@ def style_fit(
 def _exemplars(
     source: dict[str, object], count: int, size_px: tuple[int, int], seed: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Pictures (3, H, W) in [-1, 1] and tags (29, H, W) of `count` photographs, evenly spread."""
+    """Images (3, H, W) in [-1, 1] and sets of tags (29, H, W) of `count` photographs."""
     from sim2street.neural_renderer.data.crops import (
         CropConfig,
         choose_crop,
         crop_labels,
         crop_rgb,
-        planes,
+        multihot_tags,
     )
     from sim2street.neural_renderer.data.photos import PhotoSourceConfig
     from sim2street.neural_renderer.data.prepare import load_photos
@@ -122,13 +131,13 @@ def _exemplars(
     for photo in load_photos(config, most=count):
         crop = choose_crop(photo, crops, rng)
         rgb.append(crop_rgb(photo, crop, size_px, None))
-        tags.append(planes(crop_labels(photo, crop, size_px, rng, None).ids, photo.sets))
+        tags.append(multihot_tags(crop_labels(photo, crop, size_px, rng, None).ids, photo.sets))
     return rgb, tags
 
 
 @style.command("list")
 def list_styles(weights: WeightsOption = SHIPPED, folder: FolderOption = None) -> None:
-    """The styles there are for a checkpoint, and the files that were made with other weights."""
+    """List the styles of some weights, and style files that were made for other weights."""
     with needs_extra("neural"):
         from sim2street.neural_renderer.checkpoint import read_checkpoint
         from sim2street.neural_renderer.styles.files import StyleError, style_from_bytes, style_name
@@ -146,11 +155,11 @@ def list_styles(weights: WeightsOption = SHIPPED, folder: FolderOption = None) -
 @style.command("blend")
 def blend(
     name: Annotated[str, typer.Argument(help="Name of the new style.")],
-    parts: Annotated[str, typer.Argument(help="What it is made of, such as day=0.3,dusk=0.7.")],
+    parts: Annotated[str, typer.Argument(help="Styles and weights, such as day=0.3,dusk=0.7.")],
     weights: WeightsOption = SHIPPED,
     folder: FolderOption = None,
 ) -> None:
-    """Blend styles into a new one (or name a blend where a style is asked for)."""
+    """Blend styles into a new one. (`--style day=0.3,dusk=0.7` blends without a file.)"""
     with needs_extra("neural"):
         from sim2street.neural_renderer.checkpoint import read_checkpoint
         from sim2street.neural_renderer.networks.style import blend_styles
@@ -188,12 +197,12 @@ def _style_files(place: Path) -> list[Path]:
 
 
 def styles_folder(weights: Path, folder: Path | None) -> Path:
-    """Where the styles of a checkpoint lie unless another folder is named."""
+    """The folder of `--out`; without it, `styles` next to the weights."""
     return folder or weights.parent / "styles"
 
 
 def network_size(size: str) -> tuple[int, int]:
-    """`512x256` as (width, height), multiples of 32."""
+    """`512x256` as (width, height). Raises ConfigError unless both are multiples of 32."""
     size_px = parse_size(size)
     if size_px is None or size_px[0] % 32 or size_px[1] % 32:
         raise ConfigError(f"--size: expected multiples of 32 such as 512x256, got '{size}'")

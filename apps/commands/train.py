@@ -1,4 +1,4 @@
-"""`sim2street train`, `distil`, `seed`, `pack`: weights from photographs and from weights."""
+"""`sim2street train`, `distil`, `seed` and `pack`: training weights, and preparing for it."""
 
 from __future__ import annotations
 
@@ -26,28 +26,31 @@ if TYPE_CHECKING:
     from sim2street.neural_renderer.training.config import TrainConfig
 
 LOSS_SMOOTHING = 0.95
+"""Weight of the earlier steps in the loss that the progress bar shows."""
 
 RunOption = Annotated[
-    Path, typer.Option("--out", "-o", help="Folder of the run: state, weights, sheets, log.")
+    Path, typer.Option("--out", "-o", help="Folder of the run: state, weights, sample sheets, log.")
 ]
 DataOption = Annotated[
-    Path, typer.Option("--data", "-d", help="Where the config's relative data folders lie.")
+    Path,
+    typer.Option("--data", "-d", help="Folder that the config's data folders are relative to."),
 ]
 PacksOption = Annotated[
-    Path, typer.Option("--packs", help="Where its feature networks and town clips lie.")
+    Path, typer.Option("--packs", help="Folder with the feature networks and town clips.")
 ]
 StopOption = Annotated[
-    int | None, typer.Option("--stop-at", min=1, help="Stop at this step; continue later.")
+    int | None,
+    typer.Option("--stop-at", min=1, help="Stop after this step; the same command continues."),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Show what the run would be, and do nothing.")
+    bool, typer.Option("--dry-run", help="Print the configuration and do nothing.")
 ]
 InitOption = Annotated[
     Path | None,
     typer.Option(
         "--init-from",
-        help="Start from what fits of a state.pt, a seed's folder or a checkpoint; "
-        "says what was taken. A run that has begun goes on from its own state.",
+        help="Start from the weights in a state.pt, a seed's folder or a checkpoint, as far as "
+        "they fit. Ignored if the run's folder has a state.",
     ),
 ]
 
@@ -64,10 +67,12 @@ def train(
     packs: PacksOption = Path("packs"),
     kind: Annotated[
         str | None,
-        typer.Option("--kind", help="few-shot, spade (no style) or plain (as pix2pixHD)."),
+        typer.Option(
+            "--kind", help="Generator: few-shot, spade (no styles) or plain (as in pix2pixHD)."
+        ),
     ] = None,
     random_seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Instead of the config's.")
+        int | None, typer.Option("--seed", min=0, help="Random seed, in place of the config's.")
     ] = None,
     device: DeviceOption = "auto",
     stop_at: StopOption = None,
@@ -76,18 +81,18 @@ def train(
 ) -> None:
     """Train the neural renderer on labelled street photographs.
 
-    The same command again goes on where the run was: stop it whenever you like. On several
-    GPUs: torchrun --nproc-per-node N -m sim2street.apps.cli train ...
+    Stop it whenever you like; the same command continues the run. On several GPUs: torchrun
+    --nproc-per-node N -m sim2street.apps.cli train ...
     """
-    given = {"kind": kind, "seed": random_seed}
-    changes = {key: value for key, value in given.items() if value is not None}
-    run = _config(config, data, packs, changes)
+    options = {"kind": kind, "seed": random_seed}
+    changes = {key: value for key, value in options.items() if value is not None}
+    run = _load_config(config, data, packs, changes)
     _run(run, folder, device, stop_at, init_from, dry_run)
 
 
 def distil(
     teacher: Annotated[
-        Path, typer.Argument(help="The checkpoint to learn from: a file, or tiny, small.")
+        Path, typer.Argument(help="The checkpoint to learn from: a file, tiny or small.")
     ],
     folder: RunOption,
     config: Annotated[
@@ -100,8 +105,8 @@ def distil(
     init_from: InitOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Train a smaller generator to paint what a larger one paints."""
-    run = _config(config, data, packs, {"teacher": weights_file(teacher)})
+    """Train a small generator to reproduce the images of a larger one."""
+    run = _load_config(config, data, packs, {"teacher": weights_file(teacher)})
     _run(run, folder, device, stop_at, init_from, dry_run)
 
 
@@ -109,12 +114,14 @@ def seed(
     source: Annotated[
         Path, typer.Argument(help="A run's folder, its state.pt, or a checkpoint (.safetensors).")
     ],
-    folder: Annotated[Path, typer.Argument(help="The seed: a folder of files of 15 MiB at most.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Where to write the seed: files of 15 MiB at most.")
+    ],
 ) -> None:
-    """Write what a later run needs to go on from here, small enough to keep.
+    """Write the weights of a run as a seed, small files that later runs can start from.
 
-    Generator, average and discriminators in float16, no optimiser state; `sim2street train
-    --init-from FOLDER` starts from it.
+    A seed holds generator, averaged generator and discriminators in float16, and no optimiser
+    state. `sim2street train --init-from FOLDER` starts from it.
     """
     with needs_extra("neural"):
         from sim2street.neural_renderer.training.trainer import STATE_FILE
@@ -126,20 +133,24 @@ def seed(
 
 
 def pack(
-    folder: Annotated[Path, typer.Argument(help="Folder of the clips; those there are kept.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Where to write the clips; existing ones are kept.")
+    ],
     world: WorldOption = "town",
-    clips: Annotated[int, typer.Option("--clips", min=1, help="How many episodes.")] = 48,
-    frames: Annotated[int, typer.Option("--frames", min=2, help="Frames of each clip.")] = 16,
-    every: Annotated[int, typer.Option("--every", min=1, help="Ticks from frame to frame.")] = 2,
+    clips: Annotated[
+        int, typer.Option("--clips", min=1, help="Number of clips, one per episode.")
+    ] = 48,
+    frames: Annotated[int, typer.Option("--frames", min=2, help="Frames in each clip.")] = 16,
+    every: Annotated[int, typer.Option("--every", min=1, help="Ticks between two frames.")] = 2,
     warm_up: Annotated[
-        int, typer.Option("--warm-up", min=0, help="Ticks driven before a clip begins.")
+        int, typer.Option("--warm-up", min=0, help="Ticks before the first frame.")
     ] = 40,
     seed_of_first: SeedOption = 0,
     size: SizeOption = None,
 ) -> None:
-    """Drive a world with the autopilot and keep clips of it for training and evaluation.
+    """Drive a world with the autopilot and write clips for training and evaluation.
 
-    Of a recording (.mcap), one clip of each episode is kept, from episode --seed on.
+    From a recording (.mcap) one clip of each episode is written, starting with episode --seed.
     """
     with needs_extra("neural"):
         from sim2street.neural_renderer.data.town_pack import PackConfig, pack_clips
@@ -156,7 +167,8 @@ def pack(
     say(f"{clips} clips, {written / 2**20:.1f} MiB written: {escape(str(folder))}")
 
 
-def _config(name: str, data: Path, packs: Path, changes: Mapping[str, object]) -> TrainConfig:
+def _load_config(name: str, data: Path, packs: Path, changes: Mapping[str, object]) -> TrainConfig:
+    """The named config with some keys changed and its paths completed."""
     with needs_extra("train"):
         from sim2street.neural_renderer.training.config import TrainConfig
         from sim2street.neural_renderer.training.sources import at_root
@@ -173,10 +185,11 @@ def _run(
     init_from: Path | None,
     dry_run: bool,
 ) -> None:
+    """Train and show the progress; with `dry_run` only print the config."""
     with needs_extra("train"):
         import torch
 
-        from sim2street.neural_renderer.training.ranks import joined_ranks, rank
+        from sim2street.neural_renderer.training.ranks import process_group, rank
         from sim2street.neural_renderer.training.trainer import EXPORT_FILE, Progress
         from sim2street.neural_renderer.training.trainer import train as run_training
         from sim2street.neural_renderer.training.transfer import Transfer
@@ -189,19 +202,19 @@ def _run(
         for line in transfer.lines():
             say(f"init-from: {escape(line)}")
 
-    with joined_ranks(torch.device(chosen_device(device))) as own, progress() as bar:
+    with process_group(torch.device(chosen_device(device))) as own_device, progress() as bar:
         bar.disable = rank() > 0
         task = bar.add_task("training", total=stop_at or run.total_steps)
         loss = 0.0
 
-        def show(seen: Progress) -> None:
+        def show(done: Progress) -> None:
             nonlocal loss
-            now = sum(seen.terms.values())
+            now = sum(done.terms.values())
             loss = now if loss == 0.0 else LOSS_SMOOTHING * loss + (1.0 - LOSS_SMOOTHING) * now
-            text = f"training, loss {loss:.2f}, {seen.images_per_s:.1f} images/s"
-            bar.update(task, completed=seen.step, total=seen.total, description=text)
+            text = f"training, loss {loss:.2f}, {done.images_per_s:.1f} images/s"
+            bar.update(task, completed=done.step, total=done.total, description=text)
 
-        state = run_training(run, folder, own, stop_at, show, init_from, transferred)
-        first = rank() == 0
-    if first:
+        state = run_training(run, folder, own_device, stop_at, show, init_from, transferred)
+        is_first = rank() == 0
+    if is_first:
         say(f"step {state.step}: {escape(str(folder / EXPORT_FILE))}")

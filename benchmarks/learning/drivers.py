@@ -1,4 +1,4 @@
-"""Who drives in the comparison: chance, rules, the town's autopilot, trained agents."""
+"""The drivers of the comparison: random, rules, the town's autopilot, trained agents."""
 
 from __future__ import annotations
 
@@ -19,39 +19,40 @@ from sim2street.envs import DrivingEnv
 Action = npt.NDArray[np.float32]
 
 Driver = Callable[[Any, DrivingEnv], Action]
-"""What to do after an observation of this env; all but the first two arguments is its own."""
+"""Observation and env -> action."""
 
 
 def random_driver(seed: int) -> Driver:
-    """Uniform over the action space, a new draw on every step."""
+    """Draws every action uniformly from the action space."""
     rng = np.random.default_rng(seed)
     return lambda observation, env: rng.uniform(-1.0, 1.0, 2).astype(np.float32)
 
 
 def rule_driver() -> Driver:
-    """Pure pursuit and speed rules on what the state tells: what the agent sees, no more."""
+    """Pure pursuit and speed rules, from the same facts that the agent observes."""
     return lambda observation, env: action_of(drive(_frame(env).ego))
 
 
 def autopilot_driver() -> Driver:
-    """The town's own driver: it also knows right of way and who walks on the road ahead."""
+    """The town's own driver, which also knows the right of way and pedestrians on the road."""
     return lambda observation, env: action_of(driver_for(env.world)(_frame(env)))
 
 
 def agent_driver(path: Path) -> Driver:
-    """An agent of `examples/train_ppo_cleanrl.py`, without its noise."""
+    """The mean action of an agent of `examples/train_ppo_cleanrl.py`, without exploration."""
     agent = load_agent(path)
 
     @torch.no_grad()
     def act(observation: Any, env: DrivingEnv) -> Action:
         flat = np.asarray(spaces.flatten(env.observation_space, observation), np.float32)
-        return agent.actions(torch.from_numpy(flat)[None]).mean[0].clamp(-1.0, 1.0).numpy()
+        mean = agent.action_distribution(torch.from_numpy(flat)[None]).mean[0]
+        return mean.clamp(-1.0, 1.0).numpy()
 
     return act
 
 
 def action_of(control: Control) -> Action:
-    """The continuous action (steer, accel) that stands for a Control."""
+    """The continuous action (steer, accel) that gives this Control."""
     return np.array([control.steer, control.throttle - control.brake], np.float32)
 
 

@@ -1,9 +1,9 @@
-"""Drives many episodes with every driver, in training and in test towns, into one JSON.
+"""Drives the same episodes with several drivers, in training and test towns, and writes JSON.
 
     python -m benchmarks.learning.evaluate --drivers random rules autopilot
     python -m benchmarks.learning.evaluate --agents RUN1/agent.pt RUN2/agent.pt RUN3/agent.pt
 
-The second call adds to the file of the first. The towns and seeds are the same for every
+The second command adds to the file of the first. Towns and seeds are the same for every
 driver. Run from the repository's root.
 """
 
@@ -29,10 +29,10 @@ from benchmarks.learning.drivers import (
     rule_driver,
 )
 from benchmarks.learning.measure import Episode, drive_episode, summary
-from sim2street import envs
+from sim2street.envs import DrivingEnv
 
 SPLITS = {"train": 0, "test": 900}
-"""Split -> its first town; episode i drives in town first + i % towns."""
+"""Split -> first town. Episode i is in town first + i % (number of towns)."""
 
 BASELINES: Mapping[str, Callable[[], Driver]] = {
     "random": lambda: random_driver(0),
@@ -44,25 +44,25 @@ ENV_SETTINGS: Mapping[str, Any] = {
     "world_settings": {"tick_s": 0.2},
     "episodes": {"traffic": [0.0, 0.0]},
 }
-"""Five actions a second, nobody else on the streets: as the agents are trained."""
+"""Five actions per second and no traffic, as in training."""
 
 FIRST_SEED = 50_000_000
-"""Of the episodes; training uses smaller ones."""
+"""Seed of the first episode; training uses smaller seeds."""
 
 
 def evaluate(
     env_id: str, settings: dict[str, Any], drivers: dict[str, list[Driver]], towns: int, count: int
 ) -> dict[str, dict[str, list[Episode]]]:
-    """Split -> driver -> its episodes; several drivers of one name are runs of one agent."""
+    """Split -> driver -> episodes. Several drivers under one name are runs of one method."""
     results: dict[str, dict[str, list[Episode]]] = {split: {} for split in SPLITS}
     env = gymnasium.make(env_id, **settings).unwrapped
-    assert isinstance(env, envs.DrivingEnv)
+    assert isinstance(env, DrivingEnv)
     try:
         for split, first in SPLITS.items():
             for name, runs in drivers.items():
                 results[split][name] = [
                     drive_episode(env, driver, run, first + i % towns, FIRST_SEED + i, {})
-                    for i in range(count)  # town by town: each driver finds it remembered
+                    for i in range(count)  # town by town, because changing the town is slow
                     for run, driver in enumerate(runs)
                 ]
                 print(split, name, json.dumps(summary(results[split][name], 50)), flush=True)
@@ -71,23 +71,25 @@ def evaluate(
     return results
 
 
-def written(
-    results: Mapping[str, Mapping[str, Sequence[Episode]]], described: Mapping[str, Any], out: Path
+def add_results(
+    results: Mapping[str, Mapping[str, Sequence[Episode]]], header: Mapping[str, Any], out: Path
 ) -> None:
-    """Add all episodes and their summaries to the file `out`, which is about the same env."""
+    """Add episodes and their summaries to the file `out`, whose `header` must be the same."""
     splits: dict[str, Any] = {split: {} for split in results}
     if out.exists():
         before = json.loads(out.read_text())
-        same = all(before[key] == described[key] for key in ("env_id", "env_settings", "towns"))
+        same = all(before[key] == header[key] for key in ("env_id", "env_settings", "towns"))
         if not same:
-            raise SystemExit(f"{out} is about other settings or towns: remove it first")
+            raise SystemExit(
+                f"{out} has other settings or towns: delete it, or choose another --out"
+            )
         splits = before["splits"]
     for split, by_driver in results.items():
         for name, rows in by_driver.items():
             entry = {"commit": _commit(), "date": date.today().isoformat()}
             entry |= {"summary": summary(rows), "episodes": [asdict(row) for row in rows]}
             splits[split][name] = entry
-    out.write_text(json.dumps({**described, "splits": splits}, indent=1) + "\n")
+    out.write_text(json.dumps({**header, "splits": splits}, indent=1) + "\n")
 
 
 def _commit() -> str:
@@ -97,13 +99,13 @@ def _commit() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line, drive, write."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env-id", default="sim2street/TownRouteState-v0")
     parser.add_argument("--env-settings", type=json.loads, default=dict(ENV_SETTINGS))
     parser.add_argument("--drivers", nargs="*", choices=list(BASELINES), default=[])
     parser.add_argument("--agents", type=Path, nargs="*", default=[])
-    parser.add_argument("--name", default="PPO", help="of the agents, in the table")
+    parser.add_argument("--name", default="PPO", help="name of the agents in the table")
     parser.add_argument("--episodes", type=int, default=40)
     parser.add_argument("--towns", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/learning/town_route.json"))
@@ -113,13 +115,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.agents:
         drivers[chosen.name] = [agent_driver(path) for path in chosen.agents]
     results = evaluate(chosen.env_id, chosen.env_settings, drivers, chosen.towns, chosen.episodes)
-    described = {
+    header = {
         "env_id": chosen.env_id,
         "env_settings": chosen.env_settings,
         "towns": {split: [first, first + chosen.towns] for split, first in SPLITS.items()},
         "first_seed": FIRST_SEED,
     }
-    written(results, described, chosen.out)
+    add_results(results, header, chosen.out)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""All of docs/learning.md but for the driver that sees frames, from nothing to the page.
+"""Reproduces the results of docs/learning.md, except for the driver that sees images.
 
     python -m benchmarks.learning.recipe --out out/learning --jobs 2
 
-Teaches one agent per seed a little, trains each with PPO (`--jobs` at a time, one core each),
-drives every driver in training and test towns, draws the curves and writes the tables. What
-is there already is gone on with. Run from the repository's root.
+Pretrains one agent per seed by imitation, trains each with PPO (`--jobs` at a time, one CPU
+core each), evaluates all drivers in training and test towns, draws the learning curves and
+writes the tables. Run it again to continue an interrupted run. Run from the repository's root.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from pathlib import Path
 from benchmarks.learning import evaluate, imitate_rules, report
 
 DEMONSTRATION_STEPS = 1500
-"""Five minutes of the rules' driving: enough for the lane, not for red lights."""
+"""Five minutes of driving: enough to learn the lane, but not red lights."""
 
 PPO_STEPS = 50_000
 PPO_ARGUMENTS = {"minibatches": 8, "learning-rate": 5e-4, "values-first": 4096}
-"""Where they differ from the defaults of `examples/train_ppo_cleanrl.py`."""
+"""Hyperparameters that differ from the defaults of `examples/train_ppo_cleanrl.py`."""
 
 
-def teach(out: Path, seeds: Sequence[int], steps: int) -> list[Path]:
-    """Agents that have watched the rules, one per seed: the folders of their agent.pt."""
+def pretrain(out: Path, seeds: Sequence[int], steps: int) -> list[Path]:
+    """Pretrain one agent per seed by imitation; returns the folders of their agent.pt."""
     missing = [str(seed) for seed in seeds if not (out / str(seed) / "agent.pt").exists()]
     if missing:
         imitate_rules.main(["--steps", str(steps), "--out", str(out), "--seeds", *missing])
     return [out / str(seed) for seed in seeds]
 
 
-def train(out: Path, taught: Sequence[Path], jobs: int, steps: int) -> list[Path]:
-    """PPO from each taught agent, in processes of their own: the folders of the runs."""
+def train(out: Path, pretrained: Sequence[Path], jobs: int, steps: int) -> list[Path]:
+    """Train each pretrained agent with PPO in its own process; returns the folders of the runs."""
 
-    def one(start: Path) -> Path:
+    def train_one(start: Path) -> Path:
         folder = out / start.name
         if not folder.exists():
             folder.mkdir(parents=True)
@@ -51,27 +51,27 @@ def train(out: Path, taught: Sequence[Path], jobs: int, steps: int) -> list[Path
         return folder
 
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(one, taught))
+        return list(pool.map(train_one, pretrained))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line and do all of it."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("out/learning"))
-    parser.add_argument("--jobs", type=int, default=2, help="seeds trained at the same time")
+    parser.add_argument("--jobs", type=int, default=2, help="agents trained at the same time")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--demonstration-steps", type=int, default=DEMONSTRATION_STEPS)
     parser.add_argument("--ppo-steps", type=int, default=PPO_STEPS)
-    parser.add_argument("--episodes", type=int, default=24, help="of each driver, in each split")
+    parser.add_argument("--episodes", type=int, default=24, help="episodes per driver and split")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/learning"))
     parser.add_argument("--png", type=Path, default=Path("docs/images/learning_curves.png"))
     parser.add_argument("--page", type=Path, default=Path("docs/learning.md"))
     chosen = parser.parse_args(arguments)
-    taught = teach(chosen.out / "taught", chosen.seeds, chosen.demonstration_steps)
-    runs = train(chosen.out / "ppo", taught, chosen.jobs, chosen.ppo_steps)
+    pretrained = pretrain(chosen.out / "taught", chosen.seeds, chosen.demonstration_steps)
+    runs = train(chosen.out / "ppo", pretrained, chosen.jobs, chosen.ppo_steps)
     table = ["--out", str(chosen.results / "town_route.json"), "--episodes", str(chosen.episodes)]
     evaluate.main([*table, "--drivers", *evaluate.BASELINES])
-    for name, folders in (("taught", taught), ("PPO", runs)):
+    for name, folders in (("taught", pretrained), ("PPO", runs)):
         agents = [str(folder / "agent.pt") for folder in folders]
         evaluate.main([*table, "--name", name, "--agents", *agents])
     curves = ["--json", str(chosen.results / "curves.json"), "--png", str(chosen.png)]

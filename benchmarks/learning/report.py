@@ -1,4 +1,4 @@
-"""Learning curves as a picture, and the table of drivers as Markdown, from what was saved.
+"""Draws learning curves, and writes the tables of docs/learning.md from the saved results.
 
     python -m benchmarks.learning.report curves RUN1 RUN2 RUN3   # docs/images/learning_curves.png
     python -m benchmarks.learning.report tables                  # into docs/learning.md
@@ -20,7 +20,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 BINS = 12
-"""Points of a curve: each is the mean over its share of the steps."""
+"""Points of a curve. Each is the mean over the episodes in its range of steps."""
 
 COLUMNS: Mapping[str, tuple[str, str]] = {
     "return": ("return", "{:.1f}"),
@@ -30,53 +30,60 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "red_lights_run_share": ("red lights run", "{:.0%}"),
     "offset_m": ("off centre, m", "{:.2f}"),
 }
-"""Figure -> its heading and how it is written."""
+"""Statistic -> heading of its column, and format."""
 
-SEEN_COLUMNS: Mapping[str, str] = {
-    "success": "to the end",  # also where it stood still
+IMAGE_DRIVER_COLUMNS: Mapping[str, str] = {
+    "success": "to the end",
     **{key: COLUMNS[key][0] for key in ("off_lane_per_km", "collisions_per_km", "offset_m")},
 }
-SEEN_FILES = {
+"""Statistic -> heading in the table of the driver that sees images."""
+
+IMAGE_DRIVER_FILES = {
     "steers, accelerates": "imitation.json",
     "steers; rules accelerate": "imitation_steers.json",
 }
-"""What the network that sees frames controls -> the file of its episodes."""
+"""What the network controls -> file of its episodes."""
 
 FAILURES = {
     "off_lane": "left its lane",
     "collision": "collided",
     "ran_red_light": "ran a red light",
 }
+"""Ending that is a failure -> its name in the plot."""
 
 
 def read_run(folder: Path) -> list[dict[str, Any]]:
-    """The episodes of a training run, in order."""
+    """The episodes of a training run, in the order in which they ended."""
     lines = (folder / "episodes.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
-def thinned(runs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """Curves of all runs over common bins: steps (BINS,), each figure (runs, BINS)."""
+def binned_curves(runs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Learning curves of several runs over the same bins of steps.
+
+    Returns `steps` (BINS,), the centres of the bins, and for `return`, `success` and each
+    failure the means of each run (runs, BINS).
+    """
     last = max(row["step"] for run in runs for row in run)
     edges = np.linspace(0, last, BINS + 1)
     curves: dict[str, Any] = {"steps": (0.5 * (edges[1:] + edges[:-1])).round().tolist()}
-    values = {"return": lambda row: row["return"], "success": lambda row: row["ending"] == "goal"}
+    measures = {"return": lambda row: row["return"], "success": lambda row: row["ending"] == "goal"}
     for name in FAILURES:
-        values[name] = lambda row, name=name: row["ending"] == name
-    for name, value in values.items():
-        curves[name] = [_binned(run, edges, value) for run in runs]
+        measures[name] = lambda row, name=name: row["ending"] == name
+    for name, measure in measures.items():
+        curves[name] = [_binned(run, edges, measure) for run in runs]
     return curves
 
 
-def _binned(run: Sequence[Mapping[str, Any]], edges: Floats, value: Any) -> list[float | None]:
-    places = np.digitize([row["step"] for row in run], edges[1:-1])
-    numbers = np.array([float(value(row)) for row in run])
-    means = [numbers[places == i].mean() if (places == i).any() else None for i in range(BINS)]
+def _binned(run: Sequence[Mapping[str, Any]], edges: Floats, measure: Any) -> list[float | None]:
+    bins = np.digitize([row["step"] for row in run], edges[1:-1])
+    numbers = np.array([float(measure(row)) for row in run])
+    means = [numbers[bins == i].mean() if (bins == i).any() else None for i in range(BINS)]
     return [None if mean is None else round(float(mean), 4) for mean in means]
 
 
 def draw(curves: Mapping[str, Any], path: Path) -> None:
-    """Two panels: return of each seed and their mean; how episodes end, mean over seeds."""
+    """Plot the return of each run and their mean, and how episodes end, as the mean of the runs."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -107,12 +114,12 @@ def _share(curves: Mapping[str, Any], name: str) -> Floats:
 
 
 def _mean_of_runs(values: Floats) -> Floats:
-    """The mean where every run has a value."""
+    """Mean over the runs, or NaN for a bin in which a run has no episode."""
     return np.where(np.isfinite(values).all(axis=0), values.mean(axis=0), np.nan)
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """Markdown: a row per split and driver, each figure with its 95 % interval."""
+    """Markdown table: a row per split and driver, each statistic with its 95 % interval."""
     heads = [heading for heading, _ in COLUMNS.values()]
     lines = ["| towns | driver | " + " | ".join(heads) + " |"]
     lines.append("|" + "---|" * (2 + len(heads)))
@@ -124,32 +131,32 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 def imitation_table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown: a row per set of controls and kind of towns and styles."""
-    heads = list(SEEN_COLUMNS.values())
+    """Markdown table: a row per set of controls, towns and styles."""
+    heads = list(IMAGE_DRIVER_COLUMNS.values())
     lines = ["| network | towns and styles | episodes | m an episode | " + " | ".join(heads) + " |"]
     lines.append("|" + "---|" * (4 + len(heads)))
     for controls, measured in results.items():
         for name, entry in measured["results"].items():
-            figures = entry["summary"]
-            count = figures["episodes"]
-            cells = [_cell(figures[key], COLUMNS[key][1]) for key in SEEN_COLUMNS]
-            metres = 1000.0 * figures["km"]["value"] / count
+            summary = entry["summary"]
+            count = summary["episodes"]
+            cells = [_cell(summary[key], COLUMNS[key][1]) for key in IMAGE_DRIVER_COLUMNS]
+            metres = 1000.0 * summary["km"]["value"] / count
             lines.append(f"| {controls} | {name} | {count} | {metres:.0f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def with_tables(page: str, folder: Path) -> str:
-    """The page with each table between its marks replaced by what the results say."""
-    made = {
+    """The page with the tables between its HTML comments replaced by those of the results."""
+    tables = {
         "drivers": table(json.loads((folder / "town_route.json").read_text())),
         "imitation": imitation_table(
             {
                 controls: json.loads((folder / file).read_text())
-                for controls, file in SEEN_FILES.items()
+                for controls, file in IMAGE_DRIVER_FILES.items()
             }
         ),
     }
-    for name, text in made.items():
+    for name, text in tables.items():
         begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
         before, _, rest = page.partition(begin)
         _, _, after = rest.partition(end)
@@ -157,30 +164,30 @@ def with_tables(page: str, folder: Path) -> str:
     return page
 
 
-def _cell(figure: Mapping[str, float | None], form: str) -> str:
-    if figure["value"] is None:
+def _cell(interval: Mapping[str, float | None], form: str) -> str:
+    if interval["value"] is None:
         return "–"
-    low, high = form.format(figure["low"]), form.format(figure["high"])
-    return f"{form.format(figure['value'])} ({low} to {high})"
+    low, high = form.format(interval["low"]), form.format(interval["high"])
+    return f"{form.format(interval['value'])} ({low} to {high})"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line, write the picture or print the table."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    what = parser.add_subparsers(dest="what", required=True)
-    curves = what.add_parser("curves")
+    commands = parser.add_subparsers(dest="command", required=True)
+    curves = commands.add_parser("curves")
     curves.add_argument("runs", type=Path, nargs="+")
     curves.add_argument("--json", type=Path, default=Path("benchmarks/learning/curves.json"))
     curves.add_argument("--png", type=Path, default=Path("docs/images/learning_curves.png"))
-    tables = what.add_parser("tables")
+    tables = commands.add_parser("tables")
     tables.add_argument("--page", type=Path, default=Path("docs/learning.md"))
     tables.add_argument("--results", type=Path, default=Path("benchmarks/learning"))
     chosen = parser.parse_args(arguments)
-    if chosen.what == "tables":
+    if chosen.command == "tables":
         chosen.page.write_text(with_tables(chosen.page.read_text(), chosen.results))
         return
     configs = [json.loads((run / "config.json").read_text()) for run in chosen.runs]
-    values = {"configs": configs, **thinned([read_run(run) for run in chosen.runs])}
+    values = {"configs": configs, **binned_curves([read_run(run) for run in chosen.runs])}
     chosen.json.write_text(json.dumps(values) + "\n")
     draw(values, chosen.png)
 

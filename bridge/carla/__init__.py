@@ -1,1 +1,1 @@
-"""CARLA behind the World contract, and a stand-in server for its own client."""
+"""A CARLA server as a World, and a stand-in server to test CARLA clients with."""

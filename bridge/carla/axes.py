@@ -1,9 +1,8 @@
-"""Between Unreal's left-handed axes and this project's right-handed ones.
+"""Converts between Unreal's left-handed axes and this project's right-handed ones.
 
-CARLA: x forward, y right, z up, metres and degrees; rotations are given as pitch, yaw,
-roll. Its world has y to the south where ours has y to the north, so a point (x, y, z)
-there is (x, -y, z) here. CARLA's bodies have y to the right where ours have it to the
-left, which is the same mirror.
+CARLA's bodies have x forward, y right, z up, in metres; rotations are pitch, yaw, roll in
+degrees. Its world has y to the south. In this project, y is left in bodies and north in the
+world. So in both cases CARLA's point (x, y, z) is (x, -y, z) here.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ Pose = npt.NDArray[np.float64]
 """float64 (4, 4)."""
 
 UnrealTransform = tuple[float, float, float, float, float, float]
-"""x, y, z (m), pitch, yaw, roll (degrees), as on CARLA's wire."""
+"""x, y, z (m), pitch, yaw, roll (degrees), in the order of CARLA's protocol."""
 
 _MIRROR = np.diag([1.0, -1.0, 1.0, 1.0])
 _OPENCV_FROM_BODY = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], np.float64)
 
 
 def unreal_matrix(transform: UnrealTransform) -> Pose:
-    """What `carla.Transform.get_matrix` gives: columns forward, right, up, location."""
+    """The matrix of `carla.Transform.get_matrix`: columns forward, right, up, location."""
     x, y, z, *angles = transform
     (cp, sp), (cy, sy), (cr, sr) = ((math.cos(a), math.sin(a)) for a in map(math.radians, angles))
     return np.array(
@@ -40,12 +39,12 @@ def unreal_matrix(transform: UnrealTransform) -> Pose:
 
 
 def pose_of(transform: UnrealTransform) -> Pose:
-    """Body (x forward, y left, z up) to world, right-handed."""
+    """float64 (4, 4): our body frame (x forward, y left, z up) to our world frame."""
     return np.asarray(_MIRROR @ unreal_matrix(transform) @ _MIRROR)
 
 
 def poses_of(transforms: Pose) -> Pose:
-    """`pose_of` of many: float64 (N, 6) to (N, 4, 4)."""
+    """`pose_of` for many transforms: float64 (N, 6) to (N, 4, 4)."""
     angles = np.radians(transforms[:, 3:])
     (cp, cy, cr), (sp, sy, sr) = np.cos(angles).T, np.sin(angles).T
     cos_up, sin_up = cy * sp, sy * sp
@@ -61,12 +60,12 @@ def poses_of(transforms: Pose) -> Pose:
 
 
 def camera_pose_of(transform: UnrealTransform) -> FloatArray:
-    """float32 (4, 4), camera (OpenCV axes) to world, of a CARLA camera's transform."""
+    """float32 (4, 4): a CARLA camera's frame (OpenCV axes) to our world frame."""
     return (pose_of(transform) @ _OPENCV_FROM_BODY).astype(np.float32)
 
 
 def unreal_of(pose: npt.NDArray[np.floating]) -> UnrealTransform:
-    """The CARLA transform of a body-to-world pose: inverse of `pose_of`."""
+    """The CARLA transform of a body-to-world pose (4, 4): the inverse of `pose_of`."""
     matrix = _MIRROR @ np.asarray(pose, np.float64) @ _MIRROR
     flat = math.hypot(matrix[0, 0], matrix[1, 0])
     pitch = math.atan2(matrix[2, 0], flat)
@@ -77,5 +76,5 @@ def unreal_of(pose: npt.NDArray[np.floating]) -> UnrealTransform:
 
 
 def mirrored(vector: tuple[float, float, float]) -> tuple[float, float, float]:
-    """A point or velocity from one world to the other, either way."""
+    """A point or velocity of CARLA in our axes, or one of ours in CARLA's."""
     return vector[0], -vector[1], vector[2]

@@ -1,7 +1,7 @@
-"""CARLA's client in a process of its own: every call has a deadline, every end an error.
+"""Runs CARLA's client in a process of its own; every call has a deadline.
 
-The client library may crash, abort and hang for ever where no thread can interrupt it, so
-the watchdog stands outside: a child that does not answer in time is killed.
+The client library can crash, abort and hang in a way that no thread can interrupt. So the
+watchdog is this process: it kills a client process that does not answer in time.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from sim2street.bridge.errors import SensorTimeout, WorldError, WorldLost
 from sim2street.configs import ConfigError, Sim2StreetError
 
 CHILD = Path(__file__).with_name("child")
-CLOSE_S = 8.0
-"""How long the child may take to leave the server as it was found."""
+"""Folder that the client process runs as a script."""
 
-_LAST_WORDS_BYTES = 600
+CLOSE_S = 8.0
+"""Time for the client process to restore the server's state."""
+
+_STDERR_TAIL_BYTES = 600
 
 Answer = tuple[dict[str, Any], list[bytearray]]
+"""Header and buffers."""
 
 _ERRORS: Mapping[str, type[Sim2StreetError]] = {
     "version": ConfigError,
@@ -38,39 +41,41 @@ _ERRORS: Mapping[str, type[Sim2StreetError]] = {
     "spawn": WorldError,
 }
 _HINTS: Mapping[str, str] = {
-    "version": "install the client of the server's version, or name an interpreter that has it "
-    "(client_python)",
+    "version": "install the client of the server's version, or set client_python to a Python "
+    "interpreter that has it",
     "import": "install CARLA's client there: pip install carla==<the server's version>",
-    "server": "is the server running, and does nobody else tick it? reset connects anew",
-    "ego": "reset spawns another",
-    "sensor": "a server that renders slowly needs a longer sensor_deadline_s; reset goes on",
-    "spawn": "fewer vehicles, or a larger map",
+    "server": "check that the server runs and that no other client ticks it; call reset() to "
+    "connect again",
+    "ego": "call reset() to spawn or find another one",
+    "sensor": "raise sensor_deadline_s if the server renders slowly; call reset() to go on",
+    "spawn": "ask for fewer vehicles or load a larger map",
 }
 
 
 class CarlaClient:
-    """A child process with a CARLA client. Not to be used after an error: make another.
+    """A child process with a CARLA client. After an error, close it and start another one.
 
     Raises:
-        ConfigError: there is no such interpreter.
+        ConfigError: the interpreter `python` cannot be started.
     """
 
     def __init__(self, python: str | None = None) -> None:
-        self._last_words = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the child)
+        """`python`: path of an interpreter that has CARLA's client; None is this one."""
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the process)
         try:
             self._process = subprocess.Popen(
                 [python or sys.executable, "-u", str(CHILD)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._last_words,
+                stderr=self._stderr,
             )
         except OSError as error:
-            self._last_words.close()
+            self._stderr.close()
             raise ConfigError(
-                f"client_python: cannot start '{python}': {error.strerror}; it has to be a "
-                "Python interpreter with CARLA's client and numpy"
+                f"client_python: cannot start '{python}': {error.strerror}; expected a Python "
+                "interpreter that has CARLA's client and numpy"
             ) from error
-        self._heard = ""
+        self._stderr_tail = ""
         assert self._process.stdout is not None
         self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -78,26 +83,25 @@ class CarlaClient:
 
     @property
     def pid(self) -> int:
-        """Of the child."""
+        """Process id of the child."""
         return self._process.pid
 
-    @property
-    def exit_code(self) -> int | None:
-        """Of the child, None while it runs; negative: the signal that ended it."""
-        return self._process.poll()
-
     def call(self, name: str, deadline_s: float, **request: Any) -> Answer:
-        """Answer to one request, the first if there are two.
+        """The answer to a request; the first one, if there are two.
 
         Raises:
-            WorldLost: the child died, or did not answer in time and was killed.
-            SensorTimeout: a sensor's data did not come; the message names it.
+            WorldLost: the process died, or did not answer in time and was killed.
+            SensorTimeout: a sensor's data did not come; the message names the sensor.
             ConfigError: the versions, the interpreter or an option do not fit.
+            WorldError: the map has no room for the ego or the vehicles.
         """
         return self._checked(self._ask(name, deadline_s, request))
 
-    def second(self, name: str, deadline_s: float) -> Answer:
-        """The second answer to that request. Raises what `call` raises."""
+    def second_answer(self, name: str, deadline_s: float) -> Answer:
+        """The second answer to the last request. Raises what `call` raises.
+
+        `name`: what to call it in an error message.
+        """
         return self._checked(self._next(name, max(0.0, deadline_s)))
 
     def _checked(self, answer: Answer) -> Answer:
@@ -110,12 +114,15 @@ class CarlaClient:
         return answer
 
     def close(self, deadline_s: float = CLOSE_S) -> bool:
-        """Let it clean up, then end it whatever it does. Whether it did all that it should."""
+        """Let the process restore the server's state, then end it in any case.
+
+        Returns whether everything was restored.
+        """
         done = False
         if self._process.poll() is None:
             with contextlib.suppress(WorldLost):
                 header, _ = self._ask("close", deadline_s, {})
-                while "failed" not in header:  # it is the answer to what Ctrl-C interrupted
+                while "failed" not in header:  # an answer to a request that Ctrl-C interrupted
                     header, _ = self._next("close", deadline_s)
                 done = not header["failed"]
         self._end(1.0 if done else 0.0)
@@ -136,7 +143,7 @@ class CarlaClient:
             self._end(0.0)
             raise WorldLost(
                 f"CARLA's client did not answer '{name}' within {deadline_s:.1f} s and was "
-                "ended; reset starts another"
+                "killed; call reset() to start another one"
             ) from None
         if answer is None:
             raise self._lost(name)
@@ -147,20 +154,22 @@ class CarlaClient:
         code = self._process.returncode
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         return WorldLost(
-            f"CARLA's client ended {how} during '{name}'{self._heard}; reset starts another"
+            f"CARLA's client ended {how} during '{name}'{self._stderr_tail}; call reset() to "
+            "start another one"
         )
 
-    def _listen_last(self) -> None:
-        """Keep the end of what it wrote to stderr."""
-        if self._last_words.closed:
+    def _read_stderr_tail(self) -> None:
+        """Keep the end of what the process wrote to stderr, for error messages."""
+        if self._stderr.closed:
             return
-        with self._last_words as words:
-            size = words.seek(0, 2)
-            words.seek(max(0, size - _LAST_WORDS_BYTES))
-            text = " ".join(words.read().decode(errors="replace").split())
-        self._heard = f" ({text})" if text else ""
+        with self._stderr as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _STDERR_TAIL_BYTES))
+            text = " ".join(file.read().decode(errors="replace").split())
+        self._stderr_tail = f" ({text})" if text else ""
 
     def _end(self, patience_s: float) -> None:
+        """Wait for the process to end, kill it after `patience_s`, and release everything."""
         process = self._process
         try:
             process.wait(patience_s)
@@ -168,13 +177,14 @@ class CarlaClient:
             process.kill()
             process.wait()
         self._reader.join()
-        self._listen_last()
+        self._read_stderr_tail()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                with contextlib.suppress(OSError):  # a request that nobody has read
+                with contextlib.suppress(OSError):  # buffered bytes that nobody will read
                     stream.close()
 
     def _read(self) -> None:
+        """Thread: put every answer into the queue, and None at the end of the stream."""
         assert self._process.stdout is not None
         answer: Answer | None = ({}, [])
         while answer is not None:

@@ -1,4 +1,4 @@
-"""How a CarlaWorld connects, what it sees and who is in it."""
+"""Settings of a CarlaWorld: the connection, the cameras, the ego and the traffic."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from sim2street.bridge.carla.axes import UnrealTransform, unreal_of
 from sim2street.bridge.frame import Camera
 from sim2street.configs import StrictModel
 
-Picture = Literal["labels", "depth_m", "instances", "rgb"]
+ImageKind = Literal["labels", "depth_m", "instances", "rgb"]
 
 
 class CarlaCameraConfig(StrictModel):
     """One camera on the ego.
 
     Attributes:
-        fov_deg: horizontal. 60 to 65 looks like the streets that renderers have learnt
-            from; CARLA's own 90 does not. position_m: in the ego's body frame (x forward
-            from the rear axle, y left, z up). pitch_deg: > 0 looks up. yaw_deg: > 0 left.
+        fov_deg: horizontal field of view. 60 to 65 degrees match the street photographs that
+            renderers are trained on; CARLA's default is 90.
+        position_m: in the ego's body frame: x forward from the middle of the rear axle, y left,
+            z up.
+        pitch_deg: positive looks up.
+        yaw_deg: positive looks left.
     """
 
     width_px: int = Field(512, ge=16, le=4096)
@@ -32,50 +35,63 @@ class CarlaCameraConfig(StrictModel):
     yaw_deg: float = 0.0
 
     def camera(self) -> Camera:
-        """Its intrinsics."""
+        """The camera's intrinsics."""
         return Camera.from_fov(self.width_px, self.height_px, self.fov_deg)
 
     def mount(self, rear_axle_m: float) -> UnrealTransform:
-        """Where it sits in CARLA's frame of the vehicle."""
+        """The camera's transform relative to the vehicle, in CARLA's axes.
+
+        `rear_axle_m`: x of the rear axle from the vehicle's origin.
+        """
         pitch, yaw = math.radians(self.pitch_deg), math.radians(self.yaw_deg)
-        pose = np.eye(4)
         cos, sin = math.cos(yaw), math.sin(yaw)
-        turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]])
-        up = np.array(
+        turn_left = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]])
+        look_up = np.array(
             [
                 [math.cos(pitch), 0, -math.sin(pitch)],
                 [0, 1.0, 0],
                 [math.sin(pitch), 0, math.cos(pitch)],
             ]
         )
-        pose[:3, :3] = turn @ up
+        pose = np.eye(4)
+        pose[:3, :3] = turn_left @ look_up
         pose[:3, 3] = self.position_m
         pose[0, 3] += rear_axle_m
         return unreal_of(pose)
 
 
 class CarlaConfig(StrictModel):
-    """Where CARLA is, how to attach to it, what is seen.
+    """Where the CARLA server is, how to attach to it, and what the episodes contain.
 
     Attributes:
-        attach: "tick": this world ticks the server (synchronous mode, restored at the
-            end). "observe": another client does; this one only watches its ego.
-        client_python: interpreter with CARLA's client; None is this one.
-        pictures: what the cameras see; "rgb" makes CARLA render, which is rarely needed.
-        actors_by: how instances are known as actors: by CARLA's "id", or by "place" (their
-            pixels lie in the actor's box), for servers whose ids do not say it. "auto": by
-            id from 0.9.16 on.
-        role_name: of the ego: a vehicle with it is taken, else one is spawned.
-        ego: blueprint of a spawned ego. rear_axle_m: from its origin to the middle of the
-            rear axle, along x. front_m: from the rear axle to the front bumper.
-        vehicles: traffic of ours, driven by the Traffic Manager or (autopilot False) parked.
-        weather: a preset of the town's (clear, cloudy, rain, fog, dusk, night), "random",
-            or None: as it is.
-        warm_up_ticks: before the first frame with new sensors. settle_ticks: before that
-            of a later episode.
-        timeout_s: of a single call to the server. sensor_deadline_s: for the pictures of a
-            tick, all together. reset_deadline_s, open_deadline_s: until a client that says
-            nothing is given up.
+        host, port: of the server's RPC port; the data streams are at the port after it.
+        attach: "tick" ticks the server in synchronous mode and restores its settings at the
+            end. "observe" adds cameras to the ego of another client that ticks.
+        client_python: Python interpreter that has CARLA's client; None is this one.
+        tick_s: simulated time per tick.
+        pictures: what each camera delivers. "rgb" makes CARLA render its own image, which is
+            slow and which renderers do not need.
+        actors_by: how pixels of instance images are assigned to actors. "id": by the actor ids
+            that CARLA 0.9.16 writes into them. "place": by the actor's bounding box that
+            contains the pixel's 3-D point. "auto": "id" from 0.9.16 on, else "place".
+        role_name: of the ego. A vehicle that has this role name is used; otherwise one is
+            spawned.
+        ego: blueprint of a spawned ego.
+        rear_axle_m: x of the middle of the rear axle from the ego's origin (negative: behind).
+        front_m: distance from the rear axle to the front bumper.
+        vehicles: number of other vehicles to spawn.
+        autopilot: CARLA's Traffic Manager drives these vehicles; False parks them.
+        traffic_manager_port: must be free on this host, so give each CarlaWorld its own.
+        weather: "clear", "cloudy", "rain", "fog", "dusk", "night", "random", or None to leave
+            the server's weather as it is.
+        route_length_m: distance from the start of an episode to its goal.
+        actor_range_m: frames contain the actors up to this distance from the ego.
+        warm_up_ticks: ticks before the first frame with new sensors.
+        timeout_s: for a single call to the server.
+        sensor_deadline_s: for all images of a tick together.
+        reset_deadline_s: for each of the two halves of a reset; afterwards the client process
+            is killed.
+        open_deadline_s: for connecting; afterwards the client process is killed.
     """
 
     host: str = "127.0.0.1"
@@ -86,7 +102,7 @@ class CarlaConfig(StrictModel):
     cameras: dict[str, CarlaCameraConfig] = Field(
         default_factory=lambda: {"front": CarlaCameraConfig()}
     )
-    pictures: tuple[Picture, ...] = ("labels", "depth_m", "instances")
+    pictures: tuple[ImageKind, ...] = ("labels", "depth_m", "instances")
     actors_by: Literal["auto", "id", "place"] = "auto"
     role_name: str = "hero"
     ego: str = "vehicle.tesla.model3"
@@ -99,7 +115,6 @@ class CarlaConfig(StrictModel):
     route_length_m: float = Field(1000.0, gt=0.0)
     actor_range_m: float = Field(150.0, gt=0.0)
     warm_up_ticks: int = Field(10, ge=1)
-    settle_ticks: int = Field(2, ge=1)
     timeout_s: float = Field(10.0, gt=0.0)
     sensor_deadline_s: float = Field(5.0, gt=0.0)
     reset_deadline_s: float = Field(90.0, gt=0.0)
@@ -107,16 +122,16 @@ class CarlaConfig(StrictModel):
 
     @property
     def step_deadline_s(self) -> float:
-        """Until a client that says nothing about a tick is given up."""
+        """For a step; afterwards the client process is killed."""
         return self.timeout_s + self.sensor_deadline_s + 2.0
 
 
 class CarlaOptions(StrictModel):
-    """What `CarlaWorld.reset(options=...)` takes; what is left out comes from the config.
+    """Options of `CarlaWorld.reset`. Those left out have the values of the CarlaConfig.
 
     Attributes:
-        spawn: index of the map's spawn point; None draws one.
-        vehicles: traffic of this episode.
+        spawn: index of the map's spawn point for the ego; None draws one from the seed.
+        vehicles: number of other vehicles in this episode.
     """
 
     spawn: int | None = Field(None, ge=0)

@@ -1,4 +1,4 @@
-"""The child's pictures as this side keeps them."""
+"""Copies the images of the client process out of the shared memory."""
 
 from __future__ import annotations
 
@@ -7,53 +7,56 @@ from typing import Any
 
 import numpy as np
 
-from sim2street.bridge.carla.child.images import space
+from sim2street.bridge.carla.child.images import image_at
 from sim2street.bridge.frame import ByteArray
 from sim2street.bridge.labels import Tag
 
-_SAME = np.arange(len(Tag), dtype=np.uint8)
+_IDENTITY = np.arange(len(Tag), dtype=np.uint8)
 
 
-class Copies:
-    """Copies pictures, into the memory of earlier ones that nobody holds any more.
+class ImageCopier:
+    """Copies images into the memory of earlier copies that nobody refers to any more.
 
-    Fresh memory costs more than the copy: the system hands it out page by page. A view of a
-    picture holds the picture, because the memory below is no array itself.
+    New memory costs more than the copy, because the system maps it page by page. A view of a
+    copy keeps the copy alive, because the memory below it is a bytearray and not an array.
     """
 
-    def __init__(self, spare: int) -> None:
-        """`spare`: how many pieces of memory of one size may wait for use."""
-        self._spare = spare
+    def __init__(self, max_spare: int) -> None:
+        """`max_spare`: how many unused buffers of one size to keep."""
+        self._max_spare = max_spare
         self._free: dict[int, list[bytearray]] = {}
 
-    def copy(self, picture: np.ndarray) -> np.ndarray:
-        """The same values, for good."""
-        free = self._free.setdefault(picture.nbytes, [])
-        memory = free.pop() if free else bytearray(picture.nbytes)
-        kept = np.ndarray(picture.shape, picture.dtype, buffer=memory)
-        kept[...] = picture
-        weakref.finalize(kept, self._take_back, memory).atexit = False
-        return kept
+    def copy(self, image: np.ndarray) -> np.ndarray:
+        """A copy of the image."""
+        free = self._free.setdefault(image.nbytes, [])
+        memory = free.pop() if free else bytearray(image.nbytes)
+        copied: np.ndarray = np.ndarray(image.shape, image.dtype, buffer=memory)
+        copied[...] = image
+        weakref.finalize(copied, self._take_back, memory).atexit = False
+        return copied
 
     def _take_back(self, memory: bytearray) -> None:
         free = self._free[len(memory)]
-        if len(free) < self._spare:
+        if len(free) < self._max_spare:
             free.append(memory)
 
 
-def picture_of(
-    memory: Any, start: int, kind: str, size_px: tuple[int, int], copies: Copies
+def copied_image(
+    memory: Any, offset: int, kind: str, size_px: tuple[int, int], copier: ImageCopier
 ) -> np.ndarray:
-    """A copy of the picture at `start`: the child writes over it before long.
+    """A copy of the image at a byte offset; the client process reuses the original's memory.
 
-    uint8 (H, W) of the server's tags, float32 (H, W) metres, uint32 (H, W) with the numbers
-    of actors and all else from 65536 up, or uint8 (H, W, 3).
+    Shapes and types are those of `sim2street.bridge.carla.child.images.image_at`; labels are
+    the server's tags. `size_px`: width, height.
     """
-    return copies.copy(space(memory, start, kind, *size_px))
+    return copier.copy(image_at(memory, offset, kind, *size_px))
 
 
-def tags_of(tags: ByteArray, primary: ByteArray) -> ByteArray:
-    """Our labels of a server's tags. `primary`: the one to the other, uint8 (256,)."""
-    if tags.max() < len(_SAME) and np.array_equal(primary[: len(_SAME)], _SAME):
-        return tags  # those of 0.9.14 and later are ours already
-    return primary.take(tags, mode="clip")
+def converted_tags(tags: ByteArray, tag_table: ByteArray) -> ByteArray:
+    """Our tags for a server's tags, both uint8 (H, W).
+
+    `tag_table`: uint8 (256,), our tag for each of the server's.
+    """
+    if tags.max() < len(_IDENTITY) and np.array_equal(tag_table[: len(_IDENTITY)], _IDENTITY):
+        return tags  # CARLA 0.9.14 and later: its tags are ours
+    return tag_table.take(tags, mode="clip")

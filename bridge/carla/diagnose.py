@@ -1,4 +1,4 @@
-"""What is wrong with a connection to CARLA: one question after the other, changing nothing."""
+"""Checks a connection to CARLA step by step, without changing anything on the server."""
 
 from __future__ import annotations
 
@@ -13,55 +13,67 @@ from sim2street.bridge.carla.config import CarlaConfig
 from sim2street.configs import ConfigError, Sim2StreetError
 
 _CONNECT_S = 5.0
-_PATIENCE_S = 3.0
+_TICK_PATIENCE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One question, whether all is well there, and what was seen or what to do."""
+class CheckResult:
+    """Outcome of one check.
 
-    question: str
-    well: bool
-    remark: str
+    Attributes:
+        name: what was checked. ok: whether nothing is wrong there.
+        detail: what was found; if something is wrong, also what to do about it.
+    """
+
+    name: str
+    ok: bool
+    detail: str
 
 
 def parse_host(text: str) -> tuple[str, int]:
-    """`host` or `host:port`; CARLA's own port is 2000."""
+    """Host and port of `host` or `host:port`; the default port is CARLA's 2000.
+
+    Raises:
+        ConfigError: the text is neither.
+    """
     host, _, port = text.partition(":")
     if not host or (port and not port.isdigit()):
         raise ConfigError(f"--carla: expected HOST or HOST:PORT, got '{text}'")
     return host, int(port or 2000)
 
 
-def diagnose(config: CarlaConfig) -> Iterator[Answer]:
-    """Ask until something is wrong, or all is well."""
-    seen: dict[str, Any] = {}
+def diagnose(config: CarlaConfig) -> Iterator[CheckResult]:
+    """Check the ports, the versions, the ticks, the rendering and the ego, in this order.
+
+    Ends after the first check that finds something wrong.
+    """
+    found: dict[str, Any] = {}
     client: CarlaClient | None = None
     try:
         for port, what in ((config.port, "calls"), (config.port + 1, "data streams")):
-            answer = _asked(f"port of the {what}", partial(_reach, config.host, port))
-            yield answer
-            if not answer.well:
+            result = _run(f"port of the {what}", partial(_check_port, config.host, port))
+            yield result
+            if not result.ok:
                 return
         client = CarlaClient(config.client_python)
-        for question, ask in _QUESTIONS:
-            answer = _asked(question, partial(ask, client, config, seen))
-            yield answer
-            if not answer.well:
+        for name, check in _CHECKS:
+            result = _run(name, partial(check, client, config, found))
+            yield result
+            if not result.ok:
                 return
     finally:
         if client is not None:
             client.close()
 
 
-def _asked(question: str, ask: Callable[[], str]) -> Answer:
+def _run(name: str, check: Callable[[], str]) -> CheckResult:
     try:
-        return Answer(question, True, ask())
+        return CheckResult(name, True, check())
     except (Sim2StreetError, OSError) as error:
-        return Answer(question, False, " ".join(str(error).split()))
+        return CheckResult(name, False, " ".join(str(error).split()))
 
 
-def _reach(host: str, port: int) -> str:
+def _check_port(host: str, port: int) -> str:
     try:
         with socket.create_connection((host, port), _CONNECT_S):
             return f"{host}:{port} answers"
@@ -73,7 +85,7 @@ def _reach(host: str, port: int) -> str:
         ) from error
 
 
-def _versions(client: CarlaClient, config: CarlaConfig, seen: dict[str, Any]) -> str:
+def _check_versions(client: CarlaClient, config: CarlaConfig, found: dict[str, Any]) -> str:
     header, _ = client.call(
         "open",
         config.open_deadline_s,
@@ -82,48 +94,54 @@ def _versions(client: CarlaClient, config: CarlaConfig, seen: dict[str, Any]) ->
         observe=True,
         timeout_s=config.timeout_s,
         traffic_manager_port=config.traffic_manager_port,
-        left_behind={},
-        scratch="",
+        leftovers={},
+        memory_path="",
     )
-    seen.update(header)
+    found.update(header)
     return f"client and server are CARLA {header['server']}, map {header['map']}"
 
 
-def _ticks(client: CarlaClient, config: CarlaConfig, seen: dict[str, Any]) -> str:
-    header, _ = client.call("look", config.timeout_s + _PATIENCE_S, patience_s=_PATIENCE_S)
-    seen.update(header)
+def _check_ticks(client: CarlaClient, config: CarlaConfig, found: dict[str, Any]) -> str:
+    deadline_s = config.timeout_s + _TICK_PATIENCE_S
+    header, _ = client.call("inspect", deadline_s, patience_s=_TICK_PATIENCE_S)
+    found.update(header)
     if header["synchronous"]:
         if header["ticks"]:
-            return "another client ticks it in synchronous mode: attach with 'observe'"
+            return "another client ticks it in synchronous mode: use 'attach: observe'"
         return (
-            "it is in synchronous mode and nobody ticks it: a client has left it so; attaching "
-            "with 'tick' works"
+            "it is in synchronous mode and nobody ticks it, probably since a client that has "
+            "ended: 'attach: tick' works"
         )
     if not header["ticks"]:
-        raise ConfigError("it runs by its own clock, but no tick came: is it still loading a map?")
-    return "it runs by its own clock; attaching with 'tick' takes it over"
-
-
-def _rendering(client: CarlaClient, config: CarlaConfig, seen: dict[str, Any]) -> str:
-    del client, config
-    if not seen["renders"]:
         raise ConfigError(
-            "no_rendering_mode is on: cameras send nothing; switch it off in the world's settings"
+            "the server runs by its own clock, but no tick came: wait if it is still loading a map"
         )
-    return "cameras get pictures"
+    return "it runs by its own clock: 'attach: tick' takes over its ticks"
 
 
-def _ego(client: CarlaClient, config: CarlaConfig, seen: dict[str, Any]) -> str:
+def _check_rendering(client: CarlaClient, config: CarlaConfig, found: dict[str, Any]) -> str:
+    del client, config
+    if not found["renders"]:
+        raise ConfigError(
+            "no_rendering_mode is on, so cameras send nothing; switch it off in the world's "
+            "settings"
+        )
+    return "cameras send images"
+
+
+def _check_ego(client: CarlaClient, config: CarlaConfig, found: dict[str, Any]) -> str:
     del client
-    roles = seen["roles"]
+    roles = found["roles"]
     if config.role_name in roles:
-        return f"a vehicle with the role name '{config.role_name}' is there: it will be used"
-    return f"{len(roles)} vehicles, none with the role name '{config.role_name}': one is spawned"
+        return f"there is a vehicle with the role name '{config.role_name}': it will be used"
+    return (
+        f"none of {len(roles)} vehicles has the role name '{config.role_name}': one will be spawned"
+    )
 
 
-_QUESTIONS: tuple[tuple[str, Callable[[CarlaClient, CarlaConfig, dict[str, Any]], str]], ...] = (
-    ("versions", _versions),
-    ("who ticks", _ticks),
-    ("rendering", _rendering),
-    ("ego vehicle", _ego),
+_CHECKS: tuple[tuple[str, Callable[[CarlaClient, CarlaConfig, dict[str, Any]], str]], ...] = (
+    ("versions", _check_versions),
+    ("who ticks", _check_ticks),
+    ("rendering", _check_rendering),
+    ("ego vehicle", _check_ego),
 )

@@ -1,7 +1,6 @@
-"""Memory that the child writes pictures into and this process reads them from.
+"""Memory that the client process writes images into and this process reads them from.
 
-A pipe copies every picture twice and wakes both sides for every piece of it; a few
-megabytes a tick go through a shared file in memory instead.
+A pipe would copy every image twice and wake both processes for every piece of it.
 """
 
 from __future__ import annotations
@@ -13,39 +12,42 @@ import shutil
 import tempfile
 from pathlib import Path
 
-_IN_MEMORY = Path("/dev/shm")
+_RAM_DISK = Path("/dev/shm")
 
 
-class Scratch:
-    """`size` bytes shared with whoever opens `path` before `hide`."""
+class SharedMemory:
+    """A file of `size` bytes, mapped into this process and into those that open `path`.
+
+    It is on the RAM disk `/dev/shm` if there is room, else in the folder for temporary files.
+    """
 
     def __init__(self, size: int) -> None:
-        in_memory = os.access(_IN_MEMORY, os.W_OK) and _room(_IN_MEMORY) > 2 * size
-        folder = str(_IN_MEMORY) if in_memory else None
+        in_ram = os.access(_RAM_DISK, os.W_OK) and _free_bytes(_RAM_DISK) > 2 * size
+        folder = str(_RAM_DISK) if in_ram else None
         descriptor, self.path = tempfile.mkstemp(prefix="sim2street-", dir=folder)
         try:
             os.truncate(descriptor, size)
             self._map = mmap.mmap(descriptor, size)
         except OSError:
-            self.hide()
+            self.unlink()
             raise
         finally:
             os.close(descriptor)
         self.memory = memoryview(self._map)
 
-    def hide(self) -> None:
-        """Take the name away: the memory goes with its last user, however that ends."""
-        with contextlib.suppress(OSError):  # it is gone; or Windows, where it is in use
+    def unlink(self) -> None:
+        """Remove the file's name. The system frees the memory once no process maps it."""
+        with contextlib.suppress(OSError):  # already removed, or in use on Windows
             os.unlink(self.path)
 
     def close(self) -> None:
-        """Let go of it. Allowed more than once."""
-        self.hide()
-        with contextlib.suppress(BufferError):  # an error on its way still sees a picture in it
+        """Unmap the memory. Can be called again."""
+        self.unlink()
+        with contextlib.suppress(BufferError):  # an exception's traceback still holds an image
             self.memory.release()
             self._map.close()
 
 
-def _room(folder: Path) -> int:
-    """Bytes that are free there: a container has few, and who writes more is ended."""
+def _free_bytes(folder: Path) -> int:
+    """Free bytes. Containers have few in /dev/shm, and kill a process that writes more."""
     return shutil.disk_usage(folder).free

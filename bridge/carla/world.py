@@ -1,8 +1,7 @@
-"""CarlaWorld: a CARLA server behind the World contract.
+"""CarlaWorld: a CARLA server as a World.
 
-The real client lives in a child process (`bridge/carla/child`); this side holds no part of it.
- After any error the child is ended, and the next reset starts a fresh one, which first
-clears away what its predecessor could not.
+CARLA's client runs in a child process (`bridge/carla/child`). After any error that process is
+ended, and the next reset starts another one, which first cleans up what the last one left.
 """
 
 from __future__ import annotations
@@ -17,9 +16,15 @@ import numpy as np
 from sim2street.bridge.carla.child.images import camera_bytes
 from sim2street.bridge.carla.client import CarlaClient
 from sim2street.bridge.carla.config import CarlaConfig, CarlaOptions
-from sim2street.bridge.carla.decode import Copies
-from sim2street.bridge.carla.frames import Episode, carla_weather, primary_tags, release, weather_of
-from sim2street.bridge.carla.shared_memory import Scratch
+from sim2street.bridge.carla.decode import ImageCopier
+from sim2street.bridge.carla.frames import (
+    Episode,
+    carla_weather,
+    tag_table_for,
+    version_numbers,
+    weather_from_carla,
+)
+from sim2street.bridge.carla.shared_memory import SharedMemory
 from sim2street.bridge.errors import WorldError
 from sim2street.bridge.frame import ByteArray, Control, SensorFrame, Weather, WorldSpec
 from sim2street.bridge.labels import taxonomy_fingerprint
@@ -31,16 +36,17 @@ LANE_INVASION = "lane_invasion"
 """Flag of a frame in which the ego crossed a lane marking."""
 
 _RANDOM = "random"
-_IDS_SINCE = (0, 9, 16)
-_MOST_SEED = 2**31
-_HURRIED_CLOSE_S = 3.0
+_ACTOR_IDS_SINCE = (0, 9, 16)
+_SEED_LIMIT = 2**31
+_WEATHER_STREAM = 4
+_CLOSE_AFTER_ERROR_S = 3.0
 
 
 class CarlaWorld(World):
-    """A running CARLA server, ticked or watched.
+    """A running CARLA server, which this world ticks or observes (`CarlaConfig.attach`).
 
-    Besides the contract: `carla_ids` (the actors' ids in CARLA), `server_version`,
-    `map_name`, and `route_ahead` (what a driver looks at).
+    Besides the World contract it has `carla_ids` (the actors' ids in CARLA), `server_version`,
+    `map_name`, and `route_ahead`, which drivers use.
     """
 
     def __init__(self, config: CarlaConfig | None = None) -> None:
@@ -48,11 +54,11 @@ class CarlaWorld(World):
         _check_weather(self.config.weather)
         self._cameras = {name: c.camera() for name, c in self.config.cameras.items()}
         self._client: CarlaClient | None = None
-        self._scratch: Scratch | None = None
-        self._copies = Copies(2 * len(self._cameras) * len(self.config.pictures))
+        self._shared: SharedMemory | None = None
+        self._copier = ImageCopier(2 * len(self._cameras) * len(self.config.pictures))
         self._sensors: bool | None = None
-        self._left_behind: dict[str, Any] = {}
-        self._primary: ByteArray | None = None
+        self._leftovers: dict[str, Any] = {}
+        self._tag_table: ByteArray | None = None
         self._rng: np.random.Generator | None = None
         self._episode_count = -1
         self._episode: Episode | None = None
@@ -65,7 +71,7 @@ class CarlaWorld(World):
     @property
     def spec(self) -> WorldSpec:
         if not self.server_version:
-            raise WorldError("CARLA's version is known once it is open: call open() first")
+            raise WorldError("CARLA's version is not known before open(): call open() first")
         return WorldSpec(
             name="carla",
             version=self.server_version,
@@ -77,16 +83,19 @@ class CarlaWorld(World):
 
     @property
     def client_pid(self) -> int:
-        """Process id of the child that holds CARLA's client, for those who watch processes."""
+        """Process id of the client process, for monitoring.
+
+        Raises:
+            WorldError: the process does not run.
+        """
         if self._client is None:
             raise WorldError("CARLA's client is not running: call reset() first")
         return self._client.pid
 
     @property
     def carla_ids(self) -> dict[int, int]:
-        """`Actor.actor_id` of this episode to the id of the actor in CARLA."""
-        numbers = self._running().numbers
-        return {number: carla_id for carla_id, number in numbers.items()}
+        """`Actor.actor_id` in this episode to the actor's id in CARLA."""
+        return {actor: carla_id for carla_id, actor in self._running().actor_ids.items()}
 
     @property
     def option_names(self) -> frozenset[str]:
@@ -104,90 +113,99 @@ class CarlaWorld(World):
             raise WorldError("CARLA is not open: call open() first")
         chosen = parse(CarlaOptions, options or {}, source="reset options")
         _check_weather(chosen.weather)
-        drawn = self._draw_seed(seed)
+        episode_seed = self._episode_seed(seed)
         self._episode = None
         if self._client is None:
             self._connect()
-        with self._or_let_go():
-            return self._begin(chosen, drawn)
+        with self._end_client_on_error():
+            return self._begin(chosen, episode_seed)
 
     def step(self, control: Control) -> SensorFrame:
         episode = self._running()
         control.validate()
-        given = [control.steer, control.throttle, control.brake, control.reverse]
-        begun_s, deadline_s = time.perf_counter(), self.config.step_deadline_s
-        with self._or_let_go():
-            header, (table,) = self._ask("step", deadline_s, control=given, lights=episode.lights())
+        values = [control.steer, control.throttle, control.brake, control.reverse]
+        started_s, deadline_s = time.perf_counter(), self.config.step_deadline_s
+        with self._end_client_on_error():
+            header, (table,) = self._ask(
+                "step", deadline_s, control=values, lights=episode.light_ids()
+            )
             self._tick += 1
-            return self._frame(episode, header, table, begun_s, deadline_s)
+            return self._frame(episode, header, table, started_s, deadline_s)
 
     def close(self) -> None:
-        self._let_go()
-        if self._left_behind:  # the client died over it: one more try
+        self._end_client()
+        if self._leftovers:  # the client died without cleaning up: start one to do that
             self._sensors = False
             with suppress(Sim2StreetError):
                 self._connect()
-                self._let_go()
+                self._end_client()
         self._sensors = None
-        self._left_behind = {}
+        self._leftovers = {}
 
     def route_ahead(self, count: int, spacing_m: float) -> np.ndarray:
-        """Points (count, 2) of the route ahead in the body frame, `spacing_m` apart."""
+        """Points (count, 2) of the route ahead in the ego's body frame, `spacing_m` apart.
+
+        Raises:
+            WorldError: no episode runs, or it has no route.
+        """
         episode = self._running()
-        if episode.route is None or episode.at_m is None or episode.ego_pose is None:
-            raise WorldError("this episode has no route: there is no lane where the ego is")
-        points = episode.route.ahead(episode.at_m, count, spacing_m)
+        if episode.route is None or episode.along_m is None or episode.ego_pose is None:
+            raise WorldError(
+                "this episode has no route, because CARLA's map has no lane at the ego; reset() "
+                "with another spawn point"
+            )
+        points = episode.route.ahead(episode.along_m, count, spacing_m)
         pose = episode.ego_pose.astype(np.float64)
         return np.asarray((points - pose[:2, 3]) @ pose[:2, :2])
 
-    def _begin(self, chosen: CarlaOptions, drawn: int) -> SensorFrame:
-        assert self._primary is not None
+    def _begin(self, chosen: CarlaOptions, seed: int) -> SensorFrame:
+        assert self._tag_table is not None
         config, deadline_s = self.config, self.config.reset_deadline_s
         length_m = chosen.route_length_m or config.route_length_m
-        placed, _ = self._ask(
-            "place",
+        prepared, _ = self._ask(
+            "prepare",
             deadline_s,
-            seed=drawn,
+            seed=seed,
             spawn=chosen.spawn,
             vehicles=config.vehicles if chosen.vehicles is None else chosen.vehicles,
             autopilot=config.autopilot if chosen.autopilot is None else chosen.autopilot,
         )
-        self._left_behind = placed["ours"]
-        begun_s = time.perf_counter()
+        self._leftovers = prepared["leftovers"]
+        started_s = time.perf_counter()
+        match_by_place = self._match_by_place()
         header, (route, table) = self._ask(
             "reset",
             deadline_s,
-            weather=self._wanted_weather(chosen.weather or config.weather, drawn),
+            weather=self._wanted_weather(chosen.weather or config.weather, seed),
             route_length_m=length_m,
-            ids_in_pictures=not self._by_place(),
+            ids_in_images=not match_by_place,
         )
-        self._weather = weather_of(header["weather"])
-        by_place = self._by_place()
-        episode = Episode(config, self._cameras, self._primary, self._copies, by_place)
-        episode.lay_route({**header, "route_length_m": length_m}, route)
+        self._weather = weather_from_carla(header["weather"])
+        episode = Episode(config, self._cameras, self._tag_table, self._copier, match_by_place)
+        episode.set_route(route, length_m, header["stops"])
         self._episode_count += 1
         self._tick, self._start_s = 0, float(header["time_s"])
-        return self._frame(episode, header, table, begun_s, deadline_s)
+        return self._frame(episode, header, table, started_s, deadline_s)
 
     def _running(self) -> Episode:
         if self._episode is None:
             raise WorldError("CARLA has no episode running: call open() and reset() first")
         return self._episode
 
-    def _by_place(self) -> bool:
+    def _match_by_place(self) -> bool:
         if self.config.actors_by == "auto":
-            return release(self.server_version) < _IDS_SINCE
+            return version_numbers(self.server_version) < _ACTOR_IDS_SINCE
         return self.config.actors_by == "place"
 
     def _connect(self) -> None:
-        with self._or_let_go():
+        with self._end_client_on_error():
             self._open_client()
 
     def _open_client(self) -> None:
         config = self.config
         self._client = CarlaClient(config.client_python)
         if self._sensors and self._cameras:
-            self._scratch = Scratch(
+            self._shared = SharedMemory(
                 sum(
                     camera_bytes(kind, camera.width_px, camera.height_px)
                     for camera in self._cameras.values()
@@ -203,24 +221,23 @@ class CarlaWorld(World):
             tick_s=config.tick_s,
             timeout_s=config.timeout_s,
             sensor_deadline_s=config.sensor_deadline_s,
-            cameras=self._mounted() if self._sensors else {},
+            cameras=self._camera_requests() if self._sensors else {},
             kinds=list(config.pictures),
             role_name=config.role_name,
             ego=config.ego,
             traffic_manager_port=config.traffic_manager_port,
             warm_up_ticks=config.warm_up_ticks,
-            settle_ticks=config.settle_ticks,
             actor_range_m=config.actor_range_m,
-            left_behind=self._left_behind,
-            scratch=self._scratch.path if self._scratch else "",
+            leftovers=self._leftovers,
+            memory_path=self._shared.path if self._shared else "",
         )
-        if self._scratch:
-            self._scratch.hide()
+        if self._shared:
+            self._shared.unlink()
         self.server_version, self.map_name = header["server"], header["map"]
-        self._left_behind = header["left"]
-        self._primary = primary_tags(self.server_version)
+        self._leftovers = header["leftovers"]
+        self._tag_table = tag_table_for(self.server_version)
 
-    def _mounted(self) -> dict[str, dict[str, Any]]:
+    def _camera_requests(self) -> dict[str, dict[str, Any]]:
         return {
             name: {
                 "width_px": camera.width_px,
@@ -238,39 +255,39 @@ class CarlaWorld(World):
         return self._client.call(name, deadline_s, **request)
 
     @contextmanager
-    def _or_let_go(self) -> Iterator[None]:
-        """Whatever goes wrong meanwhile, Ctrl-C included, ends the client and the episode."""
+    def _end_client_on_error(self) -> Iterator[None]:
+        """End the client and the episode if anything is raised, KeyboardInterrupt included."""
         try:
             yield
-        except BaseException as error:  # Ctrl-C too: the child is let go
-            self._let_go(_HURRIED_CLOSE_S if isinstance(error, Sim2StreetError) else None)
+        except BaseException as error:
+            self._end_client(_CLOSE_AFTER_ERROR_S if isinstance(error, Sim2StreetError) else None)
             raise
 
-    def _let_go(self, deadline_s: float | None = None) -> None:
-        """End the client; what it says it has cleared away is no longer ours to clear."""
+    def _end_client(self, deadline_s: float | None = None) -> None:
+        """End the client. If it has cleaned up, nothing is left over for the next one."""
         client, self._client, self._episode = self._client, None, None
-        if self._scratch:
-            self._scratch.close()
-            self._scratch = None
+        if self._shared:
+            self._shared.close()
+            self._shared = None
         if client is None:
             return
-        cleared = client.close() if deadline_s is None else client.close(deadline_s)
-        if cleared:
-            self._left_behind = {}
+        cleaned_up = client.close() if deadline_s is None else client.close(deadline_s)
+        if cleaned_up:
+            self._leftovers = {}
 
-    def _draw_seed(self, seed: int | None) -> int:
+    def _episode_seed(self, seed: int | None) -> int:
         if seed is not None:
-            if not 0 <= seed < _MOST_SEED:
+            if not 0 <= seed < _SEED_LIMIT:
                 raise ConfigError(f"seed must be in 0..2^31-1, got {seed}")
             self._rng = np.random.default_rng(seed)
             return int(seed)
         self._rng = self._rng or np.random.default_rng()
-        return int(self._rng.integers(_MOST_SEED))
+        return int(self._rng.integers(_SEED_LIMIT))
 
     def _wanted_weather(self, preset: str | None, seed: int) -> dict[str, float] | None:
         if preset is None:
             return None
-        rng = np.random.default_rng([seed, 4])
+        rng = np.random.default_rng([seed, _WEATHER_STREAM])
         return carla_weather(draw_weather(rng, None if preset == _RANDOM else preset))
 
     def _frame(
@@ -278,20 +295,21 @@ class CarlaWorld(World):
         episode: Episode,
         header: dict[str, Any],
         table: bytearray,
-        begun_s: float,
+        started_s: float,
         deadline_s: float,
     ) -> SensorFrame:
-        """The frame whose first half is `header` and `table`, and whose pictures follow."""
+        """The frame of a first answer (`header`, `table`) and of the second, with the images."""
         assert self._client is not None
-        heard_s = time.perf_counter()
-        ego, actors = episode.meet(header, table)
-        met_s = time.perf_counter()
-        second, _ = self._client.second("pictures", begun_s + deadline_s - met_s)
-        came_s = time.perf_counter()
-        memory = self._scratch.memory if self._scratch else None
-        views = episode.see(second["pictures"], memory, actors)
+        answered_s = time.perf_counter()
+        ego, actors = episode.ego_and_actors(header, table)
+        state_done_s = time.perf_counter()
+        left_s = started_s + deadline_s - state_done_s
+        second, _ = self._client.second_answer("images", left_s)
+        images_came_s = time.perf_counter()
+        memory = self._shared.memory if self._shared else None
+        views = episode.views(second["images"], memory, actors)
         self._episode = episode
-        seen_s = time.perf_counter()
+        done_s = time.perf_counter()
         observing = self.config.attach == "observe"
         simulated_s = float(header["time_s"]) - self._start_s
         return SensorFrame(
@@ -304,11 +322,11 @@ class CarlaWorld(World):
             views=views,
             stamps={
                 "world": header["world_s"],
-                "sensors": came_s - met_s,
-                "handover": heard_s - begun_s - header["world_s"],
-                "decode": met_s - heard_s + seen_s - came_s,
+                "sensors": images_came_s - state_done_s,
+                "handover": answered_s - started_s - header["world_s"],
+                "decode": state_done_s - answered_s + done_s - images_came_s,
             },
-            flags=(LANE_INVASION,) if header["crossed"] else (),
+            flags=(LANE_INVASION,) if header["crossed_markings"] else (),
         )
 
 

@@ -1,1 +1,1 @@
-"""`check-world`: drives a world for a few ticks and reports what is wrong with its frames."""
+"""World check: drives a world for a few ticks and explains what is wrong with its frames."""

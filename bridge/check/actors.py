@@ -1,4 +1,4 @@
-"""Checks of actors against images: their pixels must lie in their boxes, at this tick."""
+"""Checks of actors against images: an actor's visible points must lie in its bounding box."""
 
 from __future__ import annotations
 
@@ -6,36 +6,49 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from sim2street.bridge.check.findings import Finding
 from sim2street.bridge.frame import Actor, SensorFrame, View
 from sim2street.bridge.geometry import inverse_pose, world_points
 
 _MIN_PX = 12
-_INSIDE = 0.9
+"""Number of pixels that an actor needs in a view to be checked."""
+
+_MIN_WRONG_TAGS = 0.2
+"""Share of the actors' pixels with another label that is reported."""
+
+_MIN_INSIDE = 0.9
+"""Share of the points that must lie in the boxes."""
+
 _MARGIN_M = 0.15
+"""How far points may lie outside a box; pixels at edges have the depth of what is behind."""
+
 _MOVING_MPS = 2.0
-_OFF_M = 0.1
+"""Speed above which an actor is used to find lags."""
+
+_MAX_OFFSET_M = 0.1
+"""Distance between the ends of points and box that needs no explanation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """An actor with enough pixels to judge, in one view of one frame."""
+class _Sighting:
+    """An actor that is visible in one view of one frame."""
 
-    index: int
+    frame_index: int
     view: View
     actor: Actor
 
 
 def check_actors(frames: Sequence[SensorFrame]) -> list[Finding]:
-    """Findings about actors that are seen, with instances and depth."""
+    """Findings about actors in views that have instances and depth."""
     for frame in frames:
         ids = [actor.actor_id for actor in frame.actors]
         if len(set(ids)) != len(ids):
-            hint = "ids are unique in a frame, and stable in an episode"
-            return [Finding("actor_ids", "error", "two actors share an id", hint)]
+            hint = "ids must be unique in a frame and constant during an episode"
+            return [Finding("actor_ids", "error", "two actors have the same id", hint)]
     sightings = [
-        Sighting(index, view, actor)
+        _Sighting(index, view, actor)
         for index, frame in enumerate(frames)
         for view in frame.views.values()
         if view.instances is not None and view.depth_m is not None
@@ -49,96 +62,119 @@ def check_actors(frames: Sequence[SensorFrame]) -> list[Finding]:
     return [*findings, *(lags or _check_boxes(sightings))]
 
 
-def _check_tags(sightings: Sequence[Sighting]) -> Iterator[Finding]:
+def _check_tags(sightings: Sequence[_Sighting]) -> Iterator[Finding]:
     wrong = total = 0
-    for seen in sightings:
-        if seen.view.labels is not None:
-            pixels = seen.view.labels[seen.view.instances == seen.actor.actor_id]
-            wrong += int((pixels != seen.actor.tag).sum())
+    for sighting in sightings:
+        if sighting.view.labels is not None:
+            pixels = sighting.view.labels[sighting.view.instances == sighting.actor.actor_id]
+            wrong += int((pixels != sighting.actor.tag).sum())
             total += pixels.size
-    if total and wrong > 0.2 * total:
-        message = f"{wrong / total:.0%} of the actors' pixels have another label than the actor"
-        hint = "labels, instances and actors must be of the same tick, and share their tags"
+    if total and wrong > _MIN_WRONG_TAGS * total:
+        message = f"{wrong / total:.0%} of the actors' pixels have a label other than actor.tag"
+        hint = "labels, instances and actors must be of the same tick and use the same tags"
         yield Finding("labels_instances_mixed", "error", message, hint)
 
 
-def _check_lag(frames: Sequence[SensorFrame], sightings: Sequence[Sighting]) -> Iterator[Finding]:
-    """The end of a moving actor's box that faces the camera is where its points end."""
+def _check_lag(frames: Sequence[SensorFrame], sightings: Sequence[_Sighting]) -> Iterator[Finding]:
+    """Are the images or the actors' poses one tick late?
+
+    The end of a moving actor that faces the camera must coincide with that end of its box.
+    """
     moving = [s for s in sightings if np.linalg.norm(s.actor.velocity_mps) > _MOVING_MPS]
-    off_m = {shift: _end_offset_m(frames, moving, shift) for shift in (0, 1, -1)}
-    best = min(off_m, key=lambda shift: off_m[shift])
-    if best == 0 or not off_m[0] > _OFF_M or off_m[best] > 0.4 * off_m[0]:
+    offset_m = {shift: _end_offset_m(frames, moving, shift) for shift in (0, 1, -1)}
+    best = min(offset_m, key=lambda shift: offset_m[shift])
+    if best == 0 or not offset_m[0] > _MAX_OFFSET_M or offset_m[best] > 0.4 * offset_m[0]:
         return
-    late = "actor poses lag one tick behind the images"
+    lag = "actor poses lag one tick behind the images"
     if best < 0:
-        late = "the images lag one tick behind the actors' poses"
-    message = f"{late}: moving actors are {off_m[0]:.2f} m off, else {off_m[best]:.2f} m"
+        lag = "images lag one tick behind the actor poses"
+    message = (
+        f"{lag}: moving actors are {offset_m[0]:.2f} m away from their pixels, "
+        f"{offset_m[best]:.2f} m with the poses of the neighbouring tick"
+    )
     code = "actors_lag" if best > 0 else "actors_ahead"
     hint = "read images, poses and actors after the same tick"
     yield Finding(code, "error", message, hint)
 
 
-def _end_offset_m(frames: Sequence[SensorFrame], moving: Sequence[Sighting], shift: int) -> float:
-    """Median distance from the points' end to the box's end, with poses of another tick."""
+def _end_offset_m(frames: Sequence[SensorFrame], moving: Sequence[_Sighting], shift: int) -> float:
+    """Median distance between the ends of points and box, with poses from `shift` ticks later.
+
+    Infinite if there is nothing to compare.
+    """
     offsets = []
-    for seen in moving:
-        actor = _actor_at(frames, seen, shift)
+    for sighting in moving:
+        actor = _actor_at(frames, sighting, shift)
         if actor is None:
             continue
-        camera_x_m = (inverse_pose(actor.pose) @ seen.view.pose[:, 3])[0]
+        camera_x_m = (inverse_pose(actor.pose) @ sighting.view.pose[:, 3])[0]
         if abs(camera_x_m) > actor.extent_m[0]:
-            ends = np.sign(camera_x_m) * body_points(seen.view, actor)[:, 0]
+            ends = np.sign(camera_x_m) * _body_points(sighting.view, actor)[:, 0]
             offsets.append(abs(float(ends.max()) - actor.extent_m[0]))
     return float(np.median(offsets)) if offsets else float("inf")
 
 
-def _actor_at(frames: Sequence[SensorFrame], seen: Sighting, shift: int) -> Actor | None:
-    index = seen.index + shift
+def _actor_at(frames: Sequence[SensorFrame], sighting: _Sighting, shift: int) -> Actor | None:
+    index = sighting.frame_index + shift
     if not 0 <= index < len(frames):
         return None
-    same = [a for a in frames[index].actors if a.actor_id == seen.actor.actor_id]
+    same = [a for a in frames[index].actors if a.actor_id == sighting.actor.actor_id]
     return same[0] if same else None
 
 
-def _check_boxes(sightings: Sequence[Sighting]) -> Iterator[Finding]:
-    """An actor's visible points lie in its box; if not, in which other one do they?"""
-    inside = _inside(sightings, 1.0, 0.0)
-    if inside >= _INSIDE:
-        if _inside(sightings, 0.55, 0.0) >= _INSIDE or _inside(sightings, 0.55, 0.5) >= _INSIDE:
-            message = "the actors fill half of their boxes only"
-            hint = "extent_m holds half sizes"
-            yield Finding("extent_full", "warning", message, hint)
+def _check_boxes(sightings: Sequence[_Sighting]) -> Iterator[Finding]:
+    """Do the points lie in the boxes? If not, which common mistake about boxes explains it?"""
+    inside = _share_inside(sightings, 1.0, 0.0)
+    if inside >= _MIN_INSIDE:
+        # Boxes of twice the size are half empty, wherever their origin is.
+        in_half_boxes = max(_share_inside(sightings, 0.55, raised) for raised in (0.0, 0.5))
+        if in_half_boxes >= _MIN_INSIDE:
+            message = "actors fill only half of their boxes"
+            yield Finding("extent_full", "warning", message, "extent_m holds half sizes")
         return
     message = f"only {inside:.0%} of the actors' points are in their boxes"
-    others = {
-        "actor_origin": (_inside(sightings, 1.0, 1.0), "the origin is on the ground, not central"),
-        "extent_small": (_inside(sightings, 2.0, 0.0), "extent_m holds half sizes, not quarters"),
+    alternatives = {
+        "actor_origin": (
+            _share_inside(sightings, 1.0, 1.0),
+            "the origin of an actor is on the ground, not in the middle of its box",
+        ),
+        "extent_small": (
+            _share_inside(sightings, 2.0, 0.0),
+            "extent_m holds half sizes, not quarter sizes",
+        ),
     }
-    best = max(others, key=lambda name: others[name][0])
-    share, hint = others[best]
+    best = max(alternatives, key=lambda code: alternatives[code][0])
+    share, hint = alternatives[best]
     if share > max(0.8, inside + 0.1):
-        yield Finding(best, "error", f"{message}, {share:.0%} otherwise", hint)
+        yield Finding(best, "error", f"{message}, {share:.0%} without this mistake", hint)
         return
-    hint = "pose: body to world, at the middle of the footprint; extent_m: half sizes"
+    hint = "pose: body to world, origin on the ground below the box's centre; extent_m: half sizes"
     yield Finding("actor_boxes", "error", message, hint)
 
 
-def _inside(sightings: Sequence[Sighting], scale: float, raised: float) -> float:
-    """Share of points in boxes of another size, or with their origin raised by half heights."""
+def _share_inside(sightings: Sequence[_Sighting], scale: float, raised: float) -> float:
+    """Share of the actors' points that lie in their boxes after a change of the boxes.
+
+    Args:
+        scale: factor on the size of the boxes.
+        raised: how far the points are raised, in half heights of the boxes as sent.
+    """
     hits = total = 0
-    for seen in sightings:
-        points = body_points(seen.view, seen.actor)
-        half = np.array(seen.actor.extent_m) * scale
-        points[:, 2] += raised * seen.actor.extent_m[2] - half[2]  # to the middle of the box
-        hits += int((np.abs(points) <= half * 1.02 + _MARGIN_M).all(axis=1).sum())
-        total += len(points)
+    for sighting in sightings:
+        points_m = _body_points(sighting.view, sighting.actor)
+        half_m = np.array(sighting.actor.extent_m) * scale
+        # Relative to the centre of the box; the actor's origin is at its bottom.
+        points_m[:, 2] += raised * sighting.actor.extent_m[2] - half_m[2]
+        hits += int((np.abs(points_m) <= half_m * 1.02 + _MARGIN_M).all(axis=1).sum())
+        total += len(points_m)
     return hits / total
 
 
-def body_points(view: View, actor: Actor) -> np.ndarray:
-    """The actor's visible points in its body frame: float64 (N, 3)."""
+def _body_points(view: View, actor: Actor) -> npt.NDArray[np.float64]:
+    """The actor's visible points in its body frame, in metres: (N, 3)."""
     assert view.depth_m is not None
     mask = view.instances == actor.actor_id
-    points = world_points(view.camera, view.pose, view.depth_m)[mask].astype(np.float64)
-    inverse = inverse_pose(actor.pose)
-    return np.asarray(points @ inverse[:3, :3].T + inverse[:3, 3])
+    points_m = world_points(view.camera, view.pose, view.depth_m)[mask].astype(np.float64)
+    to_body = inverse_pose(actor.pose)
+    body_points_m: npt.NDArray[np.float64] = points_m @ to_body[:3, :3].T + to_body[:3, 3]
+    return body_points_m

@@ -1,4 +1,4 @@
-"""What a check found wrong with a world."""
+"""The result type of the world check."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong.
+    """One fault of a world.
 
     Attributes:
-        code: short and stable, for machines ("depth_euclidean").
-        message: what was seen. hint: what to do about it.
+        code: short and stable identifier, such as "depth_euclidean".
+        severity: "error" breaks the contract; "warning" limits what works.
+        message: what was observed.
+        hint: what to do about it.
     """
 
     code: str

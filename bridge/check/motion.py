@@ -1,342 +1,198 @@
-"""Checks poses, depth and images against each other: do two views show one world?
+"""Checks depth, poses and images of different ticks against each other.
 
-What does not move is seen again: a pixel's depth and label, carried by depth and poses
-into an earlier view (`sim2street.bridge.geometry`), must be found there. Where they are not, each
-likely mistake is undone in turn, and the one that makes the views agree is named.
+A surface that does not move is seen again later. A pixel's depth and label are reprojected into
+an earlier view (`sim2street.bridge.geometry`) and compared with what is there. If they disagree,
+each known mistake (`sim2street.bridge.check.mistakes`) is undone in turn; the mistake whose undoing
+removes the disagreement is reported.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from sim2street.bridge.check.findings import Finding
-from sim2street.bridge.check.frames import planar_from_euclidean
-from sim2street.bridge.frame import (
-    POSE_UNKNOWN,
-    SKY_DEPTH_M,
-    ByteArray,
-    Camera,
-    FloatArray,
-    SensorFrame,
-    View,
-)
+from sim2street.bridge.check.mistakes import MISTAKES, Views, images_of
+from sim2street.bridge.frame import POSE_UNKNOWN, Camera, FloatArray, SensorFrame, View
 from sim2street.bridge.geometry import inverse_pose, motion, warp
 from sim2street.bridge.labels import Tag
 
+TickPairs = list[tuple[int, int]]
+"""Indices of an earlier and a later view."""
+
 _MOVING_TAGS = (*range(Tag.PEDESTRIAN, Tag.BICYCLE + 1), Tag.DYNAMIC, Tag.SKY)
+"""Tags of pixels that are not compared, because they may move."""
+
 _MAX_WIDTH_PX = 160
-_FAR_M = 80.0
-_CAP = 0.1
-_TRUSTED = 0.85  # of the pixels; the rest may be hidden in the earlier view
-_MIN_SEEN = 0.25
-_MIN_MOVE_M = 0.3
-_MIN_CHANGE_M = 0.02
-_APART = 4
-_PAIRS = 5
-_WELL = 0.0005
-_BADLY = 0.03
-_CLEARLY = 0.45  # of the disagreement may be left where a mistake is named,
-_NAMED = 0.012  # and no more than good worlds have in sharp turns
+"""Views are reduced to this width, for speed."""
 
+_MAX_DEPTH_M = 80.0
+"""More distant pixels are not compared."""
 
-@dataclass(frozen=True, slots=True)
-class Drive:
-    """One camera's views, tick by tick, thinned to a size that is quick to check."""
+_MIN_VISIBLE = 0.25
+"""Share of the compared pixels that must lie inside the earlier image; else they disagree."""
 
-    views: tuple[View, ...]
+_COMPARED = 0.85
+"""Share of the best pixels that is averaged; the others may have been hidden earlier."""
 
+_MAX_ERROR = 0.1
+"""Upper bound on a pixel's relative depth error. A different label alone costs a tenth of it."""
 
-Undo = Callable[[Drive], Drive]
-"""Takes a drive with one kind of mistake to the drive as it should have been sent."""
+_FAR_TICKS = 4
+"""Distance in ticks of the far pairs, which show wrong scales."""
 
+_FAR_MOVE_M = 0.3
+"""Movement within `_FAR_TICKS` that makes a far pair useful."""
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """A mistake that engines make, and how to undo it."""
+_NEAR_CHANGE_M = 0.02
+"""Change of the motion from tick to tick that makes a near pair useful."""
 
-    undo: Undo
-    message: str
-    hint: str
+_MAX_PAIRS = 5
+"""Number of near pairs, and of far pairs, that are compared at most."""
+
+_GOOD = 0.0005
+"""Views with less disagreement than this are right."""
+
+_BAD = 0.03
+"""Views with more disagreement than this are wrong, even if no known mistake explains it."""
+
+_EXPLAINED = 0.012
+"""Disagreement that may remain after undoing a mistake; correct worlds have it in sharp turns."""
+
+_EXPLAINED_SHARE = 0.45
+"""Share of the original disagreement that may remain after undoing a mistake."""
 
 
 def check_motion(frames: Sequence[SensorFrame]) -> list[Finding]:
-    """Findings of every camera that has depth and poses."""
+    """Findings for every camera that has labels, depth and poses."""
     if any(POSE_UNKNOWN in frame.flags for frame in frames):
         return []
     findings = []
     for name in frames[0].views:
         views = [frame.views.get(name) for frame in frames]
-        if all(_is_whole(view) for view in views):
-            drive = Drive(tuple(thin(view) for view in views if view is not None))
+        if all(_is_complete(view) for view in views):
+            reduced = tuple(_reduced(view) for view in views if view is not None)
             findings += [
                 dataclasses.replace(finding, message=f"{name}: {finding.message}")
-                for finding in _explain(drive)
+                for finding in _explain(reduced)
             ]
     return findings
 
 
-def disagreement(drive: Drive, pairs: Sequence[tuple[int, int]]) -> float:
-    """How badly pairs of views contradict each other: 0 not at all, 0.1 entirely.
-
-    The mean over still pixels (but the worst 15 %, which may have been hidden) of the
-    relative difference between the depth expected and the depth found, cut at 0.1; where
-    only the label differs, a tenth of that.
-    """
-    return float(np.mean([_pair_disagreement(drive.views[a], drive.views[b]) for a, b in pairs]))
+def _is_complete(view: View | None) -> bool:
+    if view is None or view.depth_m is None or view.labels is None:
+        return False
+    return bool(np.isfinite(view.depth_m).all() and np.isfinite(view.pose).all())
 
 
-def thin(view: View) -> View:
-    """Every n-th pixel, with the intrinsics that belong to them."""
+def _reduced(view: View) -> View:
+    """Every n-th pixel of a view, at most `_MAX_WIDTH_PX` wide, with matching intrinsics."""
     n = -(-view.camera.width_px // _MAX_WIDTH_PX)
     if n == 1:
         return view
     c = view.camera
-    labels, depth_m = _images(view)
+    labels, depth_m = images_of(view)
     labels, depth_m = labels[::n, ::n], depth_m[::n, ::n]
     height_px, width_px = depth_m.shape
     camera = Camera(width_px, height_px, c.fx_px / n, c.fy_px / n, c.cx_px / n, c.cy_px / n)
     return View(camera, view.pose, labels, depth_m)
 
 
-def _images(view: View) -> tuple[ByteArray, FloatArray]:
-    assert view.labels is not None
-    assert view.depth_m is not None
-    return view.labels, view.depth_m
-
-
-def _is_whole(view: View | None) -> bool:
-    if view is None or view.depth_m is None or view.labels is None:
-        return False
-    return bool(np.isfinite(view.depth_m).all() and np.isfinite(view.pose).all())
-
-
-def _explain(drive: Drive) -> list[Finding]:
-    pairs = _choose_pairs(drive)
+def _explain(views: Views) -> list[Finding]:
+    """The mistakes, one or two, that explain why views disagree; [] if they agree."""
+    pairs = _choose_pairs(views)
     if not pairs:
         return []
-    as_sent = disagreement(drive, pairs)
-    if as_sent < _WELL:
+    as_sent = disagreement(views, pairs)
+    if as_sent < _GOOD:
         return []
-    costs = {names: _undone(drive, pairs, names) for names in itertools.permutations(MISTAKES, 1)}
-    enough = min(_NAMED, _CLEARLY * as_sent)
-    if min(costs.values()) >= enough and as_sent > _BADLY:  # two at once?
+    left = {names: _without(views, pairs, names) for names in itertools.permutations(MISTAKES, 1)}
+    explained = min(_EXPLAINED, _EXPLAINED_SHARE * as_sent)
+    if min(left.values()) >= explained and as_sent > _BAD:
+        # No single mistake explains it. Try two at once, on fewer pairs to save time.
         few = pairs[:: max(1, len(pairs) // 3)]
-        costs |= {
-            names: _undone(drive, few, names) for names in itertools.permutations(MISTAKES, 2)
+        left |= {
+            names: _without(views, few, names) for names in itertools.permutations(MISTAKES, 2)
         }
-    best = min(costs, key=lambda names: costs[names])
-    if costs[best] < enough:
-        seen = f"(views disagree by {as_sent:.2%}, by {costs[best]:.2%} without that)"
+    best = min(left, key=lambda names: left[names])
+    if left[best] < explained:
+        evidence = f"(views disagree by {as_sent:.2%}, by {left[best]:.2%} without this mistake)"
         return [
-            Finding(name, "error", f"{MISTAKES[name].message} {seen}", MISTAKES[name].hint)
+            Finding(name, "error", f"{MISTAKES[name].message} {evidence}", MISTAKES[name].hint)
             for name in best
         ]
-    if as_sent < _BADLY:
+    if as_sent < _BAD:
         return []
-    hint = "depth planar in metres, poses camera to world with OpenCV axes, all of one tick"
-    message = f"depth, poses and images of two ticks disagree by {as_sent:.1%}"
-    return [Finding("views_disagree", "error", message, hint)]
+    message = f"depth, poses and images of different ticks disagree by {as_sent:.1%}"
+    hint = "send depth along the optical axis in metres and poses from OpenCV camera axes to world"
+    return [Finding("views_disagree", "error", message, f"{hint}, all of the same tick")]
 
 
-def _undone(drive: Drive, pairs: Sequence[tuple[int, int]], names: tuple[str, ...]) -> float:
-    """The disagreement that is left when these mistakes are undone."""
-    for name in names:
-        drive = MISTAKES[name].undo(drive)
-    return disagreement(drive, pairs)
+def _without(views: Views, pairs: TickPairs, mistakes: tuple[str, ...]) -> float:
+    """The disagreement that remains after undoing these mistakes."""
+    for name in mistakes:
+        views = MISTAKES[name].undo(views)
+    return disagreement(views, pairs)
 
 
-def _choose_pairs(drive: Drive) -> list[tuple[int, int]]:
-    """Pairs of neighbours before and after which the motion is another (that shows lags),
-    and pairs farther apart (that shows scales); none where nothing moves.
+def _choose_pairs(views: Views) -> TickPairs:
+    """The pairs of views to compare; none if the camera does not move.
+
+    Near pairs are neighbours whose motion differs from the motion before and after, which shows
+    lags. Far pairs show wrong scales.
     """
-    relative = [
-        inverse_pose(a.pose) @ b.pose.astype(np.float64) for a, b in itertools.pairwise(drive.views)
+    motions = [
+        inverse_pose(a.pose) @ b.pose.astype(np.float64) for a, b in itertools.pairwise(views)
     ]
-    change = {
-        later: min(_distance(relative[later - 1], relative[n]) for n in (later - 2, later))
-        for later in range(2, len(relative))
+    change_m = {
+        later: min(_distance_m(motions[later - 1], motions[n]) for n in (later - 2, later))
+        for later in range(2, len(motions))
     }
-    restless = sorted(change, key=lambda later: change[later])[-_PAIRS:]
-    far = [
-        (later - _APART, later)
-        for later in range(_APART + 1, len(relative))
-        if _distance(relative[later - 1], np.eye(4)) > _MIN_MOVE_M / _APART
+    most_changed = sorted(change_m, key=lambda later: change_m[later])[-_MAX_PAIRS:]
+    near = [
+        (later - 1, later) for later in sorted(most_changed) if change_m[later] > _NEAR_CHANGE_M
     ]
-    step = max(1, len(far) // _PAIRS)
-    near = [(later - 1, later) for later in sorted(restless) if change[later] > _MIN_CHANGE_M]
-    return near + far[::step][:_PAIRS]
+    far = [
+        (later - _FAR_TICKS, later)
+        for later in range(_FAR_TICKS + 1, len(motions))
+        if _distance_m(motions[later - 1], np.eye(4)) > _FAR_MOVE_M / _FAR_TICKS
+    ]
+    step = max(1, len(far) // _MAX_PAIRS)
+    return near + far[::step][:_MAX_PAIRS]
 
 
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """How far apart two motions take a point 10 m ahead."""
+def _distance_m(motion_a: np.ndarray, motion_b: np.ndarray) -> float:
+    """Distance between the places to which two motions take a point 10 m ahead."""
     ahead = np.array([0.0, 0.0, 10.0, 1.0])
-    return float(np.linalg.norm((a - b) @ ahead))
+    return float(np.linalg.norm((motion_a - motion_b) @ ahead))
+
+
+def disagreement(views: Views, pairs: TickPairs) -> float:
+    """How strongly the pairs of views contradict each other: 0 not at all, 0.1 completely."""
+    return float(np.mean([_pair_disagreement(views[a], views[b]) for a, b in pairs]))
 
 
 def _pair_disagreement(earlier: View, later: View) -> float:
-    labels, depth_m = _images(later)
-    earlier_labels, earlier_depth_m = _images(earlier)
-    still = ~np.isin(labels, _MOVING_TAGS) & (depth_m < _FAR_M)
+    """Mean relative depth error of the static pixels, in [0, `_MAX_ERROR`]."""
+    labels, depth_m = images_of(later)
+    earlier_labels, earlier_depth_m = images_of(earlier)
+    static = ~np.isin(labels, _MOVING_TAGS) & (depth_m < _MAX_DEPTH_M)
     moved = motion(later, earlier)
     x, y = moved.source_px[..., 0], moved.source_px[..., 1]
     height_px, width_px = earlier_depth_m.shape
-    seen = still & (x >= 0) & (x <= width_px - 1) & (y >= 0) & (y <= height_px - 1)
-    seen &= moved.depth_m > 0.0
-    if seen.sum() < max(20, _MIN_SEEN * still.sum()):
-        return _CAP
+    compared = static & (x >= 0) & (x <= width_px - 1) & (y >= 0) & (y <= height_px - 1)
+    compared &= moved.depth_m > 0.0
+    if compared.sum() < max(20, _MIN_VISIBLE * static.sum()):
+        return _MAX_ERROR
+    expected_m = np.maximum(moved.depth_m, 1e-3)
     inverse = warp(1.0 / np.maximum(earlier_depth_m, 1e-3), moved.source_px)
-    nearest = warp(earlier_depth_m, moved.source_px, nearest=True)
-    expected = np.maximum(moved.depth_m, 1e-3)
-    error = np.minimum(np.abs(expected * inverse - 1.0), np.abs(nearest / expected - 1.0))[seen]
-    other = warp(earlier_labels, moved.source_px, nearest=True)[seen] != labels[seen]
-    cost = np.sort(np.minimum(error, _CAP) + 0.1 * _CAP * other)
-    return float(np.mean(cost[: max(1, int(_TRUSTED * cost.size))]))
-
-
-def _with_views(change: Callable[[View], View]) -> Undo:
-    return lambda drive: Drive(tuple(change(view) for view in drive.views))
-
-
-def _depth(change: Callable[[View, FloatArray], FloatArray]) -> Undo:
-    def undo(view: View) -> View:
-        depth = np.clip(change(view, _images(view)[1]), 0.0, SKY_DEPTH_M).astype(np.float32)
-        return dataclasses.replace(view, depth_m=depth)
-
-    return _with_views(undo)
-
-
-def _pose(change: Callable[[FloatArray], FloatArray]) -> Undo:
-    return _with_views(
-        lambda view: dataclasses.replace(view, pose=change(view.pose).astype(np.float32))
-    )
-
-
-def _shifted(ticks: int) -> Undo:
-    """Every view with the pose of `ticks` later (the ends keep their own)."""
-
-    def undo(drive: Drive) -> Drive:
-        last = len(drive.views) - 1
-        poses = [drive.views[min(max(i + ticks, 0), last)].pose for i in range(last + 1)]
-        return Drive(
-            tuple(
-                dataclasses.replace(view, pose=pose)
-                for view, pose in zip(drive.views, poses, strict=True)
-            )
-        )
-
-    return undo
-
-
-def _upside_down(view: View) -> View:
-    labels, depth_m = _images(view)
-    return dataclasses.replace(view, labels=labels[::-1], depth_m=depth_m[::-1])
-
-
-def _focal(ratio: Callable[[Camera], float]) -> Undo:
-    def undo(view: View) -> View:
-        c = view.camera
-        k = ratio(c)
-        camera = dataclasses.replace(c, fx_px=c.fx_px * k, fy_px=c.fy_px * k)
-        return dataclasses.replace(view, camera=camera)
-
-    return _with_views(undo)
-
-
-def _moved(pose: FloatArray, factor: float) -> FloatArray:
-    changed = pose.copy()
-    changed[:3, 3] *= factor
-    return changed
-
-
-def _other_axes(columns: Sequence[Sequence[float]]) -> Undo:
-    """The pose's camera axes, given as columns in OpenCV's."""
-    matrix = np.eye(4, dtype=np.float32)
-    matrix[:3, :3] = columns
-    return _pose(lambda pose: pose @ matrix)
-
-
-def _negated(row: int) -> Undo:
-    def undo(pose: FloatArray) -> FloatArray:
-        changed = pose.copy()
-        changed[row, 3] *= -1.0
-        return changed
-
-    return _pose(undo)
-
-
-def _rotation_transposed(pose: FloatArray) -> FloatArray:
-    changed = pose.copy()
-    changed[:3, :3] = pose[:3, :3].T
-    return changed
-
-
-_MIRROR_X = np.array([-1, 1, 1, 1], np.float32)
-_MIRROR_Y = np.array([1, -1, 1, 1], np.float32)
-_AXES_HINT = "camera axes are OpenCV's: x right, y down, z forward"
-_UNIT_HINT = "depth and positions are both in metres"
-_TICK_HINT = "read images, poses and actors after the same tick, and send them together"
-_POSE_HINT = "view.pose takes camera points to the world, row by row"
-_IMAGE_HINT = "row 0 is the top row; send all images the same way up"
-
-MISTAKES: Mapping[str, Mistake] = {
-    "depth_euclidean": Mistake(
-        _depth(planar_from_euclidean),
-        "depth looks Euclidean",
-        "send the distance along the optical axis, not along the ray",
-    ),
-    "depth_centimetres": Mistake(
-        _depth(lambda _, d: d * 0.01), "depth looks like centimetres", _UNIT_HINT
-    ),
-    "depth_millimetres": Mistake(
-        _depth(lambda _, d: d * 0.001), "depth looks like millimetres", _UNIT_HINT
-    ),
-    "positions_centimetres": Mistake(
-        _pose(lambda pose: _moved(pose, 0.01)), "positions look like centimetres", _UNIT_HINT
-    ),
-    "axes_opengl": Mistake(
-        _other_axes([[1, 0, 0], [0, -1, 0], [0, 0, -1]]),
-        "axes flipped: the camera looks along -z (OpenGL)",
-        _AXES_HINT,
-    ),
-    "axes_body": Mistake(
-        _other_axes([[0, 0, 1], [-1, 0, 0], [0, -1, 0]]),
-        "axes flipped: the camera looks along x (a body's axes)",
-        _AXES_HINT,
-    ),
-    "left_right_swapped": Mistake(
-        _pose(lambda pose: np.diag(_MIRROR_Y) @ pose @ np.diag(_MIRROR_X)),
-        "axes flipped: left and right are swapped between images and poses",
-        "either the world's y points right (left-handed: negate y and yaw), or the images are "
-        "mirrored",
-    ),
-    "position_mirrored": Mistake(
-        _negated(1), "axes flipped: y of the position has the wrong sign", "negate y, keep yaw"
-    ),
-    "pose_inverted": Mistake(
-        _pose(lambda pose: inverse_pose(pose).astype(np.float32)),
-        "poses are inverted (world to camera)",
-        _POSE_HINT,
-    ),
-    "rotation_transposed": Mistake(
-        _pose(_rotation_transposed), "the rotations are transposed", _POSE_HINT
-    ),
-    "poses_lag": Mistake(_shifted(1), "poses lag one tick behind the images", _TICK_HINT),
-    "images_lag": Mistake(_shifted(-1), "images lag one tick behind the poses", _TICK_HINT),
-    "images_flipped": Mistake(_with_views(_upside_down), "images are upside down", _IMAGE_HINT),
-    "fov_vertical": Mistake(
-        _focal(lambda c: c.width_px / c.height_px),
-        "the focal length looks too short: a vertical field of view for a horizontal one?",
-        "fx_px = width_px / (2 tan(horizontal fov / 2))",
-    ),
-    "fov_horizontal": Mistake(
-        _focal(lambda c: c.height_px / c.width_px),
-        "the focal length looks too long: a horizontal field of view for a vertical one?",
-        "fx_px = width_px / (2 tan(horizontal fov / 2))",
-    ),
-}
-"""Code of the finding -> what was done wrong, and how it is undone."""
+    nearest_m: FloatArray = warp(earlier_depth_m, moved.source_px, nearest=True)
+    # Either the interpolated or the nearest depth may match, see `geometry.visible_before`.
+    error = np.minimum(np.abs(expected_m * inverse - 1.0), np.abs(nearest_m / expected_m - 1.0))
+    other_label = warp(earlier_labels, moved.source_px, nearest=True) != labels
+    cost = np.minimum(error, _MAX_ERROR) + 0.1 * _MAX_ERROR * other_label
+    best = np.sort(cost[compared])
+    return float(np.mean(best[: max(1, int(_COMPARED * best.size))]))

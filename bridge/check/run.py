@@ -1,7 +1,8 @@
-"""Drives anybody's world for a few ticks and explains what is wrong with it.
+"""Drives a world for a few ticks and explains what is wrong with it.
 
-One frame at a time is checked in `sim2street.bridge.check.frames`, poses against images in
-`sim2street.bridge.check.motion`, the ego and the actors in `sim2street.bridge.check.state`.
+The checks: spec and single frames (`check.frames`), depth, poses and images of different ticks
+(`check.motion`), ego and cameras (`check.state`), actors (`check.actors`), and here ticks, times,
+repeatability and reuse of memory.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -23,74 +26,87 @@ from sim2street.bridge.errors import FrameError, ProtocolError, WorldError
 from sim2street.bridge.frame import SKY_DEPTH_M, Control, SensorFrame
 from sim2street.bridge.world import World
 
-__all__ = ["Finding", "check_world"]
-
 _SYMPTOMS = {"mount", "views_disagree"}
+"""Codes of findings that do not name a cause; dropped if another error is found."""
+
+_STEERING = (0.25, 0.25, 0.0, -0.25, -0.25, 0.0)
+_THROTTLE = 0.7
 
 
 @runtime_checkable
-class _Validating(Protocol):
-    """A world that checks its own frames; here we want to see and explain the bad ones."""
+class _ValidatingWorld(Protocol):
+    """A world that validates its own frames, which the check switches off to see bad ones."""
 
     validate_frames: bool
 
 
 @runtime_checkable
-class _Repeating(Protocol):
-    """A world over a wire, whose last request can be sent again."""
+class _RepeatingWorld(Protocol):
+    """A world behind a socket, whose last request can be sent again."""
 
     def repeat(self) -> SensorFrame:
-        """The answer to the last request, sent once more."""
+        """Send the last request again and return the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A frame, and a copy of the bytes of its arrays from when it was received."""
+
+    frame: SensorFrame
+    arrays: Mapping[str, bytes]
 
 
 def check_world(world: World, seed: int = 0, ticks: int = 20) -> list[Finding]:
-    """Check an opened world against the contract; [] where all is well.
+    """Check an opened world against the contract.
 
-    It is reset twice with `seed` and driven `ticks` ticks each time, speeding up and
-    weaving, since a constant motion hides poses that lag. Errors come first.
+    The world is reset twice with `seed` and driven for `ticks` ticks each time. It accelerates
+    and weaves, because poses that lag do not show in a constant motion.
+
+    Returns:
+        One finding per fault, errors first; [] if there are none.
     """
-    if isinstance(world, _Validating):
+    if isinstance(world, _ValidatingWorld):
         world.validate_frames = False
     findings = check_spec(world.spec)
-    controls = [weave(tick) for tick in range(ticks)]
+    controls = [weaving_control(tick) for tick in range(ticks)]
     try:
         first = _drive(world, seed, controls)
-        if isinstance(world, _Repeating):
+        if isinstance(world, _RepeatingWorld):
             findings += _check_repeat(world, first[-1])
         second = _drive(world, seed, controls)
     except (ProtocolError, FrameError) as error:
         return [*findings, Finding("protocol", "error", str(error), "see docs/protocol.md")]
     except WorldError as error:
-        hint = "a world must survive two episodes of a few ticks"
+        hint = "a world must complete two short episodes"
         return [*findings, Finding("world_error", "error", str(error), hint)]
     findings += _check_reuse(first)
-    frames = [frame for frame, _ in first]
-    findings += check_sequence(frames, second[0][0], world.spec.tick_s)
+    frames = [received.frame for received in first]
+    findings += _check_sequence(frames, second[0].frame, world.spec.tick_s)
     for frame in frames:
         findings += check_frame(frame, world.spec)
-    frames = [_finite(frame) for frame in frames]  # or nan would spread to everything else
+    frames = [_with_finite_depth(frame) for frame in frames]  # NaN would hide other faults
     findings += check_state(frames, controls, world.spec.tick_s)
     findings += check_motion(frames)
     if not any(finding.severity == "error" for finding in findings):
-        findings += check_actors(frames)  # needs good images, depth and poses
+        findings += check_actors(frames)  # needs correct images, depth and poses
     findings += _check_determinism(first, second)
-    return _first_of_each(_without_symptoms(findings))
+    return _merge_repeated(_without_symptoms(findings))
 
 
-def weave(tick: int) -> Control:
-    """Full throttle, steering right, straight and left in turn."""
-    return Control(steer=(0.25, 0.25, 0.0, -0.25, -0.25, 0.0)[tick % 6], throttle=0.7)
+def weaving_control(tick: int) -> Control:
+    """High throttle, steering right, straight, left and straight in turn."""
+    return Control(steer=_STEERING[tick % len(_STEERING)], throttle=_THROTTLE)
 
 
-def check_sequence(
+def _check_sequence(
     frames: Sequence[SensorFrame], next_reset: SensorFrame, tick_s: float
 ) -> list[Finding]:
-    """Ticks, episodes and times."""
+    """Check the numbering of ticks and episodes, and the times."""
     findings = []
     ticks = [frame.tick for frame in frames]
     if ticks[0] != 0 or next_reset.tick != 0:
         findings.append(
-            Finding("first_tick", "error", f"a reset gave tick {ticks[0]}", "reset gives tick 0")
+            Finding("first_tick", "error", f"reset returned tick {ticks[0]}", "return tick 0")
         )
     steps = {b - a for a, b in itertools.pairwise(ticks)}
     if steps - {1}:
@@ -98,8 +114,8 @@ def check_sequence(
             Finding(
                 "tick_order",
                 "error",
-                f"ticks are not consecutive: steps of {sorted(steps)}",
-                "one step is one tick: +1 each, nothing repeated, nothing skipped",
+                f"ticks are not consecutive: they increase by {sorted(steps)}",
+                "every step must increase the tick by exactly 1",
             )
         )
     episodes = {frame.episode for frame in frames}
@@ -108,8 +124,8 @@ def check_sequence(
             Finding(
                 "episode",
                 "error",
-                f"episodes {sorted(episodes)}, after another reset {next_reset.episode}",
-                "every reset starts a new episode number, every step keeps it",
+                f"episode is {sorted(episodes)} in one episode, {next_reset.episode} in the next",
+                "every reset must change the episode number, every step must keep it",
             )
         )
     wrong = [f for f in frames if not math.isclose(f.time_s, f.tick * tick_s, abs_tol=tick_s / 2)]
@@ -119,31 +135,28 @@ def check_sequence(
                 "time",
                 "error",
                 f"time_s is {wrong[0].time_s:g} at tick {wrong[0].tick} with ticks of {tick_s:g} s",
-                "time_s is simulated time since the reset: tick * tick_s",
+                "send the simulated time since the reset: tick * tick_s",
             )
         )
     return findings
 
 
-Seen = tuple[SensorFrame, dict[str, bytes]]
-"""A frame, and what its arrays held when it came."""
-
-
-def _drive(world: World, seed: int, controls: Iterable[Control]) -> list[Seen]:
+def _drive(world: World, seed: int, controls: Iterable[Control]) -> list[_Received]:
+    """Drive one episode."""
     frame = world.reset(seed)
-    seen = [(frame, _bytes_of(frame))]
+    drive = [_Received(frame, _bytes_of(frame))]
     for control in controls:
         frame = world.step(control)
-        seen.append((frame, _bytes_of(frame)))
-    return seen
+        drive.append(_Received(frame, _bytes_of(frame)))
+    return drive
 
 
-def _finite(frame: SensorFrame) -> SensorFrame:
+def _with_finite_depth(frame: SensorFrame) -> SensorFrame:
     views = {}
     for name, view in frame.views.items():
         if view.depth_m is not None and not np.isfinite(view.depth_m).all():
-            whole = np.nan_to_num(view.depth_m, nan=SKY_DEPTH_M, posinf=SKY_DEPTH_M, neginf=0.0)
-            view = dataclasses.replace(view, depth_m=whole)
+            depth_m = np.nan_to_num(view.depth_m, nan=SKY_DEPTH_M, posinf=SKY_DEPTH_M, neginf=0.0)
+            view = dataclasses.replace(view, depth_m=depth_m)
         views[name] = view
     return dataclasses.replace(frame, views=views)
 
@@ -158,69 +171,74 @@ def _bytes_of(frame: SensorFrame) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in arrays.items()}
 
 
-def _check_reuse(seen: Sequence[Seen]) -> list[Finding]:
-    for frame, before in seen:
-        changed = [name for name, data in _bytes_of(frame).items() if data != before[name]]
+def _check_reuse(drive: Sequence[_Received]) -> list[Finding]:
+    """Check that the arrays of a frame stay unchanged while the next frames come."""
+    for received in drive:
+        now = _bytes_of(received.frame)
+        changed = [name for name, data in now.items() if data != received.arrays[name]]
         if changed:
             return [
                 Finding(
                     "reused_arrays",
                     "error",
-                    f"{changed[0]} of tick {frame.tick} changed after it was returned",
-                    "give every frame arrays of its own",
+                    f"{changed[0]} of tick {received.frame.tick} changed after it was returned",
+                    "allocate new arrays for every frame",
                 )
             ]
     return []
 
 
-def _check_repeat(world: _Repeating, last: Seen) -> list[Finding]:
+def _check_repeat(world: _RepeatingWorld, last: _Received) -> list[Finding]:
+    """Check that a repeated request gets the same answer and does not advance the world."""
     again = world.repeat()
-    same = again.tick == last[0].tick and _bytes_of(again) == last[1]
-    if same:
+    if again.tick == last.frame.tick and _bytes_of(again) == last.arrays:
         return []
     return [
         Finding(
             "retry",
             "error",
-            f"the same request again gave tick {again.tick}, not tick {last[0].tick} once more",
+            f"a repeated request was answered with tick {again.tick} instead of the frame of "
+            f"tick {last.frame.tick} again",
             "keep each client's last reply, and send it again for a repeated sequence number",
         )
     ]
 
 
-def _check_determinism(first: Sequence[Seen], second: Sequence[Seen]) -> list[Finding]:
-    for (frame, before), (_, after) in zip(first, second, strict=True):
-        changed = sorted(name for name in before if before[name] != after.get(name))
+def _check_determinism(first: Sequence[_Received], second: Sequence[_Received]) -> list[Finding]:
+    """Check that two drives with the same seed and controls are the same."""
+    for a, b in zip(first, second, strict=True):
+        changed = sorted(name for name, data in a.arrays.items() if data != b.arrays.get(name))
         if changed:
+            message = f"two episodes with the same seed differ at tick {a.frame.tick} in "
             return [
                 Finding(
                     "determinism",
                     "warning",
-                    f"two episodes of one seed differ at tick {frame.tick} in {', '.join(changed)}",
-                    "draw everything from the seed, and step physics by tick_s, not by the clock",
+                    message + ", ".join(changed),
+                    "take all random numbers from the seed, and step physics by tick_s, not by "
+                    "the clock",
                 )
             ]
     return []
 
 
 def _without_symptoms(findings: Sequence[Finding]) -> list[Finding]:
-    """What only says that something is wrong is dropped where it is known what is."""
+    """Drop findings that do not name a cause if there are errors that do."""
     if any(f.severity == "error" and f.code not in _SYMPTOMS for f in findings):
         return [f for f in findings if f.code not in _SYMPTOMS]
     return list(findings)
 
 
-def _first_of_each(findings: Sequence[Finding]) -> list[Finding]:
-    """One finding per code, with how often it came; errors before warnings."""
-    kept: dict[str, Finding] = {}
-    counts: dict[str, int] = {}
+def _merge_repeated(findings: Sequence[Finding]) -> list[Finding]:
+    """The first finding of each code, with the number of findings of that code; errors first."""
+    counts = Counter(finding.code for finding in findings)
+    first: dict[str, Finding] = {}
     for finding in findings:
-        kept.setdefault(finding.code, finding)
-        counts[finding.code] = counts.get(finding.code, 0) + 1
-    told = [
+        first.setdefault(finding.code, finding)
+    merged = [
         dataclasses.replace(f, message=f"{f.message} (seen {counts[f.code]} times)")
         if counts[f.code] > 1
         else f
-        for f in kept.values()
+        for f in first.values()
     ]
-    return sorted(told, key=lambda finding: finding.severity != "error")
+    return sorted(merged, key=lambda finding: finding.severity != "error")

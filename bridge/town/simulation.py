@@ -1,4 +1,4 @@
-"""One episode of the town: its whole changing state, how it begins and how it ticks."""
+"""One episode of the town: its state, how it starts and how it advances by a tick."""
 
 from __future__ import annotations
 
@@ -10,57 +10,63 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim2street.bridge.frame import Control, Weather
-from sim2street.bridge.town.models import PEDESTRIAN_MODELS
+from sim2street.bridge.town.actor_models import PEDESTRIAN_MODELS
 from sim2street.bridge.town.plan.lane_map import Bools
 from sim2street.bridge.town.plan.town_map import TownMap
 from sim2street.bridge.town.plan.traffic_lights import light_states
 from sim2street.bridge.town.traffic import pedestrian_spawn, pedestrians, right_of_way, vehicles
-from sim2street.bridge.town.traffic.collisions import Boxes, corners, touching
+from sim2street.bridge.town.traffic.collisions import Box, Boxes, corners, touching
 from sim2street.bridge.town.traffic.ego import EgoConfig, EgoMotion, advance
-from sim2street.bridge.town.traffic.ego_lanes import blocked_lanes, ego_box, ego_claim
+from sim2street.bridge.town.traffic.ego_lanes import ego_at_junction, ego_box, occupied_lanes
 from sim2street.bridge.town.traffic.episode_start import (
-    Start,
+    EpisodeStart,
     StartTurn,
-    before_turn,
-    behind_lead,
+    add_lead_vehicle,
     clear_radius_m,
-    guide,
-    somewhere,
-    with_lead,
+    keep_lead_on_route,
+    start_anywhere,
+    start_before_turn,
+    start_behind_lead,
 )
 from sim2street.bridge.town.traffic.junction_reservations import (
-    Claim,
+    EgoAtJunction,
     EgoGrant,
-    Surroundings,
+    JunctionConditions,
     crossings_in_use,
-    yield_m,
+    yield_distances_m,
 )
-from sim2street.bridge.town.traffic.pedestrians import Box, WalkState
+from sim2street.bridge.town.traffic.pedestrians import PedestrianState
 from sim2street.bridge.town.traffic.route import Route, RoutePoint, RouteState
 from sim2street.bridge.town.traffic.vehicle_spawn import spawn_traffic
 from sim2street.bridge.town.traffic.vehicles import HALF_LENGTH_M, HALF_WIDTH_M, TrafficState
 from sim2street.bridge.town.weather import draw_weather
 
-_DECIDE_S = 0.2
-"""Lights, grants and crossings are looked at this often."""
+_RIGHT_OF_WAY_INTERVAL_S = 0.2
+"""Time between two updates of who may enter junctions and crosswalks."""
 
-_CROWD_S = 1.0
-"""Those on foot far from the ego are looked at this often."""
+_RESPAWN_INTERVAL_S = 1.0
+"""Time between two checks for pedestrians far from the ego, which are moved close to it."""
 
 _EGO_CLEAR_M = 22.0
-PEDESTRIAN_EXTENT_M = np.array([model.extent_m for model in PEDESTRIAN_MODELS])
+"""No other vehicle starts closer to the ego than this."""
+
+_PEDESTRIAN_EXTENT_M = np.array([model.extent_m for model in PEDESTRIAN_MODELS])
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodePlan:
-    """What an episode is made of, all options resolved.
+    """What determines an episode: the config and the reset options combined.
 
     Attributes:
-        spawn: road lane the ego starts on, or None for any.
-        route_length_m: to the goal.
-        turn: the ego starts shortly before a junction and turns there; None: anywhere.
-        lead_m: gap to a car that drives ahead along the ego's route; None: no such car.
-        speed_mps: of the ego, and of that car, at the start.
+        town: town id.
+        seed: everything random in the episode follows from it.
+        weather: a preset's name, or None for a random one.
+        spawn: id of the road lane that the ego starts on, or None for any.
+        route_length_m: from the start to the goal.
+        vehicles, pedestrians: their numbers.
+        turn: the ego starts shortly before a junction where it turns this way; None: anywhere.
+        lead_m: gap to a vehicle that drives ahead along the ego's route; None: no such vehicle.
+        speed_mps: speed of the ego, and of that vehicle, at the start.
     """
 
     town: int
@@ -77,7 +83,22 @@ class EpisodePlan:
 
 @dataclass(slots=True)
 class TownState:
-    """Everything that changes from tick to tick (the town's map does not)."""
+    """Everything that changes from tick to tick, and the episode's plan.
+
+    Attributes:
+        tick: 0 at the start.
+        clock_s: time of the traffic lights' clock at tick 0.
+        ego: position and motion.
+        route: the lanes the ego follows and its progress along them.
+        ego_grant: the ego's right of way at the next junction.
+        traffic: the other vehicles.
+        walkers: the pedestrians.
+        may_cross: bool (crossings + 1,), whether pedestrians may step onto each crosswalk; the
+            last element stands for "no crosswalk" and is always True after the first update.
+        collision: the ego touched something in the last tick.
+        route_rng: draws where the route continues at junctions.
+        episode: number of the episode in its world.
+    """
 
     plan: EpisodePlan
     tick: int
@@ -86,7 +107,7 @@ class TownState:
     route: RouteState
     ego_grant: EgoGrant
     traffic: TrafficState
-    walkers: WalkState
+    walkers: PedestrianState
     may_cross: Bools
     weather: Weather
     collision: bool
@@ -94,12 +115,21 @@ class TownState:
     episode: int = 0
 
     def copy(self) -> TownState:
-        """An independent copy: a snapshot."""
+        """An independent copy, including the random generators."""
         return copy.deepcopy(self)
 
 
 class Simulation:
-    """The episode `state` on its town; ticks in place."""
+    """An episode that is running in a town.
+
+    Attributes:
+        town: the map, which never changes.
+        state: what changes; `step` updates it in place.
+        route: the ego's route.
+        route_point: the ego's place on it.
+        ego_at_junction: the ego relative to the junction it is in or comes to next.
+        boxes: bounding boxes of all vehicles, pedestrians and fixed obstacles, in this order.
+    """
 
     def __init__(
         self, town: TownMap, state: TownState, ego_config: EgoConfig, tick_s: float
@@ -108,62 +138,76 @@ class Simulation:
         self.state = state
         self.ego_config = ego_config
         self.tick_s = tick_s
-        self.route = Route(town.layout, state.route, _picker(state.route_rng))
-        self.point: RoutePoint
-        self.claim: Claim
-        self._decide_every = max(1, round(_DECIDE_S / tick_s))
-        self._crowd_every = max(1, round(_CROWD_S / tick_s))
+        self.route = Route(town.layout, state.route, _lane_picker(state.route_rng))
+        self.route_point: RoutePoint
+        self.ego_at_junction: EgoAtJunction
+        self._right_of_way_ticks = max(1, round(_RIGHT_OF_WAY_INTERVAL_S / tick_s))
+        self._respawn_ticks = max(1, round(_RESPAWN_INTERVAL_S / tick_s))
         self.boxes = self._all_boxes()
-        self._look()
+        self._locate_ego()
 
     @property
     def time_s(self) -> float:
-        """Time of the lights' clock."""
+        """Time on the traffic lights' clock."""
         return self.state.clock_s + self.state.tick * self.tick_s
 
     def step(self, control: Control) -> None:
-        """One tick: decisions on what is, then everybody moves, then the ego's contacts."""
+        """Advance by one tick.
+
+        Right of way is decided first. Then the others move, then the ego, whose collisions are
+        checked against the others' new positions.
+        """
         state, town = self.state, self.town
         box = ego_box(state.ego, self.ego_config)
-        blocked = blocked_lanes(box, town)
-        if state.tick % self._decide_every == 0:
-            self._decide(blocked)
-        if state.tick % self._crowd_every == 0:
+        ego_lanes = occupied_lanes(box, town)
+        if state.tick % self._right_of_way_ticks == 0:
+            self._update_right_of_way(ego_lanes)
+        if state.tick % self._respawn_ticks == 0:
             here = np.array([state.ego.x_m, state.ego.y_m])
             ahead = self.route.points_m[state.route.segment :]
             pedestrian_spawn.follow_ego(state.walkers, town.walks, here, ahead)
-        yields = yield_m(state.traffic, state.ego_grant, self.claim, town.lanes)
-        vehicles.move(state.traffic, town.lanes, blocked, yields, self.tick_s)
+        yield_m = yield_distances_m(
+            state.traffic, state.ego_grant, self.ego_at_junction, town.lanes
+        )
+        vehicles.move(state.traffic, town.lanes, ego_lanes, yield_m, self.tick_s)
         if state.plan.lead_m is not None:
-            guide(state.traffic, self.route.state.lane_ids[self.point.lane_index :])
+            keep_lead_on_route(
+                state.traffic, self.route.state.lane_ids[self.route_point.lane_index :]
+            )
         pedestrians.move(state.walkers, town.walks, state.may_cross, box, state.tick, self.tick_s)
         self.boxes = self._all_boxes()
         moved = advance(state.ego, control, self.tick_s, self.ego_config)
-        self._place(moved, box)
+        self._move_ego(moved, box)
         state.tick += 1
-        self._look()
+        self._locate_ego()
 
-    def _decide(self, blocked: tuple[vehicles.Obstacle, ...]) -> None:
+    def _update_right_of_way(self, ego_lanes: tuple[vehicles.LaneObstacle, ...]) -> None:
+        """Decide who may enter junctions and which crosswalks pedestrians may step onto."""
         state, town, count = self.state, self.town, self.town.crossing_count
-        signs = pedestrians.walk_signs(town.walks, town.lights, self.time_s)
-        around = Surroundings(
-            light=light_states(town.lights, self.time_s),
-            walked=pedestrians.walked(state.walkers, town.walks, count),
-            wanted=pedestrians.wanted(state.walkers, town.walks, signs, count, state.tick),
-            blocked=blocked,
+        walk = pedestrians.walk_signals(town.walks, town.lights, self.time_s)
+        conditions = JunctionConditions(
+            light_states=light_states(town.lights, self.time_s),
+            occupied=pedestrians.occupied_crossings(state.walkers, town.walks, count),
+            requested=pedestrians.requested_crossings(
+                state.walkers, town.walks, walk, count, state.tick
+            ),
+            ego_lanes=ego_lanes,
         )
-        right_of_way.decide(
-            state.traffic, state.ego_grant, self.claim, town.lanes, around, state.tick
+        right_of_way.update_grants(
+            state.traffic, state.ego_grant, self.ego_at_junction, town.lanes, conditions, state.tick
         )
-        used = crossings_in_use(state.traffic, state.ego_grant, town.lanes, blocked, count)
+        used = crossings_in_use(state.traffic, state.ego_grant, town.lanes, ego_lanes, count)
         may_cross = np.zeros(count + 1, bool)
-        may_cross[town.walks.crossing[signs]] = True
+        may_cross[town.walks.crossing_id[walk]] = True
         may_cross[:-1] &= ~used
         may_cross[-1] = True
         state.may_cross = may_cross
 
-    def _place(self, moved: EgoMotion, before: Box) -> None:
-        """Move the ego unless it would hit something: then it stops where it is."""
+    def _move_ego(self, moved: EgoMotion, before: Box) -> None:
+        """Move the ego; if it would newly hit something, it stops where it is instead.
+
+        An ego that is already in contact may move on, so that it can get free.
+        """
         state, after = self.state, ego_box(moved, self.ego_config)
         hit = self._hits(after)
         if hit and not self._hits(before):
@@ -174,17 +218,19 @@ class Simulation:
         state.collision = hit
 
     def _hits(self, box: Box) -> bool:
+        """Whether a box touches another one or leaves the street."""
         if len(touching(box, self.boxes)):
             return True
-        if abs(self.point.offset_m) < 1.0:  # in its lane: walls are far
+        if abs(self.route_point.offset_m) < 1.0:  # in its lane, so inside the street
             return False
         return not all(self.town.space.contains(x, y) for x, y in corners(box))
 
     def _all_boxes(self) -> Boxes:
-        cars, people, still = self.state.traffic, self.state.walkers, self.town.still
+        """Boxes of all vehicles, pedestrians and fixed obstacles (not of the ego)."""
+        cars, people, still = self.state.traffic, self.state.walkers, self.town.static_boxes
         car_poses = vehicles.poses(cars, self.town.lanes)
         people_poses = pedestrians.poses(people, self.town.walks)
-        size = PEDESTRIAN_EXTENT_M[people.model]
+        size = _PEDESTRIAN_EXTENT_M[people.model]
         x, y, heading = (
             np.concatenate(parts)
             for parts in zip(
@@ -195,34 +241,38 @@ class Simulation:
         width = (HALF_WIDTH_M[cars.model], size[:, 1], still.half_width_m)
         return Boxes(x, y, heading, np.concatenate(length), np.concatenate(width))
 
-    def _look(self) -> None:
-        """Where the ego is on its route now."""
+    def _locate_ego(self) -> None:
+        """Update the ego's place on its route and at the next junction."""
         ego = self.state.ego
-        self.point = self.route.follow(ego.x_m, ego.y_m)
+        self.route_point = self.route.follow(ego.x_m, ego.y_m)
         self.state.route = self.route.state
-        self.claim = ego_claim(ego, self.route, self.point.at_m, self.ego_config)
+        self.ego_at_junction = ego_at_junction(
+            ego, self.route, self.route_point.at_m, self.ego_config
+        )
 
 
-def begin(plan: EpisodePlan, town: TownMap, ego_config: EgoConfig, tick_s: float) -> Simulation:
-    """The first tick of an episode: everything drawn from `plan.seed`."""
-    place, ahead, cars, people, sky = (
+def start_episode(
+    plan: EpisodePlan, town: TownMap, ego_config: EgoConfig, tick_s: float
+) -> Simulation:
+    """An episode at tick 0. Everything random is drawn from `plan.seed`."""
+    start_rng, route_rng, traffic_rng, pedestrian_rng, weather_rng = (
         np.random.default_rng([plan.seed, stream]) for stream in range(5)
     )
-    start = _start(plan, town, ego_config, place)
+    start = _start(plan, town, ego_config, start_rng)
     lanes, s = start.lane_ids, start.s_m
     x, y, heading = (
         float(v[0]) for v in town.lanes.paths.poses(np.array(lanes[:1]), np.array([s]))
     )
     clear = (x, y, clear_radius_m(start, _EGO_CLEAR_M))
-    clock_s = float(place.uniform(0.0, 120.0))
-    vehicles = spawn_traffic(cars, town.layout, town.lanes, plan.vehicles, clear)
-    if start.lead_m is not None:
-        vehicles = with_lead(vehicles, start, plan.speed_mps, place)
+    clock_s = float(start_rng.uniform(0.0, 120.0))
+    vehicles = spawn_traffic(traffic_rng, town.layout, town.lanes, plan.vehicles, clear)
+    if start.lead_s_m is not None:
+        vehicles = add_lead_vehicle(vehicles, start, plan.speed_mps, start_rng)
     first = RouteState(lanes, 0.0, s, s + plan.route_length_m, int(s))
-    route = Route(town.layout, first, _picker(ahead))
+    route = Route(town.layout, first, _lane_picker(route_rng))
     route.grow()
     walkers = pedestrian_spawn.spawn_pedestrians(
-        people, town.walks, plan.pedestrians, route.points_m
+        pedestrian_rng, town.walks, plan.pedestrians, route.points_m
     )
     state = TownState(
         plan=plan,
@@ -234,23 +284,23 @@ def begin(plan: EpisodePlan, town: TownMap, ego_config: EgoConfig, tick_s: float
         traffic=vehicles,
         walkers=walkers,
         may_cross=np.zeros(town.crossing_count + 1, bool),
-        weather=draw_weather(sky, plan.weather),
+        weather=draw_weather(weather_rng, plan.weather),
         collision=False,
-        route_rng=ahead,
+        route_rng=route_rng,
     )
     return Simulation(town, state, ego_config, tick_s)
 
 
 def _start(
     plan: EpisodePlan, town: TownMap, ego_config: EgoConfig, rng: np.random.Generator
-) -> Start:
+) -> EpisodeStart:
     if plan.turn is not None:
-        return before_turn(rng, town, plan.spawn, plan.turn, ego_config.front_m)
+        return start_before_turn(rng, town, plan.spawn, plan.turn, ego_config.front_m)
     if plan.lead_m is not None:
-        return behind_lead(rng, town, plan.spawn, plan.lead_m, ego_config.front_m)
-    return somewhere(rng, town, plan.spawn)
+        return start_behind_lead(rng, town, plan.spawn, plan.lead_m, ego_config.front_m)
+    return start_anywhere(rng, town, plan.spawn)
 
 
-def _picker(rng: np.random.Generator) -> Callable[[tuple[int, ...]], int]:
-    """Chooses where a route goes on."""
+def _lane_picker(rng: np.random.Generator) -> Callable[[tuple[int, ...]], int]:
+    """Picks one of the lanes that continue a route, at random."""
     return lambda ways: int(ways[rng.integers(len(ways))])

@@ -1,4 +1,4 @@
-"""TownWorld: the embedded town behind the World contract."""
+"""`TownWorld`: the embedded town as a `World`, and its configuration and reset options."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sim2street.bridge.errors import WorldError
 from sim2street.bridge.frame import Camera, Control, FloatArray, SensorFrame, View, WorldSpec
 from sim2street.bridge.labels import taxonomy_fingerprint
 from sim2street.bridge.town.plan.layout import TRAIN_TOWNS, Points
-from sim2street.bridge.town.plan.layout_build import LayoutConfig
+from sim2street.bridge.town.plan.layout_generator import LayoutConfig
 from sim2street.bridge.town.plan.town_map import town_map
-from sim2street.bridge.town.simulation import EpisodePlan, Simulation, TownState, begin
+from sim2street.bridge.town.simulation import EpisodePlan, Simulation, TownState, start_episode
 from sim2street.bridge.town.traffic.ego import EgoConfig
 from sim2street.bridge.town.traffic.episode_start import StartTurn
 from sim2street.bridge.town.traffic.perception import actors_near, ego_state, route_ahead
@@ -25,20 +25,27 @@ from sim2street.bridge.town.weather import PRESETS
 from sim2street.bridge.world import World
 from sim2street.configs import ConfigError, StrictModel, did_you_mean, parse
 
-if TYPE_CHECKING:  # panda3d is needed only where something is seen
+if TYPE_CHECKING:  # imported when it is needed: worlds without cameras work without panda3d
     from sim2street.bridge.town.camera.scene import Scene
 
 TOWN_VERSION = "1"
-_SCENES = 2
-_MOST_SEED = 2**31
+"""Changes whenever the same seed gives another episode than before."""
+
+_KEPT_SCENES = 2
+"""Number of towns whose meshes are kept in memory."""
+
+_DRAWN_SEED_LIMIT = 2**31
 
 
 class CameraConfig(StrictModel):
-    """One camera, mounted on the ego.
+    """One camera that is mounted on the ego.
 
     Attributes:
-        fov_deg: horizontal. position_m: in the body frame (x forward from the rear axle,
-            y left, z up). pitch_deg: > 0 looks up. yaw_deg: > 0 looks to the left.
+        width_px, height_px: image size.
+        fov_deg: horizontal field of view.
+        position_m: in the ego's body frame (x forward from the rear axle, y left, z up).
+        pitch_deg: > 0 looks up.
+        yaw_deg: > 0 looks to the left.
     """
 
     width_px: int = Field(512, ge=16, le=4096)
@@ -49,20 +56,37 @@ class CameraConfig(StrictModel):
     yaw_deg: float = 0.0
 
     def camera(self) -> Camera:
-        """Its intrinsics."""
+        """The camera's intrinsics."""
         return Camera.from_fov(self.width_px, self.height_px, self.fov_deg)
+
+    def mount_pose(self) -> FloatArray:
+        """Pose of the camera (OpenCV axes) in the ego's body frame, float32 (4, 4)."""
+        pitch, yaw = math.radians(self.pitch_deg), math.radians(self.yaw_deg)
+        forward = np.array(
+            [math.cos(pitch) * math.cos(yaw), math.cos(pitch) * math.sin(yaw), math.sin(pitch)]
+        )
+        right = np.array([math.sin(yaw), -math.cos(yaw), 0.0])
+        pose = np.eye(4)
+        pose[:3, 0], pose[:3, 1], pose[:3, 2] = right, np.cross(forward, right), forward
+        pose[:3, 3] = self.position_m
+        return pose.astype(np.float32)
 
 
 class TownConfig(StrictModel):
-    """The town's world: which towns, who is in them, what is seen.
+    """Configuration of a `TownWorld` (`kind: town` in YAML).
 
     Attributes:
-        town: town id; None draws one of `towns` from the seed.
-        towns: first id and the one after the last to draw from.
-        vehicles, pedestrians: how many at traffic 1.
-        actor_range_m: actors farther from the ego are not in the frame.
-        weather: a preset; None draws one from the seed.
-        see_every: cameras see every n-th tick only; frames in between have no views.
+        tick_s: simulated time per tick.
+        town: town id; None draws one of `towns` from the episode's seed.
+        towns: half-open range (first, end) of town ids to draw from.
+        cameras: by name.
+        vehicles, pedestrians: their numbers at `traffic` 1 (a reset option).
+        actor_range_m: actors farther from the ego are not in the frames.
+        route_length_m: length of the ego's route, from the start to the goal.
+        weather: one of `weather.PRESETS`; None draws one from the episode's seed.
+        see_every: cameras render every n-th tick only; frames in between have no views.
+        layout: how towns are laid out.
+        ego: the ego's size and driving dynamics.
     """
 
     tick_s: float = Field(0.05, gt=0.0, le=0.2)
@@ -79,24 +103,28 @@ class TownConfig(StrictModel):
     ego: EgoConfig = EgoConfig()
 
     @model_validator(mode="after")
-    def _some_towns(self) -> TownConfig:
-        if self.towns[0] >= self.towns[1]:
-            raise ValueError(f"towns: the first must be below the second, got {self.towns}")
+    def _check_towns(self) -> TownConfig:
+        _check_range(self.towns)
         return self
 
 
 class TownOptions(StrictModel):
-    """What `TownWorld.reset(options=...)` takes; what is left out comes from the config.
+    """Options of `TownWorld.reset(options=...)`. `TownConfig` holds the defaults.
 
     Attributes:
-        town: town id. towns: draw it from these, where the config names none (first id
-            and the one after the last). spawn: id of the road lane to start on.
+        town: town id.
+        towns: half-open range (first, end) of town ids to draw from; ignored where an id is
+            given here or in the config.
+        weather: one of `weather.PRESETS`.
+        spawn: id of the road lane to start on.
+        route_length_m: length of the ego's route, from the start to the goal.
         traffic: factor on the numbers of vehicles and pedestrians.
-        reuse: stay in the present town instead of drawing another: quicker.
-        turn: start shortly before a junction where the route turns "left", "right" or
-            either way ("any"). lead_m: start behind a car that drives along the ego's
-            route, this far from bumper to bumper. Only one of the two.
-        speed_mps: of the ego (and of the car ahead) at the start.
+        reuse: stay in the current town instead of drawing another one, which is faster.
+        turn: start shortly before a junction where the route turns "left", "right" or either
+            way ("any"). Excludes `lead_m`.
+        lead_m: start behind a vehicle that drives along the ego's route, with this gap from
+            bumper to bumper. Excludes `turn`.
+        speed_mps: speed of the ego, and of that vehicle, at the start.
     """
 
     town: int | None = Field(None, ge=0)
@@ -111,27 +139,32 @@ class TownOptions(StrictModel):
     speed_mps: float = Field(0.0, ge=0.0, le=8.0)
 
     @model_validator(mode="after")
-    def _fit_together(self) -> TownOptions:
-        if self.towns is not None and self.towns[0] >= self.towns[1]:
-            raise ValueError(f"towns: the first must be below the second, got {self.towns}")
+    def _check_combination(self) -> TownOptions:
+        if self.towns is not None:
+            _check_range(self.towns)
         if self.turn is not None and self.lead_m is not None:
-            raise ValueError("turn and lead_m exclude each other: choose one")
+            raise ValueError("turn and lead_m exclude each other: give only one of them")
         return self
 
 
-class TownWorld(World):
-    """A procedural town with traffic; state only, or seen through software cameras.
+def _check_range(towns: tuple[int, int]) -> None:
+    if towns[0] >= towns[1]:
+        raise ValueError(f"towns: the first must be below the second, got {list(towns)}")
 
-    Besides the contract: `route_ahead` and `right_of_way` (what a driver looks at), and
-    `get_state` / `set_state` (snapshots that go on exactly as the original would).
+
+class TownWorld(World):
+    """A procedural town with traffic, with or without software-rendered cameras.
+
+    Beyond the `World` contract, `route_ahead` and `right_of_way` give a driver what `EgoState`
+    lacks. The same seed and controls give bit-identical frames, also after `set_state`.
     """
 
     def __init__(self, config: TownConfig | None = None) -> None:
         self.config = config or TownConfig()
         _check_weather(self.config.weather)
         self._cameras = {name: c.camera() for name, c in self.config.cameras.items()}
-        self._mounts = {name: _mount(c) for name, c in self.config.cameras.items()}
-        self._sensors: bool | None = None
+        self._mounts = {name: c.mount_pose() for name, c in self.config.cameras.items()}
+        self._sensors: bool | None = None  # None: not open
         self._scenes: OrderedDict[int, Scene] = OrderedDict()
         self._rng: np.random.Generator | None = None
         self._episode = -1
@@ -150,15 +183,15 @@ class TownWorld(World):
 
     @property
     def simulation(self) -> Simulation:
-        """The running episode."""
+        """The current episode. Raises `WorldError` before the first reset."""
         if self._simulation is None:
-            raise WorldError("the town has no episode: call open() and reset() first")
+            raise WorldError("the town has no episode yet: call open() and reset() first")
         return self._simulation
 
     @property
     def right_of_way(self) -> bool:
-        """Whether the ego may enter the junction it is in or comes to next."""
-        return self.simulation.state.ego_grant.grant >= 0
+        """Whether the ego may enter the junction that it is in or comes to next."""
+        return self.simulation.state.ego_grant.granted_lane >= 0
 
     @property
     def option_names(self) -> frozenset[str]:
@@ -166,18 +199,18 @@ class TownWorld(World):
 
     def open(self, sensors: bool = True) -> None:
         if sensors:
-            _import_scene()  # a missing panda3d shows now, not at the first reset
+            _import_scene()  # fail now rather than at the first reset if panda3d is missing
         self._sensors = sensors
 
     def reset(
         self, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> SensorFrame:
         self._check_open()
-        chosen = parse(TownOptions, options or {}, source="reset options")
-        _check_weather(chosen.weather)
+        parsed = parse(TownOptions, options or {}, source="reset options")
+        _check_weather(parsed.weather)
         start_s = time.perf_counter()
-        plan = self._plan(self._draw_seed(seed), chosen)
-        self._simulation = begin(
+        plan = self._plan(self._episode_seed(seed), parsed)
+        self._simulation = start_episode(
             plan, town_map(plan.town, self.config.layout), self.config.ego, self.config.tick_s
         )
         self._episode += 1
@@ -198,15 +231,15 @@ class TownWorld(World):
         self._sensors = None
 
     def route_ahead(self, count: int, spacing_m: float) -> Points:
-        """Points (count, 2) of the route ahead in the body frame, `spacing_m` apart."""
+        """Points (count, 2) of the route ahead, `spacing_m` apart, in the ego's body frame."""
         return route_ahead(self.simulation, count, spacing_m)
 
     def get_state(self) -> TownState:
-        """A snapshot of the episode, random generators included."""
+        """A copy of the episode's whole state, including its random generators."""
         return self.simulation.state.copy()
 
     def set_state(self, state: TownState) -> SensorFrame:
-        """Go on from a snapshot (of this config) and return its frame."""
+        """Continue from a state that a world of the same config returned."""
         self._check_open()
         start_s = time.perf_counter()
         town = town_map(state.plan.town, self.config.layout)
@@ -217,38 +250,41 @@ class TownWorld(World):
         if self._sensors is None:
             raise WorldError("the town is not open: call open() first")
 
-    def _draw_seed(self, seed: int | None) -> int:
+    def _episode_seed(self, seed: int | None) -> int:
+        """The given seed, which also restarts the sequence of drawn ones, or a drawn seed."""
         if seed is not None:
             if seed < 0:
                 raise ConfigError(f"seed must be at least 0, got {seed}")
             self._rng = np.random.default_rng(seed)
             return int(seed)
         self._rng = self._rng or np.random.default_rng()
-        return int(self._rng.integers(_MOST_SEED))
+        return int(self._rng.integers(_DRAWN_SEED_LIMIT))
 
-    def _plan(self, seed: int, chosen: TownOptions) -> EpisodePlan:
+    def _plan(self, seed: int, options: TownOptions) -> EpisodePlan:
+        """Combine the options with the config, and draw the town if neither gives one."""
         config = self.config
-        town = chosen.town if chosen.town is not None else config.town
-        if chosen.reuse and chosen.town is None and self._simulation is not None:
+        town = options.town if options.town is not None else config.town
+        if options.reuse and options.town is None and self._simulation is not None:
             town = self._simulation.state.plan.town
         if town is None:
             town = int(
-                np.random.default_rng([seed, 0x74]).integers(*(chosen.towns or config.towns))
+                np.random.default_rng([seed, 0x74]).integers(*(options.towns or config.towns))
             )
         return EpisodePlan(
             town=town,
             seed=seed,
-            weather=chosen.weather or config.weather,
-            spawn=chosen.spawn,
-            route_length_m=chosen.route_length_m or config.route_length_m,
-            vehicles=round(config.vehicles * chosen.traffic),
-            pedestrians=round(config.pedestrians * chosen.traffic),
-            turn=chosen.turn,
-            lead_m=chosen.lead_m,
-            speed_mps=chosen.speed_mps,
+            weather=options.weather or config.weather,
+            spawn=options.spawn,
+            route_length_m=options.route_length_m or config.route_length_m,
+            vehicles=round(config.vehicles * options.traffic),
+            pedestrians=round(config.pedestrians * options.traffic),
+            turn=options.turn,
+            lead_m=options.lead_m,
+            speed_mps=options.speed_mps,
         )
 
     def _frame(self, start_s: float) -> SensorFrame:
+        """The frame of the current tick; the call that made it began at `start_s`."""
         simulation = self.simulation
         state = simulation.state
         actors = actors_near(simulation, self.config.actor_range_m)
@@ -260,8 +296,8 @@ class TownWorld(World):
             scene = self._scene()
             for name, camera in self._cameras.items():
                 pose = ego.pose @ self._mounts[name]
-                seen = scene.render(camera, pose, actors)
-                views[name] = View(camera, pose, seen.labels, seen.depth_m, seen.instances)
+                images = scene.render(camera, pose, actors)
+                views[name] = View(camera, pose, images.labels, images.depth_m, images.instances)
             stamps["rasterise"] = time.perf_counter() - simulated_s
         return SensorFrame(
             tick=state.tick,
@@ -275,10 +311,10 @@ class TownWorld(World):
         )
 
     def _scene(self) -> Scene:
-        """The scene of the present town; the last few are kept."""
+        """The meshes of the current town, made when they are first needed."""
         town = self.simulation.state.plan.town
         if town not in self._scenes:
-            if len(self._scenes) >= _SCENES:
+            if len(self._scenes) >= _KEPT_SCENES:
                 self._scenes.popitem(last=False)[1].close()
             self._scenes[town] = _import_scene()(self.simulation.town.layout)
         self._scenes.move_to_end(town)
@@ -298,16 +334,3 @@ def _import_scene() -> type[Scene]:
 def _check_weather(preset: str | None) -> None:
     if preset is not None and preset not in PRESETS:
         raise ConfigError(f"unknown weather '{preset}'{did_you_mean(preset, list(PRESETS))}")
-
-
-def _mount(config: CameraConfig) -> FloatArray:
-    """float32 (4, 4), camera (OpenCV axes) to the ego's body."""
-    pitch, yaw = math.radians(config.pitch_deg), math.radians(config.yaw_deg)
-    forward = np.array(
-        [math.cos(pitch) * math.cos(yaw), math.cos(pitch) * math.sin(yaw), math.sin(pitch)]
-    )
-    right = np.array([math.sin(yaw), -math.cos(yaw), 0.0])
-    mount = np.eye(4)
-    mount[:3, 0], mount[:3, 1], mount[:3, 2] = right, np.cross(forward, right), forward
-    mount[:3, 3] = config.position_m
-    return mount.astype(np.float32)

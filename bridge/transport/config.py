@@ -1,4 +1,4 @@
-"""Settings of both ends of the wire, and the size limits that follow from them."""
+"""Settings of servers and clients, and the message size limits that follow from them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ DEFAULT_MAX_PIXELS = 4096 * 2304
 
 
 class ServerConfig(StrictModel):
-    """A listening end: where it listens, whom it lets in, how much it takes.
+    """Settings of a server: a world, a renderer or a frame publisher.
 
     Attributes:
-        endpoint: `tcp://127.0.0.1:5555`, `tcp://*:5555` (needs keys) or `ipc:///path`.
-            Port 0 takes a free one; `on_bound` tells which.
-        max_pixels: of one image (labels or rgb); larger messages are refused unread.
-        lease_s: a client silent for so long loses what it holds to the next who asks.
-        batch_wait_s: how long a renderer waits for the other clients' requests.
-        secret_key: this server's `NAME.key_secret`; turns CURVE on.
-        allowed_clients: folder with the `NAME.key` of every client let in.
+        endpoint: where to listen: `tcp://127.0.0.1:5555`, `tcp://*:5555` (needs keys) or
+            `ipc:///path`. Port 0 takes a free port; the server reports which one.
+        max_pixels: most pixels of one image (labels or rgb). Larger messages are refused.
+        lease_s: seconds without a message after which a client loses the world that it holds
+            to the next client that asks, or its rendering sessions.
+        batch_wait_s: how long a renderer waits for requests of other clients to fill a batch.
+        secret_key: this server's file `NAME.key_secret`. Turns CURVE encryption on.
+        allowed_clients: folder with the public `NAME.key` of every client that may connect.
     """
 
     endpoint: str
@@ -40,21 +41,21 @@ class ServerConfig(StrictModel):
 
     @property
     def limits(self) -> Limits:
-        """What a message may hold at most."""
+        """Largest sizes of a message and its parts."""
         return Limits(max_pixels=self.max_pixels)
 
 
 class ClientConfig(StrictModel):
-    """A connecting end: where to, how long to wait, with which keys.
+    """Settings of a client: where to connect, how long to wait, and which keys to use.
 
     Attributes:
         endpoint: of the server, such as `tcp://gpu:5556`.
-        deadline_s: for one step or one render, retries and the return of a restarted
-            server included. Then the peer counts as lost.
-        open_deadline_s: for open, reset and open_session, which may load or warm up.
-        retry_s: an unanswered request is sent again so often (same sequence number).
-        max_pixels: of one image that the server may send.
-        secret_key: this client's `NAME.key_secret`; turns CURVE on.
+        deadline_s: how long to wait for the reply to a step or a render, or for a published
+            frame. Retries and the restart of a server must fit into it.
+        open_deadline_s: the same for open, reset and open_session, which may load files.
+        retry_s: seconds between two attempts to send a request that has no reply yet.
+        max_pixels: most pixels of one image that the server may send.
+        secret_key: this client's file `NAME.key_secret`. Turns CURVE encryption on.
         server_key: the server's public `NAME.key`.
     """
 
@@ -74,5 +75,5 @@ class ClientConfig(StrictModel):
 
     @property
     def limits(self) -> Limits:
-        """What a message may hold at most."""
+        """Largest sizes of a message and its parts."""
         return Limits(max_pixels=self.max_pixels)

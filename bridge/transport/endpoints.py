@@ -1,4 +1,4 @@
-"""Where sockets may listen: loopback and ipc freely, anything else with keys only."""
+"""Endpoints: checked, and bound. Only loopback and ipc endpoints may be bound without keys."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sim2street.configs import ConfigError
 
 _TCP = re.compile(r"^tcp://(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:/\[\]]+):(?P<port>\d{1,5}|\*)$")
 _MAX_PORT = 65535
-_PROBE_S = 0.2
+_PROBE_TIMEOUT_S = 0.2
 
 
 def check_endpoint(endpoint: str) -> None:
-    """Raise ConfigError where `endpoint` is neither tcp://host:port nor ipc:///path."""
+    """Raise ConfigError if `endpoint` is neither tcp://HOST:PORT nor ipc:///path."""
     tcp = _TCP.match(endpoint)
     if tcp and (tcp["port"] == "*" or int(tcp["port"]) <= _MAX_PORT):
         return
     if endpoint.startswith("ipc://") and len(endpoint) > len("ipc://"):
         return
     raise ConfigError(
-        f"'{endpoint}' is no endpoint: expected tcp://HOST:PORT such as "
+        f"'{endpoint}' is not an endpoint: expected tcp://HOST:PORT such as "
         "tcp://127.0.0.1:5555, or ipc:///path/to/socket"
     )
 
 
 def is_public(endpoint: str) -> bool:
-    """True where another machine could connect: any tcp host that is not loopback."""
+    """True if another machine could connect: any tcp host that is not loopback."""
     check_endpoint(endpoint)
     tcp = _TCP.match(endpoint)
     if tcp is None:
@@ -46,18 +46,18 @@ def is_public(endpoint: str) -> bool:
 
 
 def bind(socket: zmq.Socket[bytes], endpoint: str, has_keys: bool) -> str:
-    """Bind and return the real endpoint (port 0 takes a free one).
+    """Bind `socket` and return the real endpoint: port 0 is replaced by a free port.
 
     Raises:
-        ConfigError: a public endpoint without keys, or one that cannot be bound.
+        ConfigError: the endpoint is public and there are no keys, or it cannot be bound.
     """
     if is_public(endpoint) and not has_keys:
         raise ConfigError(
             f"refusing to listen on {endpoint} without keys: anybody on the network could "
-            "drive it. Use tcp://127.0.0.1:PORT, or give secret_key and allowed_clients"
+            "connect. Use tcp://127.0.0.1:PORT, or give secret_key and allowed_clients"
         )
     if _ipc_in_use(endpoint):
-        raise ConfigError(f"{endpoint} is in use by another process: stop it or take another")
+        raise ConfigError(f"{endpoint} is in use by another process: stop it, or take another path")
     try:
         socket.bind(re.sub(r":0$", ":*", endpoint) if endpoint.startswith("tcp") else endpoint)
     except zmq.ZMQError as error:
@@ -70,10 +70,10 @@ def bind(socket: zmq.Socket[bytes], endpoint: str, has_keys: bool) -> str:
 
 
 def _ipc_in_use(endpoint: str) -> bool:
-    """Whether somebody listens there; ZeroMQ would silently take an ipc path over."""
+    """Whether a process listens on this ipc path. ZeroMQ would take the path from it."""
     path = endpoint.removeprefix("ipc://")
     if path == endpoint or not Path(path).exists():
         return False
     with os_socket.socket(os_socket.AF_UNIX, os_socket.SOCK_STREAM) as probe:
-        probe.settimeout(_PROBE_S)
+        probe.settimeout(_PROBE_TIMEOUT_S)
         return probe.connect_ex(path) == 0

@@ -1,8 +1,8 @@
-"""CURVE keys: made, loaded, and put on sockets.
+"""CURVE keys: encryption and authentication of connections (http://curvezmq.org).
 
-Each end has a pair: `NAME.key` (public, give it to the other end) and `NAME.key_secret`
-(keep it). A server lets in the clients whose public keys lie in one folder, read when it
-starts. With a wrong key nothing is answered at all.
+Server and client each have a pair of files: `NAME.key` (public, give it to the other side) and
+`NAME.key_secret` (keep it). A server accepts the clients whose public keys are in one folder,
+which it reads when it starts. A client with a wrong key gets no answer.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from sim2street.configs import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class KeyFiles:
-    """Paths of a new pair of keys."""
+    """Paths of a new key pair."""
 
     public: Path
     secret: Path
 
 
 def generate_keys(folder: Path, name: str) -> KeyFiles:
-    """Write `NAME.key` and `NAME.key_secret` (readable by its owner only) to `folder`.
+    """Write the files `NAME.key` and `NAME.key_secret` (readable by its owner only).
 
     Raises:
-        ConfigError: the pair exists already, or cannot be written.
+        ConfigError: one of the files exists already, or cannot be written.
     """
     files = KeyFiles(folder / f"{name}.key", folder / f"{name}.key_secret")
     if files.public.exists() or files.secret.exists():
@@ -44,10 +44,17 @@ def generate_keys(folder: Path, name: str) -> KeyFiles:
     return files
 
 
-def secure_server(
+def enable_server_encryption(
     context: zmq.Context[zmq.Socket[bytes]], socket: zmq.Socket[bytes], config: ServerConfig
 ) -> ThreadAuthenticator | None:
-    """Turn CURVE on where there are keys. `stop()` the result before the context ends."""
+    """Turn CURVE on if `config` has keys, and start the thread that checks client keys.
+
+    Returns:
+        The authenticator, to be stopped before the context ends; None without keys.
+
+    Raises:
+        ConfigError: a key file cannot be read, or no client could connect.
+    """
     if config.secret_key is None or config.allowed_clients is None:
         return None
     if not list(config.allowed_clients.glob("*.key")):
@@ -64,8 +71,12 @@ def secure_server(
     return authenticator
 
 
-def secure_client(socket: zmq.Socket[bytes], config: ClientConfig) -> None:
-    """Turn CURVE on where there are keys."""
+def enable_client_encryption(socket: zmq.Socket[bytes], config: ClientConfig) -> None:
+    """Turn CURVE on if `config` has keys.
+
+    Raises:
+        ConfigError: a key file cannot be read.
+    """
     if config.secret_key is None or config.server_key is None:
         return
     public, secret = _load(config.secret_key, secret=True)

@@ -1,4 +1,4 @@
-"""A Renderer on the other side of a socket."""
+"""RemoteRenderer: a Renderer that another process serves."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from sim2street.bridge.renderer import (
     SessionConfig,
     StyleChoice,
 )
-from sim2street.bridge.transport.client import StepClient
 from sim2street.bridge.transport.config import ClientConfig
+from sim2street.bridge.transport.request_client import RequestClient
 from sim2street.bridge.wire.codec import Message, read_body
 from sim2street.bridge.wire.renderer_messages import (
     read_rendered,
@@ -40,31 +40,33 @@ _MAX_REOPENS = 3
 
 
 class _RendererCrashed(RendererLost):
-    """The renderer said that it crashed: a successor may come."""
+    """The server reported that its renderer crashed. Another server may take its place."""
 
 
 @dataclass(slots=True)
 class _Session:
+    """A session of ours. `remote_number` is the server's number for it, drawn at random."""
+
     config: SessionConfig
-    remote: int  # the server's number, drawn at random: no two servers share one
+    remote_number: int
 
 
 class RemoteRenderer(Renderer):
-    """Renders on a server that other clients may share.
+    """A Renderer that another process serves, possibly to several clients.
 
-    When the server dies and another takes its place, sessions are opened there again with
-    their style and seed, the same views are rendered once more and come back as
-    `reopened`: no tick of the world is lost. Without a server within the deadline:
+    If the server dies and another one takes its place, `render` opens its sessions there with
+    the same style and seed, renders the same views again and marks them as `reopened`, so that
+    no tick of the world is lost. If no server answers within the deadline, it raises
     RendererLost.
     """
 
     def __init__(self, config: ClientConfig | str) -> None:
         """`config`: settings, or only an endpoint."""
         self._config = ClientConfig(endpoint=config) if isinstance(config, str) else config
-        self._client = StepClient(self._config, role="renderer")
+        self._client = RequestClient(self._config, role="renderer")
         self._sessions: dict[int, _Session] = {}
         self._numbers = itertools.count(1)
-        self._met = False
+        self._said_hello = False
 
     def styles(self) -> tuple[str, ...]:
         reply = self._request("styles")
@@ -78,41 +80,43 @@ class RemoteRenderer(Renderer):
     def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
         if not requests:
             return []
-        fresh: set[int] = set()
+        reopened: set[int] = set()
         for _ in range(_MAX_REOPENS):
-            remote = [
-                dataclasses.replace(request, session=self._session(request.session).remote)
+            remote_requests = [
+                dataclasses.replace(request, session=self._session(request.session).remote_number)
                 for request in requests
             ]
-            body, arrays = render_parts(remote)
+            body, arrays = render_parts(remote_requests)
             try:
                 reply = self._request("render", body, arrays)
             except (UnknownSession, _RendererCrashed):
-                fresh |= self._reopen({request.session for request in requests})
+                reopened |= self._reopen({request.session for request in requests})
                 continue
-            return self._finish(requests, read_rendered(reply, len(requests)), fresh)
-        raise RendererLost(f"{self._config.endpoint} lost its sessions {_MAX_REOPENS} times")
+            return self._check_and_mark(requests, read_rendered(reply, len(requests)), reopened)
+        raise RendererLost(
+            f"{self._config.endpoint} lost the sessions {_MAX_REOPENS} times during one render"
+        )
 
     def restyle(self, session: int, style: StyleChoice) -> None:
         known = self._session(session)
-        body, arrays = restyle_parts(known.remote, style)
+        body, arrays = restyle_parts(known.remote_number, style)
         config = dataclasses.replace(known.config, style=style)
         try:
             self._request("restyle", body, arrays)
         except UnknownSession:
-            known.remote = self._open(config)
+            known.remote_number = self._open(config)
         known.config = config
 
     def close_session(self, session: int) -> None:
         known = self._sessions.pop(session, None)
         if known is not None:
-            self._tell("close_session", {"session": known.remote})
+            self._request_if_possible("close_session", {"session": known.remote_number})
 
     def close(self) -> None:
-        if self._met:
-            self._met = False
+        if self._said_hello:
+            self._said_hello = False
             self._sessions.clear()
-            self._tell("close", {})
+            self._request_if_possible("close", {})
         self._client.close()
 
     def _session(self, session: int) -> _Session:
@@ -120,11 +124,11 @@ class RemoteRenderer(Renderer):
             raise UnknownSession(f"no session {session}: open it first")
         return self._sessions[session]
 
-    def _finish(
-        self, requests: Sequence[RenderRequest], renderings: Sequence[Rendering], fresh: set[int]
+    def _check_and_mark(
+        self, requests: Sequence[RenderRequest], renderings: Sequence[Rendering], reopened: set[int]
     ) -> list[Rendering]:
-        """Check the pictures' sizes and mark those of reopened sessions."""
-        finished = []
+        """Check the size of each picture, and mark those of the sessions in `reopened`."""
+        checked = []
         for request, rendering in zip(requests, renderings, strict=True):
             width_px, height_px = self._session(request.session).config.out_size_px
             if rendering.rgb.shape != (height_px, width_px, 3):
@@ -132,9 +136,9 @@ class RemoteRenderer(Renderer):
                     f"rendered: expected {width_px}x{height_px} pixels, "
                     f"got {rendering.rgb.shape[1]}x{rendering.rgb.shape[0]}"
                 )
-            reopened = rendering.reopened or request.session in fresh
-            finished.append(dataclasses.replace(rendering, reopened=reopened))
-        return finished
+            is_reopened = rendering.reopened or request.session in reopened
+            checked.append(dataclasses.replace(rendering, reopened=is_reopened))
+        return checked
 
     def _open(self, config: SessionConfig) -> int:
         body, arrays = session_parts(config)
@@ -144,7 +148,7 @@ class RemoteRenderer(Renderer):
     def _reopen(self, sessions: Iterable[int]) -> set[int]:
         for number in sorted(sessions):
             known = self._session(number)
-            known.remote = self._open(known.config)
+            known.remote_number = self._open(known.config)
         return set(sessions)
 
     def _request(
@@ -155,18 +159,18 @@ class RemoteRenderer(Renderer):
         deadline_s: float | None = None,
     ) -> Message:
         try:
-            if not self._met:
+            if not self._said_hello:
                 self._client.hello(self._config.open_deadline_s)
-                self._met = True
+                self._said_hello = True
             return self._client.request(kind, body, arrays, deadline_s=deadline_s)
         except PeerTimeout as error:
             raise RendererLost(str(error)) from error
-        except RendererLost as error:  # its last words
+        except RendererLost as error:  # the server is about to end: leave it time to restart
             time.sleep(min(self._config.retry_s, self._config.deadline_s))
             raise _RendererCrashed(str(error)) from error
 
-    def _tell(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Ask for something that a server which is gone has done already."""
+    def _request_if_possible(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Request something that is of no importance if the server is gone."""
         deadline_s = min(1.0, self._config.deadline_s)
         try:
             self._client.request(kind, body, deadline_s=deadline_s)

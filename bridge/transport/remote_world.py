@@ -1,4 +1,4 @@
-"""A World on the other side of a socket."""
+"""RemoteWorld: a World that another process serves."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from sim2street.bridge.errors import PeerTimeout, ProtocolError, WorldError, WorldLost
 from sim2street.bridge.frame import Control, SensorFrame, WorldSpec
 from sim2street.bridge.labels import taxonomy_fingerprint
-from sim2street.bridge.transport.client import StepClient
 from sim2street.bridge.transport.config import ClientConfig
+from sim2street.bridge.transport.request_client import RequestClient
 from sim2street.bridge.wire.codec import Message
 from sim2street.bridge.wire.world_messages import control_body, read_frame, read_spec, reset_body
 from sim2street.bridge.world import World
@@ -20,25 +20,25 @@ from sim2street.configs import ConfigError, Sim2StreetError
 
 
 class RemoteWorld(World):
-    """Steps a world that another process serves.
+    """A World that another process serves.
 
-    When that process dies, freezes or is replaced, `step` raises WorldLost within its
-    deadline, and the next `reset` begins a new episode as soon as a server answers again;
-    an episode never goes on over a restart. `frame.episode` counts this client's resets
-    on from the server's first number.
+    If that process dies, hangs or is restarted, `step` raises WorldLost within its deadline.
+    The next `reset` starts a new episode as soon as a server answers again; an episode never
+    continues after a restart. `frame.episode` starts with the server's number and is counted
+    up by one with each reset, also when the server is restarted and counts from 0 again.
 
     Attributes:
-        validate_frames: check every frame against its contract as it arrives.
+        validate_frames: call `SensorFrame.validate` on every frame that arrives.
     """
 
     def __init__(self, config: ClientConfig | str) -> None:
         """`config`: settings, or only an endpoint."""
         self._config = ClientConfig(endpoint=config) if isinstance(config, str) else config
         self.validate_frames = True
-        self._client = StepClient(self._config, role="world")
+        self._client = RequestClient(self._config, role="world")
         self._spec: WorldSpec | None = None
         self._sensors = True
-        self._server: str | None = None  # the instance that we hold
+        self._server: str | None = None  # name of the server process whose world we hold
         self._wire_episode: int | None = None
         self._episode: int | None = None
         self._tick = 0
@@ -50,14 +50,16 @@ class RemoteWorld(World):
         return self._spec
 
     def open(self, sensors: bool = True) -> None:
-        """Take hold of the world.
+        """Connect, and hold the world until `close`.
 
         Raises:
-            PeerTimeout: no server there. WorldBusy: another client holds it.
+            PeerTimeout: no server answers at the endpoint.
+            WorldBusy: another client holds the world.
+            ConfigError: the server is a renderer, or its label tags are not ours.
         """
         self._sensors = sensors
         try:
-            self._take(time.monotonic() + self._config.open_deadline_s)
+            self._acquire(time.monotonic() + self._config.open_deadline_s)
         except Sim2StreetError:
             self._client.close()
             raise
@@ -70,18 +72,18 @@ class RemoteWorld(World):
         body = reset_body(seed, options)
         try:
             if self._server is None:
-                self._take(end_s)
+                self._acquire(end_s)
             try:
                 reply = self._request("reset", body, end_s)
-            except WorldLost:  # another server answers since our last call: once more
-                self._take(end_s)
+            except WorldLost:  # the server was restarted since our last call: try once more
+                self._acquire(end_s)
                 reply = self._request("reset", body, end_s)
         except PeerTimeout as error:
             raise WorldLost(str(error)) from error
         self._wire_episode = reply.episode
         self._episode = reply.episode if self._episode is None else self._episode + 1
         self._tick = 0
-        return self._read(reply)
+        return self._read_frame(reply)
 
     def step(self, control: Control) -> SensorFrame:
         control.validate()
@@ -92,41 +94,42 @@ class RemoteWorld(World):
             reply = self._request("step", control_body(control), end_s)
         except PeerTimeout as error:
             raise self._lost(str(error)) from error
-        except BaseException:  # Ctrl-C too: the world may have ticked without us
+        except BaseException:  # also on Ctrl-C: the world may have advanced by this tick
             self._wire_episode = None
             raise
         self._tick += 1
-        return self._read(reply)
+        return self._read_frame(reply)
 
     def repeat(self) -> SensorFrame:
-        """Ask for the last frame again, as a retry would: the world must not tick."""
-        return self._read(self._client.repeat())
+        """Send the last request again and return the reply. The world must not advance."""
+        return self._read_frame(self._client.repeat())
 
     def close(self) -> None:
         if self._server is not None:
             self._server, self._wire_episode = None, None
             deadline_s = min(1.0, self._config.deadline_s)
-            # One that is gone or frozen will notice by itself that we are.
+            # A server that is gone or hangs will notice by itself that we have left.
             with contextlib.suppress(PeerTimeout, WorldError, ProtocolError):
                 self._client.request("close", deadline_s=deadline_s)
         self._client.close()
 
-    def _take(self, end_s: float) -> None:
+    def _acquire(self, end_s: float) -> None:
         self._server = None
-        self._client.hello(_left_s(end_s))
-        reply = self._client.request("open", {"sensors": self._sensors}, deadline_s=_left_s(end_s))
+        self._client.hello(_remaining_s(end_s))
+        body = {"sensors": self._sensors}
+        reply = self._client.request("open", body, deadline_s=_remaining_s(end_s))
         spec = read_spec(reply.body)
         if spec.taxonomy != taxonomy_fingerprint():
             raise ConfigError(
-                f"{self._config.endpoint} labels with taxonomy {spec.taxonomy}, this is "
-                f"{taxonomy_fingerprint()}: map its ids to the tags of "
-                "bridge/labels.py, or update one end"
+                f"{self._config.endpoint} uses label tags with the fingerprint {spec.taxonomy}, "
+                f"expected {taxonomy_fingerprint()}: map its ids to the tags of "
+                "bridge/labels.py, or update the older of both sides"
             )
         self._spec, self._server = spec, reply.sender
 
     def _request(self, kind: str, body: Mapping[str, Any], end_s: float) -> Message:
         episode = self._wire_episode or 0
-        reply = self._client.request(kind, body, episode=episode, deadline_s=_left_s(end_s))
+        reply = self._client.request(kind, body, episode=episode, deadline_s=_remaining_s(end_s))
         if reply.sender != self._server:
             raise self._lost(f"{self._config.endpoint} was restarted: this episode is over")
         if reply.kind != "frame":
@@ -137,7 +140,7 @@ class RemoteWorld(World):
         self._server, self._wire_episode = None, None
         return WorldLost(why)
 
-    def _read(self, reply: Message) -> SensorFrame:
+    def _read_frame(self, reply: Message) -> SensorFrame:
         if self._episode is None or reply.episode != self._wire_episode:
             raise ProtocolError(
                 f"the frame is of episode {reply.episode}, expected {self._wire_episode}"
@@ -150,5 +153,5 @@ class RemoteWorld(World):
         return frame
 
 
-def _left_s(end_s: float) -> float:
+def _remaining_s(end_s: float) -> float:
     return max(0.001, end_s - time.monotonic())

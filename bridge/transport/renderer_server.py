@@ -1,4 +1,4 @@
-"""Any Renderer behind a socket: many clients, their views in one batch."""
+"""Serves a Renderer to other processes. Views of several clients share one batch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from dataclasses import dataclass
 
 from sim2street.bridge.errors import ProtocolError, RendererError, RendererLost, UnknownSession
 from sim2street.bridge.renderer import Renderer, Rendering, RenderRequest
-from sim2street.bridge.transport.channel import Request, RequestChannel, ServerStats
 from sim2street.bridge.transport.config import ServerConfig
+from sim2street.bridge.transport.request_server import (
+    POLL_INTERVAL_S,
+    Request,
+    RequestServer,
+    ServerStats,
+)
 from sim2street.bridge.transport.signals import stop_on_signals
-from sim2street.bridge.transport.world_server import POLL_S
 from sim2street.bridge.wire.codec import read_body
 from sim2street.bridge.wire.renderer_messages import (
     read_render,
@@ -28,28 +32,31 @@ from sim2street.bridge.wire.schema import EmptyBody, SessionRefBody
 from sim2street.configs import Sim2StreetError
 
 _MAX_SESSIONS = 1024
+_ACTIVE_WITHIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Session:
+    """A session of a client. `local_number` is the renderer's own number for it."""
+
     client: str
-    local: int  # the renderer's own number
+    local_number: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """One client's render: its views, with the renderer's own session numbers."""
+class _RenderJob:
+    """A "render" request and its views, with the renderer's own session numbers."""
 
     request: Request
     views: list[RenderRequest]
 
 
-class _RendererService:
-    """Turns requests into calls of the renderer's contract."""
+class _RendererRequestHandler:
+    """Carries out the requests of clients by calling the renderer."""
 
-    def __init__(self, renderer: Renderer, channel: RequestChannel, config: ServerConfig) -> None:
+    def __init__(self, renderer: Renderer, server: RequestServer, config: ServerConfig) -> None:
         self._renderer = renderer
-        self._channel = channel
+        self._server = server
         self._config = config
         self._sessions: dict[int, _Session] = {}
         self._handlers: dict[str, Callable[[Request], None]] = {
@@ -63,22 +70,26 @@ class _RendererService:
         }
 
     def serve_once(self) -> None:
-        """Take what waits, answer it, and render all that is to be rendered together."""
-        waiting = self._channel.receive(POLL_S)
-        jobs = self._sort(waiting)
+        """Answer all waiting requests, and render the views of all of them in one batch.
+
+        Raises:
+            Exception: the renderer crashed. The clients have been told.
+        """
+        jobs = self._answer_or_collect(self._server.receive(POLL_INTERVAL_S))
         end_s = time.monotonic() + self._config.batch_wait_s
-        while jobs and self._is_more_likely(jobs) and time.monotonic() < end_s:
-            jobs += self._sort(self._channel.receive(end_s - time.monotonic()))
+        while jobs and self._expects_more(jobs) and time.monotonic() < end_s:
+            jobs += self._answer_or_collect(self._server.receive(end_s - time.monotonic()))
         if jobs:
             self._render(jobs)
-        self._end_leases()
+        self._close_expired_sessions()
 
-    def _sort(self, requests: Sequence[Request]) -> list[_Job]:
+    def _answer_or_collect(self, requests: Sequence[Request]) -> list[_RenderJob]:
+        """Answer every request except those to render, which are returned."""
         jobs = []
         for request in requests:
             try:
                 if request.message.kind == "render":
-                    jobs.append(_Job(request, self._localise(request)))
+                    jobs.append(_RenderJob(request, self._read_views(request)))
                     continue
                 handler = self._handlers.get(request.message.kind)
                 if handler is None:
@@ -86,20 +97,21 @@ class _RendererService:
                     raise ProtocolError(f"a renderer answers {known}, not '{request.message.kind}'")
                 handler(request)
             except Sim2StreetError as error:
-                self._channel.refuse(request, error)
-            except Exception as error:  # any bug: tell the client, then fail
-                self._channel.refuse(request, _crash(error))
+                self._server.reply_with_error(request, error)
+            except Exception as error:  # a bug in the renderer: tell the client, then end
+                self._server.reply_with_error(request, _crash_error(error))
                 raise
         return jobs
 
-    def _is_more_likely(self, jobs: Sequence[_Job]) -> bool:
-        """Whether another client, active of late, has not asked yet."""
-        recent_s = time.monotonic() - 1.0
+    def _expects_more(self, jobs: Sequence[_RenderJob]) -> bool:
+        """Whether a client that was active in the last second is missing in `jobs`."""
+        recent_s = time.monotonic() - _ACTIVE_WITHIN_S
         clients = {session.client for session in self._sessions.values()}
-        active = {client for client in clients if self._channel.heard_s(client) > recent_s}
+        active = {client for client in clients if self._server.last_heard_s(client) > recent_s}
         return bool(active - {job.request.client for job in jobs})
 
-    def _localise(self, request: Request) -> list[RenderRequest]:
+    def _read_views(self, request: Request) -> list[RenderRequest]:
+        """The checked views of a "render" request, with the renderer's session numbers."""
         views = read_render(request.message)
         for view in views:
             view.view.validate()
@@ -107,7 +119,7 @@ class _RendererService:
                 actor.validate()
         sessions = [self._session(request, view.session) for view in views]
         return [
-            dataclasses.replace(view, session=session.local)
+            dataclasses.replace(view, session=session.local_number)
             for view, session in zip(views, sessions, strict=True)
         ]
 
@@ -117,38 +129,38 @@ class _RendererService:
             raise UnknownSession(f"this server has no session {number} of yours: open it again")
         return session
 
-    def _render(self, jobs: Sequence[_Job]) -> None:
+    def _render(self, jobs: Sequence[_RenderJob]) -> None:
         batch = [view for job in jobs for view in job.views]
         try:
             renderings = self._renderer.render(batch)
         except Sim2StreetError as error:
             if len(jobs) == 1:
-                self._channel.refuse(jobs[0].request, error)
+                self._server.reply_with_error(jobs[0].request, error)
                 return
-            for job in jobs:  # one client's mistake is not to hurt the others
+            for job in jobs:  # one client's mistake must not fail the others
                 self._render([job])
             return
-        except Exception as error:  # any bug: tell the clients, then fail
+        except Exception as error:  # a bug in the renderer: tell the clients, then end
             for job in jobs:
-                self._channel.refuse(job.request, _crash(error))
+                self._server.reply_with_error(job.request, _crash_error(error))
             raise
-        self._channel.stats.batches += 1
-        self._channel.stats.rendered += len(batch)
-        self._deliver(jobs, renderings)
+        self._server.stats.batches += 1
+        self._server.stats.rendered += len(batch)
+        self._send_renderings(jobs, renderings)
 
-    def _deliver(self, jobs: Sequence[_Job], renderings: Sequence[Rendering]) -> None:
+    def _send_renderings(self, jobs: Sequence[_RenderJob], renderings: Sequence[Rendering]) -> None:
         rest = iter(renderings)
         for job in jobs:
             body, arrays = rendered_parts([next(rest) for _ in job.views])
-            self._channel.reply(job.request, "rendered", body, arrays)
+            self._server.reply(job.request, "rendered", body, arrays)
 
     def _on_status(self, request: Request) -> None:
         version = importlib.metadata.version("sim2street")
         name = type(self._renderer).__name__
-        self._channel.reply(request, "status", self._channel.status(name, version))
+        self._server.reply(request, "status", self._server.status(name, version))
 
     def _on_styles(self, request: Request) -> None:
-        self._channel.reply(request, "styles", {"styles": list(self._renderer.styles())})
+        self._server.reply(request, "styles", {"styles": list(self._renderer.styles())})
 
     def _on_open(self, request: Request) -> None:
         if len(self._sessions) >= _MAX_SESSIONS:
@@ -156,37 +168,37 @@ class _RendererService:
         config = read_session(request.message)
         config.camera.validate()
         number = secrets.randbits(48)
-        local = self._renderer.open_session(config)
-        self._sessions[number] = _Session(request.client, local)
-        self._channel.reply(request, "session", {"session": number})
+        local_number = self._renderer.open_session(config)
+        self._sessions[number] = _Session(request.client, local_number)
+        self._server.reply(request, "session", {"session": number})
 
     def _on_restyle(self, request: Request) -> None:
         number, style = read_restyle(request.message)
-        self._renderer.restyle(self._session(request, number).local, style)
-        self._channel.reply(request, "ok")
+        self._renderer.restyle(self._session(request, number).local_number, style)
+        self._server.reply(request, "ok")
 
     def _on_close_session(self, request: Request) -> None:
         body = read_body(SessionRefBody, request.message.body, "close_session")
         session = self._session(request, body.session)
         del self._sessions[body.session]
-        self._renderer.close_session(session.local)
-        self._channel.reply(request, "ok")
+        self._renderer.close_session(session.local_number)
+        self._server.reply(request, "ok")
 
     def _on_close(self, request: Request) -> None:
         read_body(EmptyBody, request.message.body, "close")
         self._close_sessions_of({request.client})
-        self._channel.reply(request, "ok")
+        self._server.reply(request, "ok")
 
-    def _end_leases(self) -> None:
+    def _close_expired_sessions(self) -> None:
         oldest_s = time.monotonic() - self._config.lease_s
         clients = {session.client for session in self._sessions.values()}
-        self._close_sessions_of({c for c in clients if self._channel.heard_s(c) < oldest_s})
+        self._close_sessions_of({c for c in clients if self._server.last_heard_s(c) < oldest_s})
 
     def _close_sessions_of(self, clients: set[str]) -> None:
         for number, session in list(self._sessions.items()):
             if session.client in clients:
                 del self._sessions[number]
-                self._renderer.close_session(session.local)
+                self._renderer.close_session(session.local_number)
 
 
 def serve_renderer(
@@ -195,26 +207,30 @@ def serve_renderer(
     stop: threading.Event | None = None,
     on_bound: Callable[[str], None] | None = None,
 ) -> ServerStats:
-    """Serve `renderer` until SIGINT, SIGTERM or `stop`; then close it.
+    """Serve `renderer` until SIGINT, SIGTERM or `stop`, then close it.
 
     Args:
-        on_bound: called with the real endpoint as soon as clients may connect.
+        stop: ends the server when set. If None, SIGINT and SIGTERM end it.
+        on_bound: called with the real endpoint as soon as clients can connect.
+
+    Returns:
+        What the server counted.
 
     Raises:
-        ConfigError: the endpoint cannot be had, or is public without keys.
+        ConfigError: the endpoint cannot be bound, or is public without keys.
     """
     with contextlib.ExitStack() as stack:
-        ending = stop or stack.enter_context(stop_on_signals())
+        should_stop = stop or stack.enter_context(stop_on_signals())
         stack.callback(renderer.close)
-        channel = RequestChannel(config, "renderer")
-        stack.callback(channel.close)
-        service = _RendererService(renderer, channel, config)
+        server = RequestServer(config, "renderer")
+        stack.callback(server.close)
+        handler = _RendererRequestHandler(renderer, server, config)
         if on_bound is not None:
-            on_bound(channel.endpoint)
-        while not ending.is_set():
-            service.serve_once()
-        return channel.stats
+            on_bound(server.endpoint)
+        while not should_stop.is_set():
+            handler.serve_once()
+        return server.stats
 
 
-def _crash(error: Exception) -> RendererLost:
+def _crash_error(error: Exception) -> RendererLost:
     return RendererLost(f"the renderer crashed: {type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as an event, so that servers end between two requests."""
+"""SIGINT and SIGTERM as an event, so that a server stops between two requests."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from types import FrameType
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """The event is set by the first SIGINT or SIGTERM; a second SIGINT interrupts.
+    """An event that the first SIGINT or SIGTERM sets. A second SIGINT raises KeyboardInterrupt.
 
-    Outside the main thread, where Python delivers no signals, it is a plain event.
+    Python delivers signals to the main thread only: in other threads the event stays unset.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:
-        for number in before:
+        for number in previous:
             signal.signal(number, on_signal)
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

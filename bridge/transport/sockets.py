@@ -9,7 +9,7 @@ from sim2street.bridge.wire.codec import Limits
 Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]
 
-_HIGH_WATER = 32  # messages; the step channel has one in flight, retries and probes aside
+_QUEUE_LENGTH = 32  # messages; a client has one request in flight, plus its retries
 _HEARTBEAT_MS = 1000
 _HEARTBEAT_TIMEOUT_MS = 5000
 _RECONNECT_MS = 50
@@ -17,19 +17,22 @@ _RECONNECT_MAX_MS = 500
 
 
 def make_socket(context: Context, kind: int, limits: Limits, endpoint: str) -> Socket:
-    """A socket that never lingers, never grows without bound and never eats oversize.
+    """A socket with bounded queues and a bounded message size, which closes without waiting.
 
-    Heartbeats find a peer whose machine or cable is gone; an application that hangs is
-    found by the deadline of each request.
+    Heartbeats detect a peer whose machine or network is gone. A peer that hangs is detected
+    by the deadline of each request.
+
+    Args:
+        kind: socket type, such as `zmq.ROUTER`.
     """
     socket = context.socket(kind)
     socket.linger = 0
-    socket.sndhwm = _HIGH_WATER
-    socket.rcvhwm = _HIGH_WATER
+    socket.sndhwm = _QUEUE_LENGTH
+    socket.rcvhwm = _QUEUE_LENGTH
     socket.maxmsgsize = limits.max_part_bytes
     socket.heartbeat_ivl = _HEARTBEAT_MS
     socket.heartbeat_timeout = _HEARTBEAT_TIMEOUT_MS
     socket.reconnect_ivl = _RECONNECT_MS
     socket.reconnect_ivl_max = _RECONNECT_MAX_MS
-    socket.ipv6 = "[" in endpoint  # tcp://[::1]:5555
+    socket.ipv6 = "[" in endpoint  # such as tcp://[::1]:5555
     return socket

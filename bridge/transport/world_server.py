@@ -1,4 +1,4 @@
-"""Any World behind a socket: one client at a time holds it."""
+"""Serves a World to other processes. One client at a time holds it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from collections.abc import Callable
 
 from sim2street.bridge.errors import ProtocolError, WorldBusy, WorldError, WorldLost
 from sim2street.bridge.frame import SensorFrame
-from sim2street.bridge.transport.channel import Request, RequestChannel, ServerStats
 from sim2street.bridge.transport.config import ServerConfig
+from sim2street.bridge.transport.request_server import (
+    POLL_INTERVAL_S,
+    Request,
+    RequestServer,
+    ServerStats,
+)
 from sim2street.bridge.transport.signals import stop_on_signals
 from sim2street.bridge.wire.codec import read_body
 from sim2street.bridge.wire.schema import EmptyBody, OpenBody, ResetBody
@@ -18,61 +23,68 @@ from sim2street.bridge.wire.world_messages import frame_parts, read_control, spe
 from sim2street.bridge.world import World
 from sim2street.configs import Sim2StreetError
 
-POLL_S = 0.1
-"""How soon an idle server notices that it is to stop."""
-
-_MAX_PROBES = 8
+_MAX_CONNECTION_CHECKS = 8
+"""Each check puts a notice into the holder's queue, which has a limited length."""
 
 
-class _Holder:
-    """Which client holds the world, and whether it still does."""
+class _WorldLock:
+    """Which client holds the world, and whether that client is still there."""
 
-    def __init__(self, channel: RequestChannel, lease_s: float) -> None:
-        self.client: str | None = None
-        self._channel = channel
+    def __init__(self, server: RequestServer, lease_s: float) -> None:
+        self.holder: str | None = None
+        self._server = server
         self._lease_s = lease_s
-        self._probes = 0
+        self._connection_checks = 0
 
-    def take(self, client: str) -> bool:
-        """Give the world to `client`; True where it had not held it already.
+    def acquire(self, client: str) -> bool:
+        """Give the world to `client`. False if this client holds it already.
 
         Raises:
-            WorldBusy: another client holds it and is alive.
+            WorldBusy: another client holds it and is still there.
         """
-        if client == self.client:
+        if client == self.holder:
             return False
-        if self.client is not None and self._is_alive(self.client):
-            silent_s = time.monotonic() - self._channel.heard_s(self.client)
+        if self.holder is not None and self._is_alive(self.holder):
+            silent_s = time.monotonic() - self._server.last_heard_s(self.holder)
             raise WorldBusy(
                 f"this world is held by another client (last heard {silent_s:.1f} s ago); "
                 f"it is free once that one closes or is silent for {self._lease_s:g} s"
             )
-        self.client, self._probes = client, 0
+        self.holder, self._connection_checks = client, 0
         return True
 
-    def check(self, client: str) -> None:
-        """Raise WorldLost where `client` does not hold the world."""
-        if client == self.client:
-            self._probes = 0
+    def release(self, client: str) -> bool:
+        """Free the world. False if `client` does not hold it."""
+        if client != self.holder:
+            return False
+        self.holder = None
+        return True
+
+    def require(self, client: str) -> None:
+        """Raise WorldLost if `client` does not hold the world."""
+        if client == self.holder:
+            self._connection_checks = 0
             return
-        reason = "nobody has opened it" if self.client is None else "another client has it now"
+        reason = "nobody has opened it" if self.holder is None else "another client has it now"
         raise WorldLost(f"this server knows no episode of yours ({reason}): open and reset")
 
     def _is_alive(self, client: str) -> bool:
-        """Heard within its lease, and (tried a few times, not to fill its queue) there."""
-        if time.monotonic() - self._channel.heard_s(client) > self._lease_s:
+        """Whether `client` sent something within its lease and is still connected."""
+        if time.monotonic() - self._server.last_heard_s(client) > self._lease_s:
             return False
-        self._probes += 1
-        return self._probes > _MAX_PROBES or self._channel.is_connected(client)
+        self._connection_checks += 1
+        if self._connection_checks > _MAX_CONNECTION_CHECKS:
+            return True  # no more checks: its lease decides
+        return self._server.is_connected(client)
 
 
-class _WorldService:
-    """Turns requests into calls of the world's contract."""
+class _WorldRequestHandler:
+    """Carries out the requests of clients by calling the world."""
 
-    def __init__(self, world: World, channel: RequestChannel, config: ServerConfig) -> None:
+    def __init__(self, world: World, server: RequestServer, config: ServerConfig) -> None:
         self._world = world
-        self._channel = channel
-        self._holder = _Holder(channel, config.lease_s)
+        self._server = server
+        self._lock = _WorldLock(server, config.lease_s)
         self._sensors: bool | None = True
         self._episode: int | None = None
         self._handlers: dict[str, Callable[[Request], None]] = {
@@ -85,7 +97,11 @@ class _WorldService:
         }
 
     def handle(self, request: Request) -> None:
-        """Serve one request; every mistake of the client's gets its typed refusal."""
+        """Carry out one request and reply to it. The reply to an invalid request is an error.
+
+        Raises:
+            Exception: the world crashed. The client has been told.
+        """
         try:
             handler = self._handlers.get(request.message.kind)
             if handler is None:
@@ -96,30 +112,30 @@ class _WorldService:
                 raise ProtocolError("requests to a world carry no buffers")
             handler(request)
         except Sim2StreetError as error:
-            self._channel.refuse(request, error)
-        except Exception as error:  # any bug of the world: tell the client, then fail
+            self._server.reply_with_error(request, error)
+        except Exception as error:  # a bug in the world: tell the client, then end
             crash = WorldLost(f"the world crashed: {type(error).__name__}: {error}")
-            self._channel.refuse(request, crash)
+            self._server.reply_with_error(request, crash)
             raise
 
     def _on_status(self, request: Request) -> None:
         spec = self._world.spec
-        body = self._channel.status(spec.name, spec.version)
-        self._channel.reply(request, "status", {**body, "held": self._holder.client is not None})
+        body = self._server.status(spec.name, spec.version)
+        self._server.reply(request, "status", {**body, "held": self._lock.holder is not None})
 
     def _on_open(self, request: Request) -> None:
         body = read_body(OpenBody, request.message.body, "open")
-        if self._holder.take(request.client):
+        if self._lock.acquire(request.client):
             self._episode = None
         if body.sensors != self._sensors:
             self._episode, self._sensors = None, None
             self._world.close()
             self._world.open(body.sensors)
             self._sensors = body.sensors
-        self._channel.reply(request, "spec", spec_body(self._world.spec))
+        self._server.reply(request, "spec", spec_body(self._world.spec))
 
     def _on_reset(self, request: Request) -> None:
-        self._holder.check(request.client)
+        self._lock.require(request.client)
         body = read_body(ResetBody, request.message.body, "reset")
         self._episode = None
         frame = self._world.reset(body.seed, body.options)
@@ -127,7 +143,7 @@ class _WorldService:
         self._send_frame(request, frame)
 
     def _on_step(self, request: Request) -> None:
-        self._holder.check(request.client)
+        self._lock.require(request.client)
         episode = request.message.episode
         if episode != self._episode:
             raise WorldLost(f"episode {episode} is over: reset to begin another one")
@@ -142,14 +158,14 @@ class _WorldService:
 
     def _on_close(self, request: Request) -> None:
         read_body(EmptyBody, request.message.body, "close")
-        if request.client == self._holder.client:
-            self._holder.client, self._episode = None, None
-        self._channel.reply(request, "ok")
+        if self._lock.release(request.client):
+            self._episode = None
+        self._server.reply(request, "ok")
 
     def _send_frame(self, request: Request, frame: SensorFrame) -> None:
         body, arrays = frame_parts(frame)
         body["stamps"]["serve"] = time.perf_counter() - request.received_s
-        self._channel.reply(request, "frame", body, arrays, frame.episode)
+        self._server.reply(request, "frame", body, arrays, frame.episode)
 
 
 def serve_world(
@@ -158,24 +174,28 @@ def serve_world(
     stop: threading.Event | None = None,
     on_bound: Callable[[str], None] | None = None,
 ) -> ServerStats:
-    """Open `world` and serve it until SIGINT, SIGTERM or `stop`; then close it.
+    """Open `world` and serve it until SIGINT, SIGTERM or `stop`, then close it.
 
     Args:
-        on_bound: called with the real endpoint as soon as clients may connect.
+        stop: ends the server when set. If None, SIGINT and SIGTERM end it.
+        on_bound: called with the real endpoint as soon as clients can connect.
+
+    Returns:
+        What the server counted.
 
     Raises:
-        ConfigError: the endpoint cannot be had, or is public without keys.
+        ConfigError: the endpoint cannot be bound, or is public without keys.
     """
     with contextlib.ExitStack() as stack:
-        ending = stop or stack.enter_context(stop_on_signals())
-        channel = RequestChannel(config, "world")
-        stack.callback(channel.close)
+        should_stop = stop or stack.enter_context(stop_on_signals())
+        server = RequestServer(config, "world")
+        stack.callback(server.close)
         stack.callback(world.close)
         world.open()
-        service = _WorldService(world, channel, config)
+        handler = _WorldRequestHandler(world, server, config)
         if on_bound is not None:
-            on_bound(channel.endpoint)
-        while not ending.is_set():
-            for request in channel.receive(POLL_S):
-                service.handle(request)
-        return channel.stats
+            on_bound(server.endpoint)
+        while not should_stop.is_set():
+            for request in server.receive(POLL_INTERVAL_S):
+                handler.handle(request)
+        return server.stats

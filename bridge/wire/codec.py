@@ -1,9 +1,9 @@
-"""Messages <-> multipart bytes: a JSON header plus raw buffers. Pure, no sockets.
+"""Encodes messages as byte strings and decodes them: a JSON header plus raw buffers.
 
 A message is a list of byte strings: first the header (UTF-8 JSON), then one part per
-buffer in the order of `header["buffers"]`. Everything in the header is checked against
-its schema, and every length against the header, before a buffer is looked at. There is
-no pickle anywhere. `docs/protocol.md` describes the same for other languages.
+buffer in the order of `header["buffers"]`. The header is checked against its schema, and every
+length against the header, before a buffer is read. Nothing is ever pickled.
+`docs/protocol.md` describes the same for other languages.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sim2street.bridge.errors import ProtocolError
 
 PROTOCOL = "sim2street/1"
-"""Name and version: both ends must agree to the letter."""
+"""Name and version of the protocol; both ends must have the same."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -32,10 +32,10 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),
     "float64": np.dtype("<f8"),
 }
-"""Every dtype that may travel, little-endian."""
+"""Every dtype that a buffer may have; little-endian."""
 
 MAX_INT = 2**53 - 1
-"""Largest integer that every JSON reader keeps exactly."""
+"""Largest integer that every JSON reader reads exactly."""
 
 _PACK_MAGIC = b"S2S1"
 _MAX_EXPLAINED = 3
@@ -44,12 +44,13 @@ _MAX_TEXT = 300
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one message may hold at most; a listening socket refuses more unread.
+    """Upper limits on one message. A listening socket refuses larger parts before reading them.
 
     Attributes:
-        max_pixels: of one image.
-        max_parts: header and buffers.
-        max_style_bytes: of a compiled style.
+        max_pixels: pixels of one image.
+        max_parts: number of parts, the header included.
+        max_header_bytes: size of the header.
+        max_style_bytes: size of a compiled style.
     """
 
     max_pixels: int = 4096 * 2304
@@ -59,12 +60,12 @@ class Limits:
 
     @property
     def max_part_bytes(self) -> int:
-        """The largest part: motion has 8 bytes a pixel, the most of all images."""
+        """Size of the largest part: `motion_px` has 8 bytes per pixel, more than other images."""
         return max(8 * self.max_pixels, self.max_header_bytes, self.max_style_bytes)
 
     @property
     def max_packed_bytes(self) -> int:
-        """A whole message in one blob: all images of one view, or more smaller views."""
+        """Size of a whole message packed into one byte string (`pack`)."""
         return 4 * self.max_part_bytes
 
 
@@ -73,11 +74,12 @@ class Message:
     """One request, reply or streamed frame.
 
     Attributes:
-        kind: what the body is ("step", "frame", "error", ...).
-        seq: counted by the requesting end; the reply repeats it.
-        sender: a name drawn by a process once: tells a restarted peer from the old one.
-        episode: of the world, 0 where there is none.
-        arrays: C-contiguous, of a dtype in `DTYPES`; read-only after decoding.
+        kind: what the message is ("step", "frame", "error", ...).
+        seq: number of the request, counted by the client; the reply repeats it.
+        sender: a random name that a process chooses once; a restarted process has another.
+        episode: of the world; 0 where there is none.
+        body: JSON object, see `bodies` and `schema`.
+        arrays: buffers by name: C-contiguous, a dtype of `DTYPES`, read-only after decoding.
     """
 
     kind: str
@@ -89,7 +91,7 @@ class Message:
 
 
 class Body(BaseModel):
-    """Base of every schema on the wire: strict types, finite numbers, no unknown keys."""
+    """Base class of all body schemas: strict types, finite numbers, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -100,7 +102,7 @@ BodyModel = TypeVar("BodyModel", bound=Body)
 
 
 class BufferHeader(Body):
-    """One buffer: shape in C order, `nbytes` = product of the shape x item size."""
+    """Describes one buffer: shape in C order, `nbytes` = product of shape x item size."""
 
     name: Name
     dtype: Name
@@ -121,15 +123,15 @@ class Header(Body):
 
 
 def encode(message: Message) -> list[Buffer]:
-    """The parts of `message`; buffers are not copied (do not write to them any more).
+    """The parts of `message`. Buffers are not copied: do not write to them afterwards.
 
     Raises:
-        ProtocolError: an array's dtype may not travel, or the body is not JSON.
+        ProtocolError: an array's dtype is not in `DTYPES`, or the body is not JSON.
     """
     buffers, parts = [], []
     for name, array in message.arrays.items():
         if array.dtype.name not in DTYPES:
-            raise ProtocolError(f"buffer {name}: {array.dtype} may not travel; use {list(DTYPES)}")
+            raise ProtocolError(f"buffer {name}: expected one of {list(DTYPES)}, got {array.dtype}")
         whole = np.ascontiguousarray(array, DTYPES[array.dtype.name])
         buffers.append(
             {
@@ -157,10 +159,10 @@ def encode(message: Message) -> list[Buffer]:
 
 
 def decode(parts: Sequence[Buffer], limits: Limits) -> Message:
-    """Read a message, refusing it before any buffer is touched where it is not whole.
+    """Decode a message. All checks come before any buffer is read.
 
     Raises:
-        ProtocolError: says what was wrong. No other exception comes out of here.
+        ProtocolError: the message is malformed. No other exception is raised.
     """
     header = _read_header(parts, limits)
     names = [buffer.name for buffer in header.buffers]
@@ -180,7 +182,7 @@ def decode(parts: Sequence[Buffer], limits: Limits) -> Message:
 
 
 def read_body(model: type[BodyModel], data: Any, what: str) -> BodyModel:
-    """Check `data` against a schema, or raise a ProtocolError that names the keys."""
+    """Check `data` against a schema. Raises a ProtocolError that names the keys at fault."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -188,10 +190,10 @@ def read_body(model: type[BodyModel], data: Any, what: str) -> BodyModel:
 
 
 def pack(parts: Sequence[Buffer]) -> bytes:
-    """Several parts as one byte string: `S2S1`, u32 count, u64 lengths, the parts.
+    """Join parts into one byte string: `S2S1`, u32 count, u64 lengths, the parts; little-endian.
 
-    For what carries single blobs: newest-wins streams (ZeroMQ keeps one part only) and
-    recordings. Little-endian.
+    For the frame stream (ZeroMQ's conflate option keeps single-part messages only) and for
+    recordings.
     """
     lengths = [len(part) for part in parts]
     head = struct.pack(f"<4sI{len(parts)}Q", _PACK_MAGIC, len(parts), *lengths)
@@ -199,10 +201,10 @@ def pack(parts: Sequence[Buffer]) -> bytes:
 
 
 def unpack(blob: Buffer, limits: Limits) -> list[memoryview]:
-    """The parts of `pack`, not copied. Raises ProtocolError where lengths do not add up."""
+    """Split what `pack` joined, without copying. Raises ProtocolError for wrong lengths."""
     view = memoryview(blob)
     if len(view) < 8 or view[:4] != _PACK_MAGIC:
-        raise ProtocolError("packed message: it does not begin with 'S2S1' and a count")
+        raise ProtocolError("packed message: expected 'S2S1' and a count at its beginning")
     (count,) = struct.unpack_from("<I", view, 4)
     start = 8 + 8 * count
     if not 1 <= count <= limits.max_parts or len(view) < start:
@@ -220,7 +222,7 @@ def unpack(blob: Buffer, limits: Limits) -> list[memoryview]:
 
 
 def shorten(value: object) -> str:
-    """`repr` of a peer's value, cut to a length that fits an error message."""
+    """`repr` of a value that a peer sent, cut to fit an error message."""
     text = repr(value)
     return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."
 
@@ -243,17 +245,17 @@ def _read_header(parts: Sequence[Buffer], limits: Limits) -> Header:
 
 
 def _plain(value: object) -> object:
-    """A numpy scalar as the Python number that JSON knows."""
+    """A numpy scalar as the Python number that JSON can hold."""
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"{type(value).__name__} has no place in a JSON header")
+    raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
 def _check_buffer(buffer: BufferHeader, came_bytes: int, limits: Limits) -> None:
     dtype = DTYPES.get(buffer.dtype)
     if dtype is None:
         raise ProtocolError(
-            f"buffer {buffer.name}: dtype {buffer.dtype!r} may not travel; use {list(DTYPES)}"
+            f"buffer {buffer.name}: expected one of {list(DTYPES)}, got dtype {buffer.dtype!r}"
         )
     expected = dtype.itemsize
     for size in buffer.shape:
@@ -270,14 +272,16 @@ def _check_buffer(buffer: BufferHeader, came_bytes: int, limits: Limits) -> None
     if len(buffer.shape) >= 2 and buffer.shape[0] * buffer.shape[1] > limits.max_pixels:
         raise ProtocolError(
             f"buffer {buffer.name}: at most {limits.max_pixels} pixels, got {buffer.shape}; "
-            "raise max_pixels on this end if that is meant"
+            "raise max_pixels on this end to allow it"
         )
 
 
 def _view(part: Buffer, buffer: BufferHeader) -> np.ndarray:
     dtype = DTYPES[buffer.dtype]
     array = np.frombuffer(part, dtype) if buffer.nbytes else np.zeros(0, dtype)
-    array = np.require(array.reshape(buffer.shape), requirements="A")  # copies odd offsets only
+    array = np.require(
+        array.reshape(buffer.shape), requirements="A"
+    )  # copies only where the offset is not aligned
     array.setflags(write=False)
     return array
 

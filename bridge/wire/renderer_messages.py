@@ -1,4 +1,4 @@
-"""A renderer's types as message bodies and buffers, and back; errors as well."""
+"""Render sessions, requests and images as message bodies and buffers, and back; errors too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from sim2street.bridge import errors
 from sim2street.bridge.errors import ProtocolError
-from sim2street.bridge.frame import Actor
+from sim2street.bridge.frame import Actor, Camera
 from sim2street.bridge.renderer import (
     Rendering,
     RenderRequest,
@@ -18,6 +18,7 @@ from sim2street.bridge.renderer import (
     StyleBlob,
     StyleChoice,
 )
+from sim2street.bridge.wire.bodies import build, to_body
 from sim2street.bridge.wire.codec import Message, read_body, shorten
 from sim2street.bridge.wire.schema import (
     ErrorBody,
@@ -28,13 +29,10 @@ from sim2street.bridge.wire.schema import (
 )
 from sim2street.bridge.wire.world_messages import (
     actor_arrays,
-    camera_body,
-    read_camera,
-    refuse_rest,
+    refuse_unused,
     take_actors,
     take_view,
     view_arrays,
-    view_body,
 )
 from sim2street.configs import ConfigError, Sim2StreetError
 
@@ -48,7 +46,7 @@ def session_parts(config: SessionConfig) -> Parts:
     """Body and buffers that open a session."""
     body, arrays = _style_parts(config.style)
     body |= {
-        "camera": camera_body(config.camera),
+        "camera": to_body(config.camera),
         "out_size_px": list(config.out_size_px),
         "seed": config.seed,
     }
@@ -56,27 +54,27 @@ def session_parts(config: SessionConfig) -> Parts:
 
 
 def read_session(message: Message) -> SessionConfig:
-    """The config of an "open_session", or ProtocolError."""
+    """The session config of an "open_session". Raises ProtocolError."""
     body = read_body(SessionBody, message.body, "open_session")
     style = _read_style(body, message.arrays)
     width_px, height_px = body.out_size_px
-    return SessionConfig(style, read_camera(body.camera), (width_px, height_px), body.seed)
+    return SessionConfig(style, build(Camera, body.camera), (width_px, height_px), body.seed)
 
 
 def restyle_parts(session: int, style: StyleChoice) -> Parts:
-    """Body and buffers of a change of style."""
+    """Body and buffers that give a session another style."""
     body, arrays = _style_parts(style)
     return {**body, "session": session}, arrays
 
 
 def read_restyle(message: Message) -> tuple[int, StyleChoice]:
-    """Session and style of a "restyle", or ProtocolError."""
+    """Session and style of a "restyle". Raises ProtocolError."""
     body = read_body(RestyleBody, message.body, "restyle")
     return body.session, _read_style(body, message.arrays)
 
 
 def render_parts(requests: Sequence[RenderRequest]) -> Parts:
-    """Body and buffers of a batch; actors shared by several requests travel once."""
+    """Body and buffers of a batch. Requests with the same tuple of actors share its buffers."""
     arrays: dict[str, np.ndarray] = {}
     bodies = []
     actor_sets: dict[int, int] = {}
@@ -90,7 +88,7 @@ def render_parts(requests: Sequence[RenderRequest]) -> Parts:
         bodies.append(
             {
                 "session": request.session,
-                "view": view_body(request.view),
+                "view": to_body(request.view),
                 "tick": request.tick,
                 "episode": request.episode,
                 "actors": chosen,
@@ -101,7 +99,7 @@ def render_parts(requests: Sequence[RenderRequest]) -> Parts:
 
 
 def read_render(message: Message) -> list[RenderRequest]:
-    """The requests of a "render", or ProtocolError."""
+    """The requests of a "render". Raises ProtocolError."""
     body = read_body(RenderBody, message.body, "render")
     arrays = dict(message.arrays)
     chosen = {item.actors for item in body.requests if item.actors is not None}
@@ -119,22 +117,22 @@ def read_render(message: Message) -> list[RenderRequest]:
         )
         for index, item in enumerate(body.requests)
     ]
-    refuse_rest(arrays)
+    refuse_unused(arrays)
     return requests
 
 
 def rendered_parts(renderings: Sequence[Rendering]) -> Parts:
-    """Body and buffers of the pictures."""
+    """Body and buffers of the rendered images."""
     arrays = {f"{index}.rgb": rendering.rgb for index, rendering in enumerate(renderings)}
     return {"reopened": [rendering.reopened for rendering in renderings]}, arrays
 
 
 def read_rendered(message: Message, count: int) -> list[Rendering]:
-    """`count` pictures of a "rendered", or ProtocolError."""
+    """The `count` images of a "rendered". Raises ProtocolError."""
     body = read_body(RenderedBody, message.body, "rendered")
     arrays = dict(message.arrays)
     if len(body.reopened) != count:
-        raise ProtocolError(f"rendered: expected {count} pictures, got {len(body.reopened)}")
+        raise ProtocolError(f"rendered: expected {count} images, got {len(body.reopened)}")
     renderings = []
     for index, reopened in enumerate(body.reopened):
         rgb = arrays.pop(f"{index}.rgb", None)
@@ -142,18 +140,18 @@ def read_rendered(message: Message, count: int) -> list[Rendering]:
             came = "nothing" if rgb is None else f"{rgb.dtype} {rgb.shape}"
             raise ProtocolError(f"buffer {index}.rgb: expected uint8 (H, W, 3), got {came}")
         renderings.append(Rendering(rgb, reopened))
-    refuse_rest(arrays)
+    refuse_unused(arrays)
     return renderings
 
 
 def error_body(error: Sim2StreetError) -> dict[str, Any]:
-    """An error as it travels: the name of its class on the wire and its message."""
+    """Body of an error: the name of its nearest class that the protocol knows, and its text."""
     known = next(k for k in type(error).__mro__ if k.__name__ in _ERRORS)
     return {"error": known.__name__, "message": str(error)}
 
 
 def read_error(data: Mapping[str, Any], otherwise: type[Sim2StreetError]) -> Sim2StreetError:
-    """The error of a body; a class unknown here becomes `otherwise`."""
+    """The error of a body. An error class that is not known here becomes `otherwise`."""
     body = read_body(ErrorBody, data, "error")
     kind = _ERRORS.get(body.error)
     if kind is None:
@@ -169,17 +167,21 @@ def _style_parts(style: StyleChoice) -> Parts:
 
 
 def _read_style(body: SessionBody | RestyleBody, arrays: Mapping[str, np.ndarray]) -> StyleChoice:
-    refuse_rest({name: array for name, array in arrays.items() if name != STYLE_BUFFER})
+    refuse_unused({name: array for name, array in arrays.items() if name != STYLE_BUFFER})
     data = arrays.get(STYLE_BUFFER)
     if data is None:
         if body.style_sha256 is not None:
-            raise ProtocolError("style: a hash came without the buffer 'style'")
+            raise ProtocolError("style: a sha256 came without the buffer 'style'")
         return body.style
     if data.dtype != np.uint8 or data.ndim != 1 or not isinstance(body.style, str):
-        raise ProtocolError("style: the buffer must be uint8 (N,) and 'style' its name")
+        raise ProtocolError(
+            "style: expected the buffer 'style' to be uint8 (N,) and the key 'style' to be its name"
+        )
     raw = data.tobytes()
     if hashlib.sha256(raw).hexdigest() != body.style_sha256:
-        raise ProtocolError("style: the bytes do not have the sha256 that came with them")
+        raise ProtocolError(
+            "style: the sha256 of the bytes is not the one in 'style_sha256': send the style again"
+        )
     return StyleBlob(body.style, raw, body.style_sha256)
 
 

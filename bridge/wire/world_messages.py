@@ -1,9 +1,7 @@
-"""A world's types as message bodies and buffers, and back.
+"""Frames, specs and controls as message bodies and buffers, and back.
 
-Bodies are JSON objects with the field names of `sim2street.bridge.frame`; what has many numbers
-travels as a buffer. Three tiers make it easy for other engines to speak: labels only;
-plus depth; plus poses and actors. What a tier leaves out gets its default, and the frame
-says so in its `flags`.
+Small values travel as JSON (`bodies`), images and actors as buffers. An engine may leave out depth,
+or poses and actors: what it leaves out gets its default, and the frame's `flags` say so.
 """
 
 from __future__ import annotations
@@ -19,28 +17,16 @@ from sim2street.bridge.frame import (
     EGO_UNKNOWN,
     POSE_UNKNOWN,
     Actor,
-    Camera,
     Control,
     EgoState,
-    FloatArray,
-    LeadVehicle,
-    LightState,
-    NextLight,
     SensorFrame,
     View,
-    Weather,
     WorldSpec,
 )
 from sim2street.bridge.geometry import level_pose
-from sim2street.bridge.wire.codec import Message, read_body, shorten
-from sim2street.bridge.wire.schema import (
-    CameraBody,
-    ControlBody,
-    EgoBody,
-    FrameBody,
-    SpecBody,
-    ViewBody,
-)
+from sim2street.bridge.wire.bodies import build, from_body, to_body
+from sim2street.bridge.wire.codec import Message, read_body
+from sim2street.bridge.wire.schema import FrameBody
 from sim2street.configs import ConfigError
 
 VIEW_BUFFERS: Mapping[str, tuple[str, int]] = {
@@ -50,7 +36,7 @@ VIEW_BUFFERS: Mapping[str, tuple[str, int]] = {
     "motion_px": ("float32", 3),
     "rgb": ("uint8", 3),
 }
-"""Optional arrays of a view: dtype and number of dimensions."""
+"""Images of a view: dtype and number of dimensions."""
 
 _ACTOR_BUFFERS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "id": ("uint32", ()),
@@ -64,75 +50,54 @@ _ACTOR_BUFFERS: Mapping[str, tuple[str, tuple[int, ...]]] = {
 def frame_parts(frame: SensorFrame) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Body and buffers of a frame."""
     arrays = actor_arrays("actors", frame.actors)
-    views = {}
     for name, view in frame.views.items():
-        views[name] = view_body(view)
         arrays |= view_arrays(f"views.{name}", view)
-    body = {
-        "tick": frame.tick,
-        "time_s": frame.time_s,
-        "ego": _ego_body(frame.ego),
-        "weather": _fields(frame.weather),
-        "views": views,
-        "stamps": dict(frame.stamps),
-        "flags": list(frame.flags),
-    }
+    body: dict[str, Any] = to_body(frame)
     return body, arrays
 
 
 def read_frame(message: Message) -> SensorFrame:
-    """The frame of a message of kind "frame" (or a reply that is one).
+    """The frame of a message of kind "frame", or of a reply that is one.
 
     Raises:
-        ProtocolError: the body or its buffers break the schema. Ranges of values (tags,
-            depth) are `SensorFrame.validate`'s business.
+        ProtocolError: the body or its buffers do not fit the schema. The ranges of values (tags,
+            depth) are not checked here: `SensorFrame.validate` does it.
     """
-    body = read_body(FrameBody, message.body, "frame")
+    body: Any = read_body(FrameBody, message.body, "frame")
     arrays = dict(message.arrays)
     actors = take_actors(arrays, "actors")
-    views = {n: take_view(arrays, f"views.{n}", view) for n, view in body.views.items()}
-    refuse_rest(arrays)
+    views = {name: take_view(arrays, f"views.{name}", view) for name, view in body.views.items()}
+    refuse_unused(arrays)
     flags = list(body.flags)
     if any(view.pose is None for view in body.views.values()):
         flags.append(POSE_UNKNOWN)
+    parts: dict[str, Any] = {"episode": message.episode, "actors": actors, "views": views}
     if body.ego is None:
         flags.append(EGO_UNKNOWN)
-    return SensorFrame(
-        tick=body.tick,
-        episode=message.episode,
-        time_s=body.time_s,
-        ego=_read_ego(body.ego),
-        actors=actors,
-        weather=Weather(**body.weather.model_dump()),
-        views=views,
-        stamps=body.stamps,
-        flags=tuple(dict.fromkeys(flags)),
-    )
+        parts["ego"] = EgoState(np.eye(4, dtype=np.float32))
+    return build(SensorFrame, body, **parts, flags=tuple(dict.fromkeys(flags)))
 
 
 def spec_body(spec: WorldSpec) -> dict[str, Any]:
     """Body of a spec."""
-    cameras = {name: _fields(camera) for name, camera in spec.cameras.items()}
-    return {**_fields(spec), "cameras": cameras, "fields": sorted(spec.fields)}
+    body: dict[str, Any] = to_body(spec)
+    return body
 
 
 def read_spec(data: Mapping[str, Any]) -> WorldSpec:
-    """The spec of a body, or ProtocolError."""
-    body = read_body(SpecBody, data, "spec")
-    cameras = {name: read_camera(camera) for name, camera in body.cameras.items()}
-    return WorldSpec(
-        body.name, body.version, body.tick_s, cameras, frozenset(body.fields), body.taxonomy
-    )
+    """The spec of a body. Raises ProtocolError where it does not fit the schema."""
+    return from_body(WorldSpec, data, "spec")
 
 
 def control_body(control: Control) -> dict[str, Any]:
     """Body of a control."""
-    return _fields(control)
+    body: dict[str, Any] = to_body(control)
+    return body
 
 
 def read_control(data: Mapping[str, Any]) -> Control:
-    """The control of a body (its ranges not yet checked), or ProtocolError."""
-    return Control(**read_body(ControlBody, data, "control").model_dump())
+    """The control of a body, its ranges not yet checked. Raises ProtocolError."""
+    return from_body(Control, data, "control")
 
 
 def reset_body(seed: int | None, options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -149,25 +114,16 @@ def reset_body(seed: int | None, options: Mapping[str, Any] | None) -> dict[str,
     return {"seed": None if seed is None else int(seed), "options": plain}
 
 
-def view_body(view: View) -> dict[str, Any]:
-    """Camera and pose of a view; the arrays are `view_arrays`."""
-    return {
-        "camera": _fields(view.camera),
-        "pose": _pose_list(view.pose),
-        "motion_from_tick": view.motion_from_tick,
-    }
-
-
 def view_arrays(prefix: str, view: View) -> dict[str, np.ndarray]:
-    """The arrays that this view has, by buffer name."""
+    """The images that a view has, by buffer name."""
     named = {f"{prefix}.{name}": getattr(view, name) for name in VIEW_BUFFERS}
     return {name: array for name, array in named.items() if array is not None}
 
 
-def take_view(arrays: dict[str, np.ndarray], prefix: str, body: ViewBody) -> View:
-    """Build a view and remove its buffers from `arrays`, checking their shapes."""
+def take_view(arrays: dict[str, np.ndarray], prefix: str, body: Any) -> View:
+    """Make a view of its checked body, and remove its buffers from `arrays`."""
     size = (body.camera.height_px, body.camera.width_px)
-    taken = {}
+    taken: dict[str, Any] = {}
     for name, (dtype, dims) in VIEW_BUFFERS.items():
         array = arrays.pop(f"{prefix}.{name}", None)
         if array is None:
@@ -179,14 +135,13 @@ def take_view(arrays: dict[str, np.ndarray], prefix: str, body: ViewBody) -> Vie
         if last is not None and array.shape[2] != last:
             raise _wrong_shape(f"{prefix}.{name}", dtype, (*size, last), array)
         taken[name] = array
-    # Level, for the renderer asks a pose where up is: the identity looks at the zenith.
-    pose = level_pose() if body.pose is None else read_pose(body.pose)
-    camera = read_camera(body.camera)
-    return View(camera, pose, motion_from_tick=body.motion_from_tick, **taken)
+    if body.pose is None:  # a level camera, because renderers take "up" from the pose
+        taken["pose"] = level_pose()
+    return build(View, body, **taken)
 
 
 def actor_arrays(prefix: str, actors: tuple[Actor, ...]) -> dict[str, np.ndarray]:
-    """Actors as one array per field, N first; nothing where there are none."""
+    """One array per field of the N actors, N first; empty where there are none."""
     if not actors:
         return {}
     return {
@@ -199,7 +154,7 @@ def actor_arrays(prefix: str, actors: tuple[Actor, ...]) -> dict[str, np.ndarray
 
 
 def take_actors(arrays: dict[str, np.ndarray], prefix: str) -> tuple[Actor, ...]:
-    """Build the actors and remove their buffers from `arrays`, checking their shapes."""
+    """Make the actors of their buffers, and remove those from `arrays`."""
     taken = {n: arrays.pop(f"{prefix}.{n}") for n in _ACTOR_BUFFERS if f"{prefix}.{n}" in arrays}
     if not taken:
         return ()
@@ -220,65 +175,10 @@ def take_actors(arrays: dict[str, np.ndarray], prefix: str) -> tuple[Actor, ...]
     return tuple(Actor(i, t, p, tuple(e), tuple(v)) for i, t, p, e, v in columns)
 
 
-def refuse_rest(arrays: Mapping[str, np.ndarray]) -> None:
-    """Raise ProtocolError where a buffer belongs to nothing."""
+def refuse_unused(arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise ProtocolError where a buffer is left that the body says nothing about."""
     if arrays:
-        raise ProtocolError(f"buffers that belong to nothing here: {sorted(arrays)[:5]}")
-
-
-def camera_body(camera: Camera) -> dict[str, Any]:
-    """Body of a camera."""
-    return _fields(camera)
-
-
-def read_camera(body: CameraBody) -> Camera:
-    """The camera of a body."""
-    return Camera(**body.model_dump())
-
-
-def read_pose(values: list[float]) -> FloatArray:
-    """float32 (4, 4) from 16 numbers, row by row; read-only."""
-    with np.errstate(over="ignore"):
-        pose = np.array(values, np.float64).astype(np.float32).reshape(4, 4)
-    if not np.isfinite(pose).all():
-        raise ProtocolError(f"pose: does not fit float32: {shorten(values)}")
-    pose.setflags(write=False)
-    return pose
-
-
-def _ego_body(ego: EgoState) -> dict[str, Any]:
-    light, lead = ego.next_light, ego.lead
-    return {
-        **_fields(ego),
-        "pose": _pose_list(ego.pose),
-        "velocity_mps": list(ego.velocity_mps),
-        "next_light": light and {"state": light.state.value, "distance_m": light.distance_m},
-        "lead": lead and _fields(lead),
-        "route_ahead_m": [list(point) for point in ego.route_ahead_m],
-    }
-
-
-def _read_ego(body: EgoBody | None) -> EgoState:
-    if body is None:
-        return EgoState(np.eye(4, dtype=np.float32))
-    values = body.model_dump()
-    light, lead = body.next_light, body.lead
-    values["pose"] = read_pose(body.pose)
-    values["velocity_mps"] = tuple(body.velocity_mps)
-    values["next_light"] = light and NextLight(LightState(light.state), light.distance_m)
-    values["lead"] = lead and LeadVehicle(lead.distance_m, lead.speed_mps)
-    values["route_ahead_m"] = tuple((x, y) for x, y in body.route_ahead_m)
-    return EgoState(**values)
-
-
-def _pose_list(pose: FloatArray) -> list[float]:
-    values: list[float] = pose.ravel().tolist()
-    return values
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass, one level deep (`asdict` would copy arrays)."""
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+        raise ProtocolError(f"buffers that this message does not have: {sorted(arrays)[:5]}")
 
 
 def _wrong_shape(

@@ -1,4 +1,4 @@
-"""The process of one world of a vector env: an env, and a renderer that asks the vector."""
+"""What runs in the process of one env: the env, around a renderer that asks the vector."""
 
 from __future__ import annotations
 
@@ -26,81 +26,92 @@ from sim2street.bridge.renderer import (
     StyleChoice,
 )
 from sim2street.configs import Sim2StreetError
-from sim2street.envs.driving import LOST
+from sim2street.envs.driving import WORLD_LOST_ERRORS
 from sim2street.envs.vector.messages import (
-    Ask,
-    Assign,
     Call,
     Command,
     Done,
+    ErrorReply,
     Failed,
-    MemoryAsk,
+    MemoryRequest,
+    ProcessRequest,
     Ready,
-    Refused,
-    RenderAsk,
-    RendererAsk,
+    RenderBatch,
+    RendererCall,
     Reset,
-    Restore,
+    SetAttribute,
+    SetState,
     Step,
     Stop,
-    portable,
+    picklable,
 )
-from sim2street.envs.vector.render_requests import bytes_needed, write_request
-from sim2street.envs.vector.shared_memory import Block, Place, places_for
+from sim2street.envs.vector.render_requests import pack_requests, write_request
+from sim2street.envs.vector.shared_memory import ArrayLocation, SharedBlock, locate_arrays
 
 MakeEnv = Callable[[int, Renderer], gymnasium.Env[Any, Any]]
-"""Makes the env with this index around the vector's renderer, in a process of its own."""
+"""Makes the env with this index, around the renderer that it is given. Must be importable."""
 
-ORPHAN_S = 10.0
-"""How long a process may take to end by itself once its vector is gone."""
+ORPHAN_TIMEOUT_S = 10.0
+"""Seconds after which a process exits if its vector is gone and it has not noticed."""
 
-_MISTAKES = (Sim2StreetError, gymnasium.error.Error, ValueError, TypeError, AttributeError)
+_EXPECTED_ERRORS = (Sim2StreetError, gymnasium.error.Error, ValueError, TypeError, AttributeError)
+"""Errors after which the env still works: mistakes of the caller, or a lost world."""
 
 
-class Link:
-    """The process's end of the line: asks the vector, and keeps the memory they share."""
+class VectorLink:
+    """The connection to the vector, and the memory shared with it.
+
+    Attributes:
+        seconds: seconds spent on "transfer" and "render" since they were last cleared.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._blocks: dict[str, Block] = {}
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._blocks: dict[str, SharedBlock] = {}
 
-    def ask(self, message: Ask) -> Any:
-        """What the vector grants; its refusal is raised. Ends (EOFError) when it is gone."""
+    def request(self, message: ProcessRequest) -> Any:
+        """Send a request and return the value of the reply.
+
+        Raises:
+            EOFError: the vector is gone.
+            Sim2StreetError: the request failed.
+        """
         self.connection.send(message)
-        answer = self.connection.recv()
-        if isinstance(answer, Refused):
-            raise answer.error
-        return answer.value
+        reply = self.connection.recv()
+        if isinstance(reply, ErrorReply):
+            raise reply.error
+        return reply.value
 
-    def block(self, kind: str, size: int) -> Block:
-        """The block of that kind, of at least `size` bytes."""
-        known = self._blocks.get(kind)
-        if known is None or known.size < size:
-            if known is not None:
-                known.close()
-            self._blocks[kind] = Block.attach(self.ask(MemoryAsk(kind, size)))
-        return self._blocks[kind]
+    def block(self, kind: str, size_bytes: int) -> SharedBlock:
+        """The block of this kind, replaced by a larger one if it is too small."""
+        block = self._blocks.get(kind)
+        if block is None or block.size_bytes < size_bytes:
+            if block is not None:
+                block.close()
+            name = self.request(MemoryRequest(kind, size_bytes))
+            block = self._blocks[kind] = SharedBlock.attach(name)
+        return block
 
     def close(self) -> None:
-        """Let go of the memory and the line."""
+        """Release the memory and the connection."""
         while self._blocks:
             self._blocks.popitem()[1].close()
         self.connection.close()
 
 
-class SharedRenderer(Renderer):
-    """The vector's renderer, as the env of one of its worlds knows it."""
+class RendererProxy(Renderer):
+    """The renderer of the vector, as seen from the process of one env."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: VectorLink) -> None:
         self._link = link
         self._sizes_px: dict[int, tuple[int, int]] = {}
 
     def styles(self) -> tuple[str, ...]:
-        return tuple(self._link.ask(RendererAsk("styles")))
+        return tuple(self._link.request(RendererCall("styles")))
 
     def open_session(self, config: SessionConfig) -> int:
-        session = int(self._link.ask(RendererAsk("open_session", (config,))))
+        session = int(self._link.request(RendererCall("open_session", (config,))))
         self._sizes_px[session] = config.out_size_px
         return session
 
@@ -108,80 +119,85 @@ class SharedRenderer(Renderer):
         start_s = time.perf_counter()
         for request in requests:
             if request.session not in self._sizes_px:
-                raise UnknownSession(f"no session {request.session}: open it again")
+                raise UnknownSession(
+                    f"session {request.session} is not open: call open_session first"
+                )
         sizes_px = [self._sizes_px[request.session] for request in requests]
-        packed, size = bytes_needed(requests, sizes_px)
-        block = self._link.block("views", size)
-        for request, places in zip(requests, packed, strict=True):
-            write_request(block, request, places)
-        asked_s = time.perf_counter()
-        reopened = self._link.ask(RenderAsk(packed))
-        granted_s = time.perf_counter()
+        packed, size_bytes = pack_requests(requests, sizes_px)
+        block = self._link.block("views", size_bytes)
+        for request, locations in zip(requests, packed, strict=True):
+            write_request(block, request, locations)
+        written_s = time.perf_counter()
+        reopened = self._link.request(RenderBatch(packed))
+        rendered_s = time.perf_counter()
         renderings = [
-            Rendering(block.array(places.rgb).copy(), flag)
-            for places, flag in zip(packed, reopened, strict=True)
+            Rendering(block.array(locations.rgb).copy(), flag)
+            for locations, flag in zip(packed, reopened, strict=True)
         ]
         end_s = time.perf_counter()
-        self._link.seconds["transfer"] += asked_s - start_s + end_s - granted_s
+        self._link.seconds["transfer"] += (written_s - start_s) + (end_s - rendered_s)
         self._link.seconds["render"] += end_s - start_s
         return renderings
 
     def restyle(self, session: int, style: StyleChoice) -> None:
-        self._link.ask(RendererAsk("restyle", (session, style)))
+        self._link.request(RendererCall("restyle", (session, style)))
 
     def save_session(self, session: int) -> bytes | None:
-        """What the vector's renderer saved, as bytes: no business of this process."""
-        saved: bytes | None = self._link.ask(RendererAsk("save_session", (session,)))
+        """The session's state as pickled by the vector: this process may lack its classes."""
+        saved: bytes | None = self._link.request(RendererCall("save_session", (session,)))
         return saved
 
     def load_session(self, session: int, saved: bytes) -> None:
-        self._link.ask(RendererAsk("load_session", (session, saved)))
+        self._link.request(RendererCall("load_session", (session, saved)))
 
     def close_session(self, session: int) -> None:
         self._sizes_px.pop(session, None)
-        self._link.ask(RendererAsk("close_session", (session,)))
+        self._link.request(RendererCall("close_session", (session,)))
 
     def close(self) -> None:
-        """Nothing: the vector forgets the sessions of a process that has ended."""
+        """Do nothing: the vector closes the sessions of a process that has ended."""
 
 
-class ObservationSlots:
-    """Writes observations by turns to two places, so that the last one is always whole."""
+class ObservationWriter:
+    """Writes observations to shared memory.
 
-    def __init__(self, link: Link) -> None:
+    Two places take turns, so that the last observation stays whole while the next is written.
+    """
+
+    def __init__(self, link: VectorLink) -> None:
         self._link = link
-        self._turn = 0
+        self._place = 0
 
-    def write(self, observation: Any) -> dict[str, Place]:
-        """Where it now lies, by key; "" where it is no dict."""
+    def write(self, observation: Any) -> dict[str, ArrayLocation]:
+        """Write the observation; returns key -> location, with key "" if it is not a dict."""
         arrays = observation if isinstance(observation, dict) else {"": np.asarray(observation)}
-        size = max(place.end for place in places_for(arrays).values())
-        self._turn = 1 - self._turn
-        places = places_for(arrays, self._turn * size)
-        block = self._link.block("observation", 2 * size + 64)
-        for key, place in places.items():
-            block.array(place)[...] = arrays[key]
-        return places
+        size_bytes = max(location.end for location in locate_arrays(arrays).values())
+        self._place = 1 - self._place
+        locations = locate_arrays(arrays, self._place * size_bytes)
+        block = self._link.block("observation", 2 * size_bytes + 64)
+        for key, location in locations.items():
+            block.array(location)[...] = arrays[key]
+        return locations
 
 
-def serve_env(connection: Connection, index: int, make_env: MakeEnv) -> None:
-    """Make the env and carry out commands until told to stop, or until the vector is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the vector decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    link = Link(connection)
+def run_child(connection: Connection, index: int, make_env: MakeEnv) -> None:
+    """Make the env and execute commands until `Stop`, or until the vector is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the vector ends its processes
+    threading.Thread(target=_exit_after_parent, daemon=True).start()
+    link = VectorLink(connection)
     try:
-        env = make_env(index, SharedRenderer(link))
-    except _MISTAKES as error:
-        lost = isinstance(error, LOST)
-        connection.send(Failed(portable(error), traceback.format_exc(), lost, fatal=True))
+        env = make_env(index, RendererProxy(link))
+    except _EXPECTED_ERRORS as error:
+        world_lost = isinstance(error, WORLD_LOST_ERRORS)
+        connection.send(Failed(picklable(error), traceback.format_exc(), world_lost, fatal=True))
         return
-    except Exception as error:  # whatever it is, the vector is to know, then this ends
-        connection.send(Failed(portable(error), traceback.format_exc(), fatal=True))
+    except Exception as error:  # a bug: report it to the vector, then exit
+        connection.send(Failed(picklable(error), traceback.format_exc(), fatal=True))
         raise
     try:
         spaces = env.observation_space, env.action_space
         connection.send(Ready(*spaces, dict(env.metadata), env.render_mode))
-        _serve(env, link)
+        _execute_commands(env, link)
     except (EOFError, ConnectionError):
         return  # the vector is gone
     finally:
@@ -189,31 +205,31 @@ def serve_env(connection: Connection, index: int, make_env: MakeEnv) -> None:
         link.close()
 
 
-def _serve(env: gymnasium.Env[Any, Any], link: Link) -> None:
-    slots = ObservationSlots(link)
+def _execute_commands(env: gymnasium.Env[Any, Any], link: VectorLink) -> None:
+    writer = ObservationWriter(link)
     while not isinstance(command := link.connection.recv(), Stop):
-        answer: Done | Failed
+        result: Done | Failed
         try:
-            answer = _carry_out(env, command, link, slots)
+            result = _execute(env, command, link, writer)
         except (EOFError, ConnectionError):
             raise
-        except LOST as error:
-            answer = Failed(portable(error), traceback.format_exc(), lost=True)
-        except _MISTAKES as error:
-            answer = Failed(portable(error), traceback.format_exc())
-        except Exception as error:  # whatever it is, the vector is to know, then this ends
-            link.connection.send(Failed(portable(error), traceback.format_exc(), fatal=True))
+        except WORLD_LOST_ERRORS as error:
+            result = Failed(picklable(error), traceback.format_exc(), world_lost=True)
+        except _EXPECTED_ERRORS as error:
+            result = Failed(picklable(error), traceback.format_exc())
+        except Exception as error:  # a bug: report it to the vector, then exit
+            link.connection.send(Failed(picklable(error), traceback.format_exc(), fatal=True))
             raise
-        link.connection.send(answer)
+        link.connection.send(result)
 
 
-def _carry_out(
-    env: gymnasium.Env[Any, Any], command: Command, link: Link, slots: ObservationSlots
+def _execute(
+    env: gymnasium.Env[Any, Any], command: Command, link: VectorLink, writer: ObservationWriter
 ) -> Done:
     if isinstance(command, Call):
         found = env.get_wrapper_attr(command.name)
         return Done(found(*command.args, **command.kwargs) if callable(found) else found)
-    if isinstance(command, Assign):
+    if isinstance(command, SetAttribute):
         env.set_wrapper_attr(command.name, command.value)
         return Done(None)
     link.seconds.clear()
@@ -221,30 +237,31 @@ def _carry_out(
     value: Any
     if isinstance(command, Reset):
         observation, value = env.reset(seed=command.seed, options=command.options)
-    elif isinstance(command, Restore):
+    elif isinstance(command, SetState):
         observation, value = env.get_wrapper_attr("set_state")(command.state)
     else:
         assert isinstance(command, Step)
         observation, *value = env.step(command.action)
-    end_s = time.perf_counter()
-    places = slots.write(observation)
+    stepped_s = time.perf_counter()
+    locations = writer.write(observation)
+    written_s = time.perf_counter()
     frame: SensorFrame | None = getattr(env.unwrapped, "last_frame", None)
     stamps = frame.stamps if frame is not None else {}
     render_s = stamps.get("render", 0.0)
     simulate_s = sum(stamps.values()) - render_s
-    seconds = {
+    stage_seconds = {
         "simulate": simulate_s,
-        "transfer": link.seconds["transfer"] + time.perf_counter() - end_s,
-        "render": max(0.0, render_s - link.seconds["render"]),  # the vector times its own
-        "observe": max(0.0, end_s - start_s - simulate_s - render_s),
+        "transfer": link.seconds["transfer"] + written_s - stepped_s,
+        "render": max(0.0, render_s - link.seconds["render"]),  # the vector times the rest
+        "observe": max(0.0, stepped_s - start_s - simulate_s - render_s),
     }
-    return Done(value, places, seconds)
+    return Done(value, locations, stage_seconds)
 
 
-def _end_with_parent() -> None:
-    """A process whose vector was killed must not outlive it, whatever it is doing."""
+def _exit_after_parent() -> None:
+    """Exit some time after the parent process, even if this one is busy or hangs."""
     parent = parent_process()
     assert parent is not None
     parent.join()
-    time.sleep(ORPHAN_S)
+    time.sleep(ORPHAN_TIMEOUT_S)
     os._exit(1)

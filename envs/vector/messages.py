@@ -1,7 +1,7 @@
-"""What a vector env and the processes of its worlds say to each other.
+"""Messages between a vector env and the processes of its envs.
 
-The vector commands; while it carries a command out, a process may ask for something, and
-goes on when it is granted or refused; then it answers.
+The vector sends a command. While the process executes it, the process may send requests, and
+waits for the reply to each. It ends by sending the result of the command.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from gymnasium import spaces
 
 from sim2street.bridge.renderer import RenderRequest
-from sim2street.envs.vector.shared_memory import Place
+from sim2street.envs.vector.shared_memory import ArrayLocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +27,21 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Command: one step."""
+    """Command: make one step."""
 
     action: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Restore:
-    """Command: go on from a snapshot that an env's `get_state` has made."""
+class SetState:
+    """Command: go back to a snapshot that `DrivingEnv.get_state` has made."""
 
     state: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Command: call a method of the env, or read an attribute of it."""
+    """Command: call a method of the env, or read an attribute."""
 
     name: str
     args: tuple[Any, ...] = ()
@@ -49,7 +49,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Assign:
+class SetAttribute:
     """Command: set an attribute of the env."""
 
     name: str
@@ -58,15 +58,15 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Command: close the env and end. Has no answer."""
+    """Command: close the env and exit. It has no result."""
 
 
-Command = Reset | Step | Restore | Call | Assign | Stop
+Command = Reset | Step | SetState | Call | SetAttribute | Stop
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The env is made: what it says of itself."""
+    """Sent once, when the env has been made."""
 
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
@@ -75,16 +75,19 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryAsk:
-    """Asks for the name of a block of `size` bytes, in place of the last one of that kind."""
+class MemoryRequest:
+    """Request: a new block of `size_bytes` in place of the old one of this kind.
+
+    The reply is its name.
+    """
 
     kind: str
-    size: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class RendererAsk:
-    """Asks for what the renderer's method `name` returns; everything but `render`."""
+class RendererCall:
+    """Request: call the renderer's method `name` (any but `render`). The reply is its value."""
 
     name: str
     args: tuple[Any, ...] = ()
@@ -92,79 +95,80 @@ class RendererAsk:
 
 @dataclass(frozen=True, slots=True)
 class PackedRequest:
-    """A request to render whose arrays lie in the block "views".
+    """A render request whose arrays lie in the shared block "views".
 
     Attributes:
-        request: without arrays and actors.
-        arrays: of the view, by the name of the field. actors: see `vector_views`.
-        rgb: where the picture is to go.
+        request: the request without arrays and actors.
+        arrays: array of the view -> its location.
+        actors: array of `render_requests.actor_arrays` -> its location.
+        rgb: where the vector writes the rendered image.
     """
 
     request: RenderRequest
-    arrays: dict[str, Place]
-    actors: dict[str, Place]
-    rgb: Place
+    arrays: dict[str, ArrayLocation]
+    actors: dict[str, ArrayLocation]
+    rgb: ArrayLocation
 
 
 @dataclass(frozen=True, slots=True)
-class RenderAsk:
-    """Asks for pictures; granted with one bool each: whether its session was reopened."""
+class RenderBatch:
+    """Request: render these images. The reply is `Rendering.reopened` of each."""
 
     requests: list[PackedRequest]
 
 
-Ask = MemoryAsk | RendererAsk | RenderAsk
+ProcessRequest = MemoryRequest | RendererCall | RenderBatch
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
-    """What was asked for."""
+class Reply:
+    """Reply to a request."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """Why not: the error is raised where it was asked."""
+class ErrorReply:
+    """Reply to a request that failed: the process raises the error."""
 
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Answer: a command was carried out.
+    """Result of a command that succeeded.
 
     Attributes:
-        value: reset, restore: info; step: (reward, terminated, truncated, info); else the
-            result.
-        places: where in the block "observation" the observation lies, by key; "" where
-            the space is no Dict.
-        seconds: spent per stage ("simulate", "transfer", "render", "observe").
+        value: for `Reset` and `SetState` the info, for `Step` (reward, terminated, truncated,
+            info), otherwise what the method returned or the attribute holds.
+        observation: observation key -> its location in the shared block "observation"; the
+            key is "" if the observation is not a dict.
+        stage_seconds: seconds spent per stage ("simulate", "transfer", "render", "observe").
     """
 
     value: Any
-    places: dict[str, Place] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    observation: dict[str, ArrayLocation] = field(default_factory=dict)
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Answer: a command raised an error.
+    """Result of a command that raised an error.
 
     Attributes:
-        trace: the traceback, as text.
-        lost: the world was lost: another reset may work.
-        fatal: nobody knows in what state the env is: the process has ended itself.
+        traceback: the traceback as text.
+        world_lost: whether the error means that the world was lost: another reset may work.
+        fatal: whether the process exits, because the env may be in any state.
     """
 
     error: Exception
-    trace: str
-    lost: bool = False
+    traceback: str
+    world_lost: bool = False
     fatal: bool = False
 
 
-def portable(error: Exception) -> Exception:
-    """The error, or where it cannot travel between processes, one that tells the same."""
+def picklable(error: Exception) -> Exception:
+    """The error itself, or a RuntimeError with its text if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
     except (pickle.PickleError, TypeError, AttributeError, ValueError, ImportError):

@@ -1,4 +1,4 @@
-"""Requests to render, through shared memory: views and actors as arrays, and back."""
+"""Render requests through shared memory: views and actors as arrays, and back."""
 
 from __future__ import annotations
 
@@ -11,59 +11,71 @@ import numpy as np
 from sim2street.bridge.frame import Actor
 from sim2street.bridge.renderer import RenderRequest
 from sim2street.envs.vector.messages import PackedRequest
-from sim2street.envs.vector.shared_memory import Block, Place, place_after, places_for
+from sim2street.envs.vector.shared_memory import (
+    Array,
+    ArrayLocation,
+    SharedBlock,
+    locate_arrays,
+    next_location,
+)
 
 VIEW_ARRAYS = ("labels", "depth_m", "instances", "motion_px", "rgb")
+"""Fields of View that are arrays of pixels."""
 
-_BYTE = np.dtype(np.uint8)
+_UINT8 = np.dtype(np.uint8)
 
 
-def bytes_needed(
+def pack_requests(
     requests: Sequence[RenderRequest], sizes_px: Sequence[tuple[int, int]]
 ) -> tuple[list[PackedRequest], int]:
-    """Where each array of the requests goes, and how large the block has to be.
+    """Choose a location for each array of the requests.
 
     Args:
-        sizes_px: (width, height) of the pictures to come.
+        sizes_px: (width, height) of the image to render for each request.
+
+    Returns:
+        The requests with their locations, and the bytes that the block needs.
     """
     packed: list[PackedRequest] = []
     end = 0
     for request, (width_px, height_px) in zip(requests, sizes_px, strict=True):
-        arrays = places_for(_view_arrays(request), end)
-        end = max((place.end for place in arrays.values()), default=end)
-        actors = places_for(_actor_arrays(request.actors), end)
-        end = max(place.end for place in actors.values())
-        rgb = place_after(end, (height_px, width_px, 3), _BYTE)
+        arrays = locate_arrays(_view_arrays(request), end)
+        end = max((location.end for location in arrays.values()), default=end)
+        actors = locate_arrays(actor_arrays(request.actors), end)
+        end = max(location.end for location in actors.values())
+        rgb = next_location(end, (height_px, width_px, 3), _UINT8)
         end = rgb.end
-        nothing: dict[str, Any] = dict.fromkeys(VIEW_ARRAYS)
-        bare = dataclasses.replace(request.view, **nothing)
-        stripped = dataclasses.replace(request, view=bare, actors=())
-        packed.append(PackedRequest(stripped, arrays, actors, rgb))
+        no_arrays: dict[str, Any] = dict.fromkeys(VIEW_ARRAYS)
+        view = dataclasses.replace(request.view, **no_arrays)
+        without_arrays = dataclasses.replace(request, view=view, actors=())
+        packed.append(PackedRequest(without_arrays, arrays, actors, rgb))
     return packed, end
 
 
-def write_request(block: Block, request: RenderRequest, packed: PackedRequest) -> None:
-    """Copy a request's arrays to their places."""
-    sources = (_view_arrays(request), packed.arrays), (_actor_arrays(request.actors), packed.actors)
-    for arrays, places in sources:
+def write_request(block: SharedBlock, request: RenderRequest, packed: PackedRequest) -> None:
+    """Copy the arrays of a request to their locations."""
+    for arrays, locations in (
+        (_view_arrays(request), packed.arrays),
+        (actor_arrays(request.actors), packed.actors),
+    ):
         for name, array in arrays.items():
-            block.array(places[name])[...] = array
+            block.array(locations[name])[...] = array
 
 
-def read_request(block: Block, packed: PackedRequest) -> RenderRequest:
-    """The request; its view's arrays are windows on the block, good until it is answered."""
-    arrays: dict[str, Any] = {n: block.array(place) for n, place in packed.arrays.items()}
+def read_request(block: SharedBlock, packed: PackedRequest) -> RenderRequest:
+    """The request as it was written.
+
+    The arrays of its view are the shared memory itself: valid until the reply is sent.
+    """
+    arrays: dict[str, Any] = {
+        name: block.array(location) for name, location in packed.arrays.items()
+    }
     view = dataclasses.replace(packed.request.view, **arrays)
     return dataclasses.replace(packed.request, view=view, actors=_actors(block, packed.actors))
 
 
-def _view_arrays(request: RenderRequest) -> dict[str, np.ndarray]:
-    named = {name: getattr(request.view, name) for name in VIEW_ARRAYS}
-    return {name: array for name, array in named.items() if array is not None}
-
-
-def _actor_arrays(actors: Sequence[Actor]) -> dict[str, np.ndarray]:
-    """Every field of n actors as one array; numbers keep all their digits."""
+def actor_arrays(actors: Sequence[Actor]) -> dict[str, Array]:
+    """All fields of n actors as arrays, in dtypes that keep every value exactly."""
     n = len(actors)
     return {
         "ids_and_tags": np.array([(a.actor_id, a.tag) for a in actors], np.int64).reshape(n, 2),
@@ -74,11 +86,17 @@ def _actor_arrays(actors: Sequence[Actor]) -> dict[str, np.ndarray]:
     }
 
 
-def _actors(block: Block, places: Mapping[str, Place]) -> tuple[Actor, ...]:
-    who = block.array(places["ids_and_tags"]).tolist()
-    poses = block.array(places["poses"]).copy()  # renderers remember where actors were
-    numbers = block.array(places["extents_and_velocities"]).tolist()
+def _view_arrays(request: RenderRequest) -> dict[str, Array]:
+    arrays = {name: getattr(request.view, name) for name in VIEW_ARRAYS}
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _actors(block: SharedBlock, locations: Mapping[str, ArrayLocation]) -> tuple[Actor, ...]:
+    ids_and_tags = block.array(locations["ids_and_tags"]).tolist()
+    # A renderer keeps the poses for the next frame, when this memory is overwritten.
+    poses = block.array(locations["poses"]).copy()
+    numbers = block.array(locations["extents_and_velocities"]).tolist()
     return tuple(
         Actor(actor_id, tag, pose, tuple(six[:3]), tuple(six[3:]))
-        for (actor_id, tag), pose, six in zip(who, poses, numbers, strict=True)
+        for (actor_id, tag), pose, six in zip(ids_and_tags, poses, numbers, strict=True)
     )

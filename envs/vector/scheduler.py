@@ -1,10 +1,12 @@
-"""The worlds of a vector env at work: who simulates when, and what is rendered together.
+"""Decides which envs of a vector simulate when, and renders their images in batches.
 
-The worlds are two halves. While one half's views are rendered in one batch, here, the
-other half simulates in its own processes. At most as many worlds simulate at a time as
-there are cores: so the first half is soon complete, instead of all being late together.
-(Where nothing is rendered here, all are sent off at once.)
-Which views share a batch depends on nothing but the commands, so a seed fixes it all.
+The envs form two halves. While the images of one half are rendered here, in one batch, the
+other half simulates in its processes. At most one env per CPU core simulates at a time, so
+that the first half is complete early instead of all envs being late together. If no env uses
+the shared renderer, all simulate at once.
+
+Which images share a batch depends on the commands only, not on timing, so that a seed fixes
+every result.
 """
 
 from __future__ import annotations
@@ -19,161 +21,171 @@ from sim2street.bridge.errors import PeerTimeout, RendererError, RendererLost
 from sim2street.bridge.renderer import Renderer, Rendering, RenderRequest
 from sim2street.configs import Sim2StreetError
 from sim2street.envs.vector.child import MakeEnv
-from sim2street.envs.vector.messages import Command, Granted, Refused
+from sim2street.envs.vector.messages import Command, ErrorReply, Reply
 from sim2street.envs.vector.render_requests import read_request
 from sim2street.envs.vector.worker import Phase, VectorDeadlines, Worker
 
 
-class Crew:
-    """The processes of a vector's worlds, and the renderer that they share.
+class Scheduler:
+    """Runs commands on the processes of a vector's envs.
 
     Attributes:
+        workers: one per env.
         render_s: seconds spent rendering so far.
     """
 
     def __init__(
         self,
         make_env: MakeEnv,
-        count: int,
+        num_envs: int,
         renderer: Renderer,
         deadlines: VectorDeadlines,
         at_once: int | None = None,
     ) -> None:
-        """`at_once`: how many worlds simulate at a time; as many as there are cores."""
-        self.workers = [Worker(i, make_env, renderer, deadlines) for i in range(count)]
+        """`at_once`: how many envs simulate at a time; None for the number of CPU cores."""
+        self.workers = [Worker(i, make_env, renderer, deadlines) for i in range(num_envs)]
         self.render_s = 0.0
         self._renderer = renderer
         self._deadlines = deadlines
-        self._at_once = at_once or _cores()
-        middle = (count + 1) // 2
-        self._halves = [half for half in (range(middle), range(middle, count)) if half]
+        self._at_once = at_once or _cpu_cores()
+        middle = (num_envs + 1) // 2
+        self._halves = [half for half in (range(middle), range(middle, num_envs)) if half]
 
     def start(self) -> None:
         """Start all processes and wait until all are ready.
 
         Raises:
-            The error that kept an env from being made, or WorldLost.
+            WorldLost: a process died.
+            Exception: the error for which an env could not be made.
         """
         for worker in self.workers:
             worker.start()
         while any(worker.phase is Phase.STARTING for worker in self.workers):
-            self._listen([w for w in self.workers if w.phase is Phase.STARTING], None)
+            self._receive([w for w in self.workers if w.phase is Phase.STARTING], None)
             for worker in self.workers:
-                if worker.phase is Phase.GONE:
+                if worker.phase is Phase.NOT_RUNNING:
                     worker.require_done()
 
     def run(
-        self, commands: Mapping[int, Command], patient: Collection[int] = (), patience_s: float = 0
+        self,
+        commands: Mapping[int, Command],
+        recovering: Collection[int] = (),
+        recover_s: float = 0.0,
     ) -> None:
-        """Have all commands carried out; each worker then has a result, or is gone.
+        """Execute a command per env. Afterwards each has a result, or is not running.
 
-        `patient` have been submitted a command before: they are waited for too, but no
-        longer than `patience_s`. All others that are at something go on in the background.
+        Args:
+            recovering: envs that are executing an earlier command. They are waited for too,
+                but for at most `recover_s`.
         """
-        give_up_s = time.monotonic() + patience_s
-        to_come = deque(sorted(commands))
-        shared = any(worker.is_rendered for worker in self.workers)
-        at_once = self._at_once if shared else len(self.workers)
-        expected = {*commands, *patient}
+        give_up_s = time.monotonic() + recover_s
+        unsent = deque(sorted(commands))
+        shares_renderer = any(worker.uses_shared_renderer for worker in self.workers)
+        at_once = self._at_once if shares_renderer else len(self.workers)
+        awaited = {*commands, *recovering}
         try:
             while True:
-                if patient and time.monotonic() >= give_up_s:
-                    expected -= {i for i in patient if i not in commands}
-                busy = [i for i in expected if not self._is_through(i) and i not in to_come]
-                while to_come and len([i for i in busy if self._simulates(i)]) < at_once:
-                    busy.append(self._submit(to_come.popleft(), commands))
-                batch = self._batch(expected, to_come)
+                if recovering and time.monotonic() >= give_up_s:
+                    awaited -= {i for i in recovering if i not in commands}
+                unfinished = [i for i in awaited if not self._has_finished(i) and i not in unsent]
+                simulating = sum(self.workers[i].phase is Phase.BUSY for i in unfinished)
+                while unsent and simulating < at_once:
+                    index = unsent.popleft()
+                    self.workers[index].submit(commands[index])
+                    simulating += self.workers[index].phase is Phase.BUSY
+                batch = self._next_batch(awaited, unsent)
                 if batch:
-                    while to_come:  # while we render, we cannot send for the next one
-                        self._submit(to_come.popleft(), commands)
+                    while unsent:  # nothing can be sent while rendering
+                        index = unsent.popleft()
+                        self.workers[index].submit(commands[index])
                     self._render(batch)
-                elif to_come or any(not self._is_through(i) for i in expected):
-                    until_s = give_up_s if expected & set(patient) else None
-                    self._listen(self.workers, until_s)
+                elif unsent or any(not self._has_finished(i) for i in awaited):
+                    until_s = give_up_s if awaited & set(recovering) else None
+                    self._receive(self.workers, until_s)
                 else:
                     return
-        except BaseException:  # Ctrl-C too: nobody knows who had done and said what
+        except BaseException:  # also Ctrl-C: which messages were exchanged is unknown
             for worker in self.workers:
                 if worker.phase is not Phase.IDLE:
-                    worker.lose("its vector was interrupted")
+                    worker.terminate("its vector was interrupted")
             raise
 
     def close(self) -> None:
-        """End all processes: those that have not closed their world in time are killed."""
+        """End all processes. Those that do not close in time are killed."""
         for worker in self.workers:
-            worker.ask_to_stop()
+            worker.request_stop()
         end_s = time.monotonic() + self._deadlines.close_s
         for worker in self.workers:
             worker.join(end_s)
 
-    def _submit(self, index: int, commands: Mapping[int, Command]) -> int:
-        self.workers[index].submit(commands[index])
-        return index
-
-    def _is_through(self, index: int) -> bool:
+    def _has_finished(self, index: int) -> bool:
         worker = self.workers[index]
-        return worker.result is not None or worker.phase is Phase.GONE
+        return worker.result is not None or worker.phase is Phase.NOT_RUNNING
 
-    def _simulates(self, index: int) -> bool:
-        return self.workers[index].phase is Phase.BUSY
-
-    def _batch(self, expected: Collection[int], to_come: Collection[int]) -> list[Worker]:
-        """Who is rendered next: a half of which nobody expected still simulates."""
+    def _next_batch(self, awaited: Collection[int], unsent: Collection[int]) -> list[Worker]:
+        """The envs to render now: a half of which no awaited env still simulates."""
         for half in self._halves:
             waiting = [
-                self.workers[i] for i in half if self.workers[i].phase is Phase.AWAITING_PICTURE
+                self.workers[i] for i in half if self.workers[i].phase is Phase.AWAITING_IMAGES
             ]
-            unfinished = any(
-                i in to_come or not (self._is_through(i) or self.workers[i] in waiting)
+            simulating = any(
+                i in unsent or not (self._has_finished(i) or self.workers[i] in waiting)
                 for i in half
-                if i in expected
+                if i in awaited
             )
-            if waiting and not unfinished:
+            if waiting and not simulating:
                 return waiting
         return []
 
-    def _listen(self, workers: Sequence[Worker], until_s: float | None) -> None:
-        """Hear everybody who has something to say, and end those who are overdue."""
-        talking = [w for w in workers if not w.waits_for_us or w.phase is Phase.IDLE]
-        lines = {w.connection: w for w in talking if w.connection is not None}
-        limits_s = [w.left_s for w in talking if not w.waits_for_us]
+    def _receive(self, workers: Sequence[Worker], until_s: float | None) -> None:
+        """Wait for messages and receive them; terminate the processes that are overdue.
+
+        Args:
+            until_s: when to stop waiting (monotonic), besides the deadlines.
+        """
+        listening = [w for w in workers if w.owes_message or w.phase is Phase.IDLE]
+        by_connection = {w.connection: w for w in listening if w.connection is not None}
+        limits_s = [w.remaining_s for w in listening if w.owes_message]
         if until_s is not None:
             limits_s.append(until_s - time.monotonic())
-        heard = wait(list(lines), max(0.0, min(limits_s, default=0.0)))
-        for line in heard:
-            lines[line].hear()  # type: ignore[index]
-        for worker in talking:
-            if not worker.waits_for_us and worker.left_s <= 0 and worker.connection not in heard:
-                worker.lose("its process did not answer within its deadline")
+        arrived = wait(list(by_connection), max(0.0, min(limits_s, default=0.0)))
+        for connection, worker in by_connection.items():
+            if connection in arrived:
+                worker.receive()
+        for worker in listening:
+            if worker.owes_message and worker.remaining_s <= 0 and worker.connection not in arrived:
+                worker.terminate("its process did not answer within its deadline")
 
     def _render(self, batch: Sequence[Worker]) -> None:
+        """Render the images that these envs wait for, and reply to them."""
         start_s = time.perf_counter()
         requests: list[RenderRequest] = []
         for worker in batch:
-            assert worker.asked is not None
+            assert worker.render_batch is not None
             block = worker.block("views")
-            requests.extend(read_request(block, packed) for packed in worker.asked.requests)
-        answers = _render_all(self._renderer, requests)
+            requests.extend(read_request(block, packed) for packed in worker.render_batch.requests)
+        results = deque(_render_all(self._renderer, requests))
         for worker in batch:
-            assert worker.asked is not None
-            mine = [answers.pop(0) for _ in worker.asked.requests]
-            error = next((answer for answer in mine if isinstance(answer, Exception)), None)
+            assert worker.render_batch is not None
+            packed_requests = worker.render_batch.requests
+            own = [results.popleft() for _ in packed_requests]
+            error = next((result for result in own if isinstance(result, Exception)), None)
             if error is not None:
-                worker.grant(Refused(error))
+                worker.reply(ErrorReply(error))
                 continue
-            flags: list[bool] = []
-            for packed, rendering in zip(worker.asked.requests, mine, strict=True):
+            reopened: list[bool] = []
+            for packed, rendering in zip(packed_requests, own, strict=True):
                 assert isinstance(rendering, Rendering)
                 worker.block("views").array(packed.rgb)[...] = rendering.rgb
-                flags.append(rendering.reopened)
-            worker.grant(Granted(flags))
+                reopened.append(rendering.reopened)
+            worker.reply(Reply(reopened))
         self.render_s += time.perf_counter() - start_s
 
 
 def _render_all(
     renderer: Renderer, requests: Sequence[RenderRequest]
 ) -> list[Rendering | Sim2StreetError]:
-    """All in one batch; where that is refused, one by one: only the guilty get the error."""
+    """Render in one batch. If it is refused, render one by one, so that the others succeed."""
     try:
         return [*renderer.render(requests)]
     except (RendererLost, PeerTimeout) as error:
@@ -181,10 +193,10 @@ def _render_all(
     except RendererError as error:
         if len(requests) == 1:
             return [error]
-    return [answer for request in requests for answer in _render_all(renderer, [request])]
+    return [result for request in requests for result in _render_all(renderer, [request])]
 
 
-def _cores() -> int:
+def _cpu_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

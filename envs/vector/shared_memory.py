@@ -1,7 +1,7 @@
-"""Shared memory between a vector env and its worlds: arrays go through it, words do not.
+"""Arrays in shared memory between a vector env and the processes of its envs.
 
-The vector makes a block, the world's process attaches to it by name, and the name is
-forgotten as soon as both hold it: however the processes end, nothing stays behind.
+The vector creates a block, the process attaches to it by name, and the name is removed as
+soon as both hold the block. So nothing stays behind, however the processes end.
 """
 
 from __future__ import annotations
@@ -11,15 +11,24 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-_ALIGNMENT = 64
+Array = npt.NDArray[Any]
+
+_ALIGNMENT_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a block an array lies."""
+class ArrayLocation:
+    """Where an array lies in a block.
+
+    Attributes:
+        offset: its first byte.
+        dtype: as `numpy.dtype.str`.
+    """
 
     offset: int
     shape: tuple[int, ...]
@@ -27,65 +36,68 @@ class Place:
 
     @property
     def end(self) -> int:
-        """The first byte after it."""
+        """The first byte after the array."""
         return self.offset + math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
-def place_after(offset: int, shape: tuple[int, ...], dtype: np.dtype) -> Place:
-    """The next well aligned place for such an array."""
-    return Place(-(-offset // _ALIGNMENT) * _ALIGNMENT, shape, dtype.str)
+def next_location(offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> ArrayLocation:
+    """The first aligned location at or after `offset`."""
+    aligned = -(-offset // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+    return ArrayLocation(aligned, shape, dtype.str)
 
 
-def places_for(arrays: Mapping[str, np.ndarray], offset: int = 0) -> dict[str, Place]:
-    """One place after another, by name."""
-    places: dict[str, Place] = {}
+def locate_arrays(arrays: Mapping[str, Array], offset: int = 0) -> dict[str, ArrayLocation]:
+    """Locations for all arrays, one after the other from `offset`."""
+    locations: dict[str, ArrayLocation] = {}
     for name, array in arrays.items():
-        places[name] = place_after(offset, array.shape, array.dtype)
-        offset = places[name].end
-    return places
+        locations[name] = next_location(offset, array.shape, array.dtype)
+        offset = locations[name].end
+    return locations
 
 
-class Block:
-    """A piece of memory that two processes see."""
+class SharedBlock:
+    """A block of memory that two processes share."""
 
     def __init__(self, memory: SharedMemory) -> None:
         self._memory = memory
-        self._named = False
+        self._has_name = False
 
     @classmethod
-    def create(cls, size: int) -> Block:
-        """A new one of `size` bytes, to be attached to by its name."""
-        block = cls(SharedMemory(create=True, size=max(size, 1)))
-        block._named = True
+    def create(cls, size_bytes: int) -> SharedBlock:
+        """A new block of at least `size_bytes`."""
+        block = cls(SharedMemory(create=True, size=max(size_bytes, 1)))
+        block._has_name = True
         return block
 
     @classmethod
-    def attach(cls, name: str) -> Block:
-        """The one that the other process created."""
+    def attach(cls, name: str) -> SharedBlock:
+        """The block that the other process created."""
         return cls(SharedMemory(name=name))
 
     @property
     def name(self) -> str:
-        """What the other process attaches by."""
+        """The name to attach by."""
         return self._memory.name
 
     @property
-    def size(self) -> int:
-        """Bytes, at least as many as were asked for."""
+    def size_bytes(self) -> int:
+        """Its size, which may be larger than what was asked for."""
         return self._memory.size
 
-    def array(self, place: Place) -> np.ndarray:
-        """A window on the memory itself: not to be kept."""
-        return np.ndarray(place.shape, place.dtype, buffer=self._memory.buf, offset=place.offset)
+    def array(self, location: ArrayLocation) -> Array:
+        """A view of the shared memory itself; copy it instead of keeping it."""
+        return np.ndarray(
+            location.shape, location.dtype, buffer=self._memory.buf, offset=location.offset
+        )
 
-    def forget_name(self) -> None:
-        """From here on the memory lives as long as the processes that hold it."""
-        if self._named:
-            self._named = False
+    def remove_name(self) -> None:
+        """Remove the name: from now on the block lives as long as the processes that hold it."""
+        if self._has_name:
+            self._has_name = False
             self._memory.unlink()
 
     def close(self) -> None:
-        """Let go of it. Allowed more than once."""
-        self.forget_name()
-        with contextlib.suppress(BufferError):  # a window was kept: freed along with it
+        """Release the block. May be called more than once."""
+        self.remove_name()
+        with contextlib.suppress(BufferError):  # an array still points here: freed with it
             self._memory.close()

@@ -1,4 +1,4 @@
-"""One world of a vector env, as the vector sees it: a process, its memory, its deadline."""
+"""The process of one env, as the vector sees it: its state, its memory, its deadline."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from sim2street.bridge.errors import WorldLost
 from sim2street.bridge.renderer import Renderer
 from sim2street.configs import Sim2StreetError, StrictModel
-from sim2street.envs.vector.child import MakeEnv, serve_env
+from sim2street.envs.vector.child import MakeEnv, run_child
 from sim2street.envs.vector.messages import (
     Command,
     Done,
+    ErrorReply,
     Failed,
-    Granted,
-    MemoryAsk,
+    MemoryRequest,
     Ready,
-    Refused,
-    RenderAsk,
-    RendererAsk,
+    RenderBatch,
+    RendererCall,
+    Reply,
     Reset,
-    Restore,
+    SetState,
     Stop,
 )
-from sim2street.envs.vector.shared_memory import Block, Place
+from sim2street.envs.vector.shared_memory import Array, ArrayLocation, SharedBlock
 
 _SPAWN = multiprocessing.get_context("spawn")
-_MOST_PAUSE_S = 30.0
+
+_MAX_START_PAUSE_S = 30.0
+"""Longest pause before the next start, after starts that failed."""
 
 _log = logging.getLogger(__name__)
 
 
 class VectorDeadlines(StrictModel):
-    """How long the process of a world may take before it is ended and replaced.
+    """Seconds that the process of an env may take before it is killed and replaced.
 
     Attributes:
         start_s: to import, make the env and open the world.
-        reset_s, step_s: for these commands, without what the renderer takes.
-        recover_s: how long the others wait for the first reset after a world was lost whose
-            process lives on; after that it goes on in the background.
-        close_s: to close the world and end.
+        reset_s, step_s: for a reset and a step, not counting the renderer.
+        recover_s: how long a step waits for a lost world to be reset, if its process is still
+            running; after that, the reset goes on in the background.
+        close_s: to close the world and exit.
     """
 
     start_s: float = Field(120.0, gt=0.0)
@@ -60,216 +61,221 @@ class VectorDeadlines(StrictModel):
 
 
 class Phase(enum.Enum):
-    """What a worker is doing."""
+    """What the process is doing."""
 
-    GONE = "gone"
+    NOT_RUNNING = "not running"
     STARTING = "starting"
     IDLE = "idle"
     BUSY = "busy"
-    AWAITING_PICTURE = "awaiting a picture"
+    AWAITING_IMAGES = "awaiting images"
 
 
 class Worker:
-    """A process with one env. Commands are submitted, answers are collected; nothing waits.
+    """A process with one env. Submit commands and collect their results; no call waits.
 
     Attributes:
-        phase: what it is doing. result: the answer to the last command, until collected.
-        ready: what the env said of itself. asked: the pictures it waits for.
-        why_gone: how the process ended. starts: how often one was started.
+        phase: what the process is doing.
+        result: the result of the last command, until the caller sets it to None.
+        ready: what the env has reported about itself, or None before its first start.
+        render_batch: the images that it waits for, or None.
+        exit_reason: why the process is not running.
+        starts: how often a process has been started.
     """
 
     def __init__(
         self, index: int, make_env: MakeEnv, renderer: Renderer, deadlines: VectorDeadlines
     ) -> None:
         self.index = index
-        self.phase = Phase.GONE
+        self.phase = Phase.NOT_RUNNING
         self.result: Done | Failed | None = None
         self.ready: Ready | None = None
-        self.asked: RenderAsk | None = None
-        self.why_gone = "it was never started"
+        self.render_batch: RenderBatch | None = None
+        self.exit_reason = "it was never started"
         self.starts = 0
         self._make_env = make_env
         self._renderer = renderer
         self._deadlines = deadlines
         self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
-        self._blocks: dict[str, Block] = {}
+        self._blocks: dict[str, SharedBlock] = {}
         self._sessions: set[int] = set()
         self._queued: Command | None = None
-        self._limit_s = self._deadline_s = self._retry_s = 0.0
+        self._time_limit_s = self._deadline_s = self._next_start_s = 0.0
         self._failed_starts = 0
 
     @property
-    def pid(self) -> int | None:
-        """Of the process, for those who watch processes."""
-        return self._process.pid if self._process is not None else None
-
-    @property
     def connection(self) -> Connection | None:
-        """What to wait on for its next word, while there is a process."""
+        """The connection on which its messages arrive, while there is a process."""
         return self._connection
 
     @property
-    def waits_for_us(self) -> bool:
-        """Whether its next word is ours to give, not its own."""
-        return self.phase in (Phase.GONE, Phase.IDLE, Phase.AWAITING_PICTURE)
+    def owes_message(self) -> bool:
+        """Whether the process must send the next message, before its deadline."""
+        return self.phase in (Phase.STARTING, Phase.BUSY)
 
     @property
-    def is_rendered(self) -> bool:
-        """Whether its views are rendered by the renderer that all share."""
+    def uses_shared_renderer(self) -> bool:
+        """Whether it has open sessions of the vector's renderer."""
         return bool(self._sessions)
 
     @property
     def has_failed(self) -> bool:
-        """Whether its answer is an error that is none of a lost world."""
-        return isinstance(self.result, Failed) and not self.result.lost
+        """Whether its result is an error other than a lost world."""
+        return isinstance(self.result, Failed) and not self.result.world_lost
 
     @property
-    def left_s(self) -> float:
+    def remaining_s(self) -> float:
         """Seconds until its deadline."""
         return self._deadline_s - time.monotonic()
 
     @property
     def may_start(self) -> bool:
-        """Whether it is gone, and the pause after failed starts is over."""
-        return self.phase is Phase.GONE and time.monotonic() >= self._retry_s
+        """Whether it is not running, and the pause after failed starts is over."""
+        return self.phase is Phase.NOT_RUNNING and time.monotonic() >= self._next_start_s
 
     def start(self) -> None:
-        """Start a fresh process; it says when it is ready."""
+        """Start a new process. It will send `Ready`."""
         self._release()
-        connection, theirs = _SPAWN.Pipe()
+        connection, child_connection = _SPAWN.Pipe()
         process = _SPAWN.Process(
-            target=serve_env,
-            args=(theirs, self.index, self._make_env),
-            name=f"sim2street-world-{self.index}",
+            target=run_child,
+            args=(child_connection, self.index, self._make_env),
+            name=f"sim2street-env-{self.index}",
             daemon=True,
         )
         try:
             process.start()
         finally:
-            theirs.close()
+            child_connection.close()
         self._process, self._connection = process, connection
         self.starts += 1
         self.result = self._queued = None
-        self._expect(Phase.STARTING, self._deadlines.start_s)
+        self._enter(Phase.STARTING, self._deadlines.start_s)
 
     def submit(self, command: Command) -> None:
-        """Have a command carried out, after the present one, whose answer is dropped."""
+        """Send a command. If the process is not idle, it follows when it is.
+
+        The result of a command that is still being executed is dropped.
+        """
         self.result = None
         if self.phase is not Phase.IDLE:
             self._queued = command
             return
         self._queued = None
-        begins = isinstance(command, Reset | Restore)
-        limit_s = self._deadlines.reset_s if begins else self._deadlines.step_s
-        self._expect(Phase.BUSY, limit_s)
+        starts_episode = isinstance(command, Reset | SetState)
+        limit_s = self._deadlines.reset_s if starts_episode else self._deadlines.step_s
+        self._enter(Phase.BUSY, limit_s)
         self._send(command)
 
     def require_done(self) -> Done:
-        """The answer to the last command; where it failed, its error is raised."""
+        """The result of the last command.
+
+        Raises:
+            WorldLost: the process is not running.
+            Exception: the error that the command raised, if it failed.
+        """
         if isinstance(self.result, Done):
             return self.result
         if isinstance(self.result, Failed):
-            trace = RuntimeError(f"in world {self.index}:\n{self.result.trace}")
-            raise self.result.error from trace
-        raise WorldLost(f"world {self.index}: {self.why_gone}")
+            cause = RuntimeError(f"in env {self.index}:\n{self.result.traceback}")
+            raise self.result.error from cause
+        raise WorldLost(f"env {self.index}: {self.exit_reason}")
 
-    def hear(self) -> None:
-        """Take its next word, which has to be there, and answer what can be answered."""
+    def receive(self) -> None:
+        """Receive a message, which must have arrived, and reply to it if possible."""
         assert self._connection is not None
         try:
             message = self._connection.recv()
         except (EOFError, OSError):
-            self.lose(self._last_words())
+            self.terminate(self._describe_exit())
             return
         for block in self._blocks.values():
-            block.forget_name()  # whatever it says, it has attached before
+            block.remove_name()  # any message shows that the process has attached to them
         if isinstance(message, Ready):
             self.ready, self._failed_starts = message, 0
-            self._rest()
-        elif isinstance(message, RenderAsk):
-            self.asked, self.phase = message, Phase.AWAITING_PICTURE
-        elif isinstance(message, MemoryAsk | RendererAsk):
-            self.grant(self._answer(message))
+            self._become_idle()
+        elif isinstance(message, RenderBatch):
+            self.render_batch, self.phase = message, Phase.AWAITING_IMAGES
+        elif isinstance(message, MemoryRequest | RendererCall):
+            self.reply(self._reply_to(message))
         else:
-            self._finish(message)
+            self._take_result(message)
 
-    def grant(self, answer: Granted | Refused) -> None:
-        """Give what it asked for; it goes on, with a new deadline."""
-        if self.phase is Phase.AWAITING_PICTURE:
-            self.asked, self.phase = None, Phase.BUSY
-        self._expect(self.phase, self._limit_s)
-        self._send(answer)
+    def reply(self, reply: Reply | ErrorReply) -> None:
+        """Reply to its request. It goes on, with a new deadline."""
+        if self.phase is Phase.AWAITING_IMAGES:
+            self.render_batch, self.phase = None, Phase.BUSY
+        self._enter(self.phase, self._time_limit_s)
+        self._send(reply)
 
-    def lose(self, why: str) -> None:
-        """End the process, if it has not ended; what it was doing is over."""
-        if self.phase is Phase.GONE:
+    def terminate(self, reason: str) -> None:
+        """Kill the process, if it is running. Its command has no result."""
+        if self.phase is Phase.NOT_RUNNING:
             return
-        started = self.phase is not Phase.STARTING
-        self._failed_starts = 0 if started else self._failed_starts + 1
-        pause_s = min(_MOST_PAUSE_S, 0.5 * 2**self._failed_starts) if self._failed_starts else 0.0
-        self._retry_s = time.monotonic() + pause_s
-        self.phase, self.why_gone = Phase.GONE, why
-        self.asked = self._queued = None
-        _log.warning("world %d: %s", self.index, why)
+        was_ready = self.phase is not Phase.STARTING
+        self._failed_starts = 0 if was_ready else self._failed_starts + 1
+        pause_s = 0.5 * 2**self._failed_starts if self._failed_starts else 0.0
+        self._next_start_s = time.monotonic() + min(_MAX_START_PAUSE_S, pause_s)
+        self.phase, self.exit_reason = Phase.NOT_RUNNING, reason
+        self.render_batch = self._queued = None
+        _log.warning("env %d of the vector: %s", self.index, reason)
         self._kill()
 
-    def observation(self, places: dict[str, Place]) -> dict[str, np.ndarray]:
-        """Windows on the observation of a Done: to be copied at once."""
+    def observation(self, locations: dict[str, ArrayLocation]) -> dict[str, Array]:
+        """The observation of a `Done`, in shared memory: copy it at once."""
         block = self._blocks["observation"]
-        return {key: block.array(place) for key, place in places.items()}
+        return {key: block.array(location) for key, location in locations.items()}
 
-    def block(self, kind: str) -> Block:
-        """The memory shared with the process."""
+    def block(self, kind: str) -> SharedBlock:
+        """The memory of this kind that is shared with the process."""
         return self._blocks[kind]
 
-    def ask_to_stop(self) -> None:
-        """Tell the process to close its world and end."""
-        if self._connection is not None and self.phase is not Phase.GONE:
-            if self.phase is Phase.AWAITING_PICTURE:
-                self._send(Refused(WorldLost("the vector env is closing")))
+    def request_stop(self) -> None:
+        """Tell the process to close its world and exit."""
+        if self._connection is not None and self.phase is not Phase.NOT_RUNNING:
+            if self.phase is Phase.AWAITING_IMAGES:
+                self._send(ErrorReply(WorldLost("the vector env is closing")))
             self._send(Stop())
 
     def join(self, end_s: float) -> None:
-        """Wait for its end until `end_s` (monotonic), then end it; release everything."""
-        if self._process is not None and self.phase is not Phase.GONE:
+        """Wait for the process until `end_s` (monotonic), kill it after that, release all."""
+        if self._process is not None and self.phase is not Phase.NOT_RUNNING:
             self._process.join(max(0.0, end_s - time.monotonic()))
-        self.phase = Phase.GONE
+        self.phase = Phase.NOT_RUNNING
         self._kill()
         self._release()
 
-    def _expect(self, phase: Phase, limit_s: float) -> None:
-        self.phase, self._limit_s = phase, limit_s
+    def _enter(self, phase: Phase, limit_s: float) -> None:
+        self.phase, self._time_limit_s = phase, limit_s
         self._deadline_s = time.monotonic() + limit_s
 
-    def _rest(self) -> None:
+    def _become_idle(self) -> None:
         self.phase = Phase.IDLE
         if self._queued is not None:
             self.submit(self._queued)
 
-    def _finish(self, answer: Done | Failed) -> None:
-        if isinstance(answer, Failed) and answer.fatal:
-            self.result = answer
-            self.lose(f"{type(answer.error).__name__}: {answer.error}")
-        elif self._queued is None:
-            self.result = answer
-            self._rest()
-        else:
-            self._rest()
+    def _take_result(self, result: Done | Failed) -> None:
+        if isinstance(result, Failed) and result.fatal:
+            self.result = result
+            self.terminate(f"{type(result.error).__name__}: {result.error}")
+            return
+        if self._queued is None:
+            self.result = result
+        self._become_idle()
 
-    def _answer(self, ask: MemoryAsk | RendererAsk) -> Granted | Refused:
-        if isinstance(ask, MemoryAsk):
-            if ask.kind in self._blocks:
-                self._blocks[ask.kind].close()
-            self._blocks[ask.kind] = Block.create(ask.size)
-            return Granted(self._blocks[ask.kind].name)
+    def _reply_to(self, request: MemoryRequest | RendererCall) -> Reply | ErrorReply:
+        if isinstance(request, MemoryRequest):
+            if request.kind in self._blocks:
+                self._blocks[request.kind].close()
+            self._blocks[request.kind] = SharedBlock.create(request.size_bytes)
+            return Reply(self._blocks[request.kind].name)
         try:
-            return Granted(self._ask_renderer(ask.name, *ask.args))
+            return Reply(self._call_renderer(request.name, *request.args))
         except Sim2StreetError as error:
-            return Refused(error)
+            return ErrorReply(error)
 
-    def _ask_renderer(self, name: str, *args: Any) -> Any:
-        if name == "load_session":  # it was saved by this or another worker of ours
+    def _call_renderer(self, name: str, *args: Any) -> Any:
+        if name == "load_session":  # pickled below, by this worker or another of the vector
             return self._renderer.load_session(args[0], pickle.loads(args[1]))
         value = getattr(self._renderer, name)(*args)
         if name == "open_session":
@@ -280,25 +286,28 @@ class Worker:
             return pickle.dumps(value)
         return value
 
-    def _send(self, message: Command | Granted | Refused) -> None:
+    def _send(self, message: Command | Reply | ErrorReply) -> None:
         assert self._connection is not None
         try:
             self._connection.send(message)
         except OSError:
-            self.lose(self._last_words())
+            self.terminate(self._describe_exit())
 
-    def _last_words(self) -> str:
+    def _describe_exit(self) -> str:
         assert self._process is not None
         self._process.join(1.0)
         code = self._process.exitcode
         if code is None:
-            return "its process closed the line"
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+            return "its process closed the connection"
+        if code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+        else:
+            how = f"exited with code {code}"
         hint = ""
         if self.phase is Phase.STARTING:
             hint = (
-                " before it was ready: its own words are above; a script that makes a vector "
-                'env does so below `if __name__ == "__main__":`'
+                " before it was ready: see its output above. A script that makes a vector env "
+                'must do so below `if __name__ == "__main__":`'
             )
         return f"its process {how}{hint}"
 

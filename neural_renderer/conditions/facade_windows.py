@@ -1,8 +1,8 @@
-"""Windows of a world's facades, which labels do not have: placed by the walls' geometry.
+"""Windows of a world's facades, placed by geometry, because labels do not show them.
 
-A wall is planar, so its inverse depth is linear in the picture, and the gradient gives its
-normal. Windows lie in a grid on it, in metres along the wall and up, so they stay where they
-are while the camera moves. Which grid, the building's instance decides.
+A wall is planar, so its inverse depth is linear in the image, and the gradient gives the wall's
+normal. The windows form a grid in metres along the wall and up, so they stay in place while the
+camera moves. The building's instance id chooses the sizes of the grid.
 """
 
 from __future__ import annotations
@@ -16,33 +16,37 @@ from scipy import ndimage
 from sim2street.bridge.frame import ByteArray, FloatArray, IdArray
 from sim2street.bridge.labels import Tag
 from sim2street.neural_renderer.conditions.vehicle_windows import (
-    NEAREST_M,
+    MIN_DEPTH_M,
     place_panes,
     sideways_to,
 )
 
 FLOOR_M, SILL_M = 3.0, 0.9
+"""Height of a storey, and of a window sill above its floor."""
+
 PITCH_M, WIDTH_M, HEIGHT_M = (2.3, 3.3), (1.0, 1.5), (1.3, 1.7)
-"""Ranges among buildings: from window to window, and of a window."""
+"""Ranges over buildings: distance between window centres, width and height of a window."""
 
-LEAST_WIDTH_PX = 2.0
-"""Narrower windows are left out: in photographs none so small are found."""
+MIN_WIDTH_PX = 2.0
+"""Narrower windows are left out; in training photographs none so small are found."""
 
-TURNS = 48
-"""Directions of walls that are told apart. On a plane the place along the wall changes by
-the cosine of what the direction is off, so rounding costs nothing, and noise no longer
-shifts windows of walls far from the world's origin."""
+DIRECTIONS = 48
+"""Number of wall directions. Rounding the direction keeps noise in the normal from shifting
+windows of walls far from the world's origin, and changes distances along the wall by less than
+0.3 %."""
 
-LOOKS = 256
-NARROW_M = 1.6
-"""Narrower walls have no windows: chimneys, piers. Across the view, whatever their direction."""
+GRIDS = 256
+"""Number of window grids that buildings choose from."""
 
-STEEP = 0.25
-"""Most that a wall's normal may point up: roofs have no windows."""
+MIN_WALL_WIDTH_M = 1.6
+"""Walls that appear narrower than this have no windows, such as chimneys and piers."""
+
+MAX_UPWARD_NORMAL = 0.25
+"""Surfaces whose unit normal has a larger z component are roofs and have no windows."""
 
 _LOW, _HIGH = np.array([PITCH_M, WIDTH_M, HEIGHT_M], np.float32).T[..., None]
-_SIZES_M = _LOW + (_HIGH - _LOW) * np.random.default_rng(3).random((3, LOOKS), np.float32)
-"""Pitch, width and height of the windows of each look."""
+_SIZES_M = _LOW + (_HIGH - _LOW) * np.random.default_rng(3).random((3, GRIDS), np.float32)
+"""Pitch, width and height of the windows of each grid, float32 (3, GRIDS)."""
 
 
 def place_windows(
@@ -55,10 +59,11 @@ def place_windows(
     """Bool (H, W): windows of facades and panes of vehicles.
 
     Args:
-        labels: uint8 (H, W) tags. instances: (H, W) or None.
+        labels: uint8 (H, W), tags.
+        instances: uint32 (H, W) instance ids, or None.
         depth_m: float32 (H, W), planar z.
         camera: fx, fy, cx, cy in pixels.
-        pose: (4, 4) camera (OpenCV axes) to world, z up.
+        pose: (4, 4), camera (OpenCV axes) to world, z up.
     """
     windows = place_in_walls(labels, instances, depth_m, camera, pose)
     return windows | place_panes(labels, instances, depth_m, camera, pose)
@@ -71,7 +76,7 @@ def place_in_walls(
     camera: Sequence[float],
     pose: FloatArray,
 ) -> npt.NDArray[np.bool_]:
-    """Bool (H, W): windows in what is labelled Building; arguments as of `place_windows`."""
+    """Bool (H, W): windows on pixels with the tag BUILDING. Arguments: see `place_windows`."""
     windows = np.zeros(labels.shape, np.bool_)
     building = labels == Tag.BUILDING
     rows, columns = np.flatnonzero(building.any(axis=1)), np.flatnonzero(building.any(axis=0))
@@ -91,7 +96,7 @@ def place_in_walls(
 
 
 class _Walls:
-    """Walls in a box of the picture; directions are found at half its size."""
+    """The walls inside a box of the image. Their directions are found at half resolution."""
 
     def __init__(
         self,
@@ -110,27 +115,27 @@ class _Walls:
         self._ids = ids[::2, ::2].astype(np.uint32)
 
     def windows(self) -> npt.NDArray[np.bool_]:
-        """Bool, as large as the box."""
-        turn, look = self._directions()
+        """Bool, of the size of the box: True on windows."""
+        direction, grid = self._directions_and_grids()
         shape = self._building.shape
-        turns = turn.repeat(2, 0).repeat(2, 1)[: shape[0], : shape[1]]
-        pixels = np.flatnonzero(self._building & (turns >= 0))
+        full = direction.repeat(2, 0).repeat(2, 1)[: shape[0], : shape[1]]
+        pixels = np.flatnonzero(self._building & (full >= 0))
         rows, columns = np.divmod(pixels, shape[1])
-        directions = turns.take(pixels)
-        look = look[rows // 2, columns // 2]
-        pitch_m, width_m, height_m = (sizes_m.take(look) for sizes_m in _SIZES_M)
+        directions = full.take(pixels)
+        grids = grid[rows // 2, columns // 2]
+        pitch_m, width_m, height_m = (sizes_m.take(grids) for sizes_m in _SIZES_M)
         along_m, up_m = self._places(pixels, rows, columns, directions)
         across = np.abs(along_m - pitch_m * (np.floor(along_m / pitch_m) + np.float32(0.5)))
         above = up_m - np.float32(FLOOR_M) * np.floor(up_m / np.float32(FLOOR_M)) - SILL_M
         windows = np.zeros(shape, np.bool_)
         windows.ravel()[pixels] = (across < width_m / 2) & (above > 0.0) & (above < height_m)
-        # What the eaves leave of a window is none.
+        # Removes the slivers that remain of windows cut by the eaves.
         return _opened(windows)
 
-    def _directions(self) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]:
-        """Of the walls, at half size: 0 .. TURNS - 1 or -1 (no wall, or windows too small),
-        and the number of the look."""
-        depth_m = np.maximum(self._depth_m[::2, ::2], np.float32(NEAREST_M))
+    def _directions_and_grids(self) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]:
+        """At half resolution: the wall's direction, 0 .. DIRECTIONS - 1, or -1 where there is no
+        wall or its windows would be too small; and the number of its grid."""
+        depth_m = np.maximum(self._depth_m[::2, ::2], np.float32(MIN_DEPTH_M))
         inverse = np.where(self._half, np.float32(1.0) / depth_m, np.float32(0.0))
         across, known_across = self._slope(inverse, 1)
         down, known_down = self._slope(inverse, 0)
@@ -143,28 +148,29 @@ class _Walls:
         world = self._rotation @ normal
         length = np.linalg.norm(world, axis=0) + np.float32(1e-12)
         angle = np.arctan2(world[1], world[0])
-        turns = np.rint(angle * (TURNS / (2.0 * np.pi))).astype(np.int64) % TURNS
-        looks = _scattered(self._ids.take(chosen))
-        turns = _main_directions(turns, looks)
-        # A step along the wall, seen at the angle between the wall and the ray.
+        directions = np.rint(angle * (DIRECTIONS / (2.0 * np.pi))).astype(np.int64) % DIRECTIONS
+        buildings = _hashed(self._ids.take(chosen))
+        directions = _main_directions(directions, buildings)
+        # Pixels per metre along the wall, foreshortened by the angle of view.
         px_per_m = self._focal_px[0] * inverse.take(chosen) ** 2 / length
-        looks = _scattered((looks * TURNS + turns).astype(np.uint32))
-        broad = self._breadth_m(depth_m).take(chosen) > NARROW_M
-        wide = px_per_m * _SIZES_M[1].take(looks) > LEAST_WIDTH_PX
-        upright = np.abs(world[2]) < STEEP * length
-        turn = np.full(self._half.shape, -1, np.int16)
-        turn.ravel()[chosen] = np.where(wide & upright & broad, turns, -1)
-        look = np.zeros(self._half.shape, np.int64)
-        look.ravel()[chosen] = looks
-        return turn, look
+        grids = _hashed((buildings * DIRECTIONS + directions).astype(np.uint32))
+        broad = self._wall_width_m(depth_m).take(chosen) > MIN_WALL_WIDTH_M
+        wide = px_per_m * _SIZES_M[1].take(grids) > MIN_WIDTH_PX
+        upright = np.abs(world[2]) < MAX_UPWARD_NORMAL * length
+        direction = np.full(self._half.shape, -1, np.int16)
+        direction.ravel()[chosen] = np.where(wide & upright & broad, directions, -1)
+        grid = np.zeros(self._half.shape, np.int64)
+        grid.ravel()[chosen] = grids
+        return direction, grid
 
-    def _breadth_m(self, depth_m: FloatArray) -> FloatArray:
-        """How far the building goes on without a break, to the left and right of each pixel."""
+    def _wall_width_m(self, depth_m: FloatArray) -> FloatArray:
+        """Width in metres of the uninterrupted building area to both sides of each pixel."""
         left, right = sideways_to(~self._half)
         return (left + right) * depth_m * np.float32(2.0 / self._focal_px[0])
 
     def _slope(self, inverse: FloatArray, axis: int) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Change of inverse depth a pixel, averaged where the surface is flat, and where known."""
+        """Change of inverse depth per pixel along `axis`, averaged over flat surfaces, and where it
+        is known."""
         cut = [[slice(None)] * 2 for _ in range(3)]
         for place, along in zip(cut, (slice(0, -2), slice(1, -1), slice(2, None)), strict=True):
             place[axis] = along
@@ -172,7 +178,7 @@ class _Walls:
         flat = self._half[before] & self._half[here] & self._half[after]
         flat &= (self._ids[before] == self._ids[here]) & (self._ids[here] == self._ids[after])
         bend = np.abs(inverse[before] + inverse[after] - 2.0 * inverse[here])
-        # The second part is what 16 bits of inverse depth round away.
+        # The constant covers the rounding of depth that was stored as 16-bit inverse depth.
         flat &= bend < 0.004 * inverse[here] + 1.3e-4
         slope, known = np.zeros_like(inverse), np.zeros_like(inverse)
         slope[here] = np.where(flat, (inverse[after] - inverse[before]) / 4.0, 0.0)
@@ -185,48 +191,56 @@ class _Walls:
         pixels: npt.NDArray[np.int64],
         rows: npt.NDArray[np.int64],
         columns: npt.NDArray[np.int64],
-        turns: npt.NDArray[np.int16],
+        directions: npt.NDArray[np.int16],
     ) -> tuple[FloatArray, FloatArray]:
-        """Metres along the wall and up, in the world."""
+        """Position of each pixel in metres along its wall and above the world's zero height."""
         x, y, depth_m = self._rays[0][columns], self._rays[1][rows], self._depth_m.take(pixels)
-        angles = np.arange(TURNS) * (2.0 * np.pi / TURNS)
-        tangents = np.stack([-np.sin(angles), np.cos(angles), np.zeros(TURNS)]).astype(np.float32)
-        in_camera = (self._rotation.T @ tangents)[:, turns]
+        angles = np.arange(DIRECTIONS) * (2.0 * np.pi / DIRECTIONS)
+        tangents = np.stack([-np.sin(angles), np.cos(angles), np.zeros(DIRECTIONS)]).astype(
+            np.float32
+        )
+        in_camera = (self._rotation.T @ tangents)[:, directions]
         along_m = depth_m * (in_camera[0] * x + in_camera[1] * y + in_camera[2])
         up = self._rotation[2]
         up_m = depth_m * (up[0] * x + up[1] * y + up[2]) + self._position_m[2]
-        return along_m + (self._position_m @ tangents)[turns], up_m
+        return along_m + (self._position_m @ tangents)[directions], up_m
 
 
-def _scattered(numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
-    """Any numbers to 0 .. LOOKS - 1 (multiplicative hash, Knuth's constant)."""
+def _hashed(numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+    """Multiplicative hash (Knuth) of any numbers to 0 .. GRIDS - 1."""
     return ((numbers * np.uint32(2654435761)) >> np.uint32(24)).astype(np.int64)
 
 
 def _main_directions(
-    turns: npt.NDArray[np.int64], buildings: npt.NDArray[np.int64]
+    directions: npt.NDArray[np.int64], buildings: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """The nearest of its building's main directions: near corners slopes are means of two."""
-    counts = np.bincount(buildings * TURNS + turns, minlength=LOOKS * TURNS).reshape(LOOKS, TURNS)
+    """Each direction replaced by the nearest main direction of its building.
+
+    Main directions are peaks of the building's histogram. Near a corner the measured direction
+    is a mean of both walls', and belongs to neither.
+    """
+    counts = np.bincount(buildings * DIRECTIONS + directions, minlength=GRIDS * DIRECTIONS).reshape(
+        GRIDS, DIRECTIONS
+    )
     used = np.flatnonzero(counts.any(axis=1))
     counts = counts[used]
     around = np.stack([np.roll(counts, offset, axis=1) for offset in range(-3, 4)]).max(axis=0)
     main = (counts == around) & (counts >= 0.15 * counts.max(axis=1, keepdims=True)) & (counts > 0)
-    nearest = np.zeros((LOOKS, TURNS), np.int64)
-    row, turn = np.nonzero(main)
-    for offset in sorted(range(-TURNS // 2, TURNS // 2), key=abs, reverse=True):
-        nearest[used[row], (turn - offset) % TURNS] = offset
-    return (turns + nearest[buildings, turns]) % TURNS
+    nearest = np.zeros((GRIDS, DIRECTIONS), np.int64)
+    row, peak = np.nonzero(main)
+    for offset in sorted(range(-DIRECTIONS // 2, DIRECTIONS // 2), key=abs, reverse=True):
+        nearest[used[row], (peak - offset) % DIRECTIONS] = offset
+    return (directions + nearest[buildings, directions]) % DIRECTIONS
 
 
 def _opened(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """What a stamp 3 high and 2 wide covers while it lies inside of the mask."""
+    """Morphological opening with a rectangle 3 high and 2 wide."""
     height, width = mask.shape
-    stamps = [(dy, dx) for dy in range(3) for dx in range(2)]
+    offsets = [(dy, dx) for dy in range(3) for dx in range(2)]
     fits = np.ones((max(height - 2, 0), max(width - 1, 0)), np.bool_)
-    for dy, dx in stamps:
+    for dy, dx in offsets:
         fits &= mask[dy : dy + fits.shape[0], dx : dx + fits.shape[1]]
     opened = np.zeros_like(mask)
-    for dy, dx in stamps:
+    for dy, dx in offsets:
         opened[dy : dy + fits.shape[0], dx : dx + fits.shape[1]] |= fits
     return opened

@@ -1,1 +1,1 @@
-"""Photographs, simulator clips and everything between a folder and a training batch."""
+"""Training data: from folders of photographs and packed clips to batches."""

@@ -1,7 +1,7 @@
-"""Labels roughened towards a simulator's, and tone jitter shared by target and exemplars.
+"""Augmentation of photographs: random colours, and labels made as coarse as a simulator's.
 
-Everything draws from a `numpy` generator that the caller seeds; nothing is global. Arrays
-are NumPy's on purpose: small torch operations wait for threads that training keeps busy.
+All functions draw from a NumPy generator that the caller seeds. They work on NumPy arrays because
+small torch operations would wait for the threads that training keeps busy.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy.typing as npt
 from sim2street.bridge.frame import ByteArray, FloatArray
 from sim2street.bridge.labels import Tag
 from sim2street.configs import StrictModel
-from sim2street.neural_renderer.colour import LUMA
+from sim2street.neural_renderer.images import LUMA
 
 THIN_RANK = np.zeros(29, dtype=np.uint8)
-"""Per tag: > 0 for what is thin or small; a higher rank wins where pixels are merged."""
+"""Rank of each tag, 0 unless it is thin or small. Where several pixels are reduced to one, the
+highest rank wins."""
 for _rank, _tag in enumerate(
     (
         Tag.ROAD_LINES, Tag.FENCE, Tag.BICYCLE, Tag.MOTORCYCLE, Tag.RIDER, Tag.PEDESTRIAN,
@@ -30,19 +31,23 @@ for _rank, _tag in enumerate(
 THIN_RANK.setflags(write=False)
 
 
+ROUGHENED_SHARE = 0.7
+"""Probability that a photograph's labels are roughened."""
+
+ELASTIC_PX = 1.6
+"""Largest amplitude of the smooth displacement of label edges, in an image 256 pixels wide."""
+
+
 class RoughenConfig(StrictModel):
-    """How labels drawn by hand are made as coarse as a simulator's; lengths at 256 wide.
+    """How hand-drawn labels are made as coarse as a simulator's.
 
     Attributes:
-        probability: that a picture is roughened at all.
-        elastic_px: largest amplitude of the smooth displacement of label edges.
-        smooth_px: largest radius of the majority filter that rounds outlines.
-        merge_trees_px: largest gap of sky between leaves that is closed.
-        drop: tag name to the probability that a picture loses it.
+        smooth_px: largest radius of the majority filter that rounds outlines, in an image 256
+            pixels wide.
+        merge_trees_px: largest gap of sky between leaves that is closed, on the same scale.
+        drop: name of a tag to the probability that an image loses it.
     """
 
-    probability: float = 0.7
-    elastic_px: float = 1.6
     smooth_px: int = 2
     merge_trees_px: int = 4
     drop: dict[str, float] = {  # noqa: RUF012  (pydantic copies defaults)
@@ -56,7 +61,15 @@ class RoughenConfig(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """One draw of a camera's mood; the same for a target and its exemplars."""
+    """A random change of colours; the same for a photograph and its exemplars.
+
+    Attributes:
+        gain: of red, green and blue (exposure and white balance).
+        mix: float32 (3, 3), mixes the channels; rows add up to 1.
+        gamma: exponent.
+        saturation, contrast: factors.
+        lift: added to black, in [0, 1].
+    """
 
     gain: tuple[float, float, float]
     mix: npt.NDArray[np.float32]
@@ -67,13 +80,16 @@ class Tone:
 
 
 def draw_tone(rng: np.random.Generator, strength: float) -> Tone | None:
-    """Exposure, white balance, gamma, saturation, contrast; a quarter stays as it is."""
+    """A random tone; None (no change) in a quarter of the draws.
+
+    strength: scales all changes; 1 is usual, 0 always gives None.
+    """
     if strength <= 0.0 or rng.random() < 0.25:
         return None
     exposure = 2.0 ** (0.30 * strength * rng.standard_normal())
     balance = np.exp(0.10 * strength * rng.standard_normal(3))
     mix = np.eye(3) + 0.05 * strength * rng.standard_normal((3, 3))
-    mix /= mix.sum(axis=1, keepdims=True)  # grey stays grey; the balance tints it
+    mix /= mix.sum(axis=1, keepdims=True)  # Mixing leaves grey unchanged.
     gain = exposure * balance
     return Tone(
         (float(gain[0]), float(gain[1]), float(gain[2])),
@@ -86,44 +102,50 @@ def draw_tone(rng: np.random.Generator, strength: float) -> Tone | None:
 
 
 def apply_tone(rgb: FloatArray, tone: Tone | None) -> FloatArray:
-    """`rgb` float32 (3, H, W) in [0, 1] to the same with the tone of a draw."""
+    """Apply a tone to an image, float32 (3, H, W) in [0, 1]."""
     if tone is None:
         return rgb
     mix = tone.mix * np.array(tone.gain, dtype=np.float32)[:, None]
     red, green, blue = rgb
-    # The power by table: 2048 levels are finer than the eight bits that came in.
+    # The power comes from a table; its 2048 levels are finer than the images' 8 bits.
     levels = (np.arange(2048, dtype=np.float32) / 2047.0) ** np.float32(tone.gamma)
     toned = np.empty_like(rgb)
     for channel, (r, g, b) in zip(toned, mix, strict=True):
         mixed = np.clip(red * r + green * g + blue * b, 0.0, 1.0)
         levels.take((mixed * 2047.0 + 0.5).astype(np.intp), out=channel, mode="clip")
     grey = toned[0] * LUMA[0] + toned[1] * LUMA[1] + toned[2] * LUMA[2]
-    # Saturation, contrast about 0.45 and lift are one affine map of colour and grey.
+    # Saturation, contrast (around 0.45) and lift together are one affine map.
     slope = tone.contrast * (1.0 - tone.lift)
     toned *= np.float32(tone.saturation * slope)
     offset = (0.45 - 0.45 * tone.contrast) * (1.0 - tone.lift) + tone.lift
     toned += grey * np.float32((1.0 - tone.saturation) * slope) + np.float32(offset)
-    return np.clip(toned, 0.0, 1.0, out=toned)
+    np.clip(toned, 0.0, 1.0, out=toned)
+    return toned
 
 
 def elastic_offsets(
     rng: np.random.Generator, size_px: tuple[int, int], amplitude_px: float
 ) -> FloatArray:
-    """Smooth random displacement, float32 (2, H, W): rows, then columns, in pixels."""
+    """A smooth random displacement, float32 (2, H, W), of rows and of columns, in pixels.
+
+    size_px: (width, height).
+    """
     width, height = size_px
     knots = (max(2, height // 12), max(2, width // 12))
     coarse = rng.uniform(-amplitude_px, amplitude_px, (2, *knots)).astype(np.float32)
-    return _stretched(_stretched(coarse, height, 1), width, 2)
+    return _interpolated(_interpolated(coarse, height, 1), width, 2)
 
 
-def _stretched(values: FloatArray, size: int, axis: int) -> FloatArray:
-    """Linear interpolation to `size` samples along an axis."""
+def _interpolated(values: FloatArray, size: int, axis: int) -> FloatArray:
+    """Linear interpolation of a 3D array to `size` samples along an axis."""
     shape = [1, 1, 1]
     shape[axis] = size
     at = np.linspace(0.0, values.shape[axis] - 1.0, size, dtype=np.float32)
     low = np.minimum(at.astype(np.intp), values.shape[axis] - 2)
     share = (at - low).astype(np.float32).reshape(shape)
-    return values.take(low, axis) * (1.0 - share) + values.take(low + 1, axis) * share
+    interpolated: FloatArray = values.take(low, axis) * (1.0 - share)
+    interpolated += values.take(low + 1, axis) * share
+    return interpolated
 
 
 def roughen(
@@ -132,10 +154,15 @@ def roughen(
     rng: np.random.Generator,
     config: RoughenConfig,
 ) -> ByteArray:
-    """Coarser labels: ids uint8 (H, W) in, the same out; `primary` maps ids to tags.
+    """Coarser labels: rounded outlines, no sky inside trees, some thin classes lost.
 
-    Outlines are rounded by a majority filter, sky inside of trees is closed, some thin
-    classes are lost. Thin classes that stay are put back as they were.
+    Thin classes that are not lost keep their pixels.
+
+    Args:
+        ids: label ids, uint8 (H, W).
+        primary: tag of each id, uint8 (256,).
+        rng: decides how much is changed.
+        config: bounds of the changes.
     """
     scale = ids.shape[1] / 256.0
     ranks = THIN_RANK[primary]
@@ -147,44 +174,44 @@ def roughen(
     thin = keep_thin[ids] > 0
     rough = ids
     if radius or dropped:
-        rough = _majority(ids, ranks, max(radius, 1))
+        rough = _majority_filter(ids, ranks, max(radius, 1))
     if gap:
-        rough = _merge_trees(rough, primary, gap)
+        rough = _close_trees(rough, primary, gap)
     return np.where(thin, ids, rough)
 
 
-def _majority(ids: ByteArray, ranks: ByteArray, radius: int) -> ByteArray:
-    """Each pixel becomes the commonest id around it, thin classes not counted."""
+def _majority_filter(ids: ByteArray, ranks: ByteArray, radius: int) -> ByteArray:
+    """Replace each pixel by the most frequent id around it; thin classes do not count."""
     present = [int(i) for i in np.flatnonzero(np.bincount(ids.ravel())) if ranks[i] == 0]
     if not present:
         return ids
-    winner = ids.copy()  # kept where only thin things are around
+    winner = ids.copy()  # Stays where only thin classes are around.
     most = np.zeros(ids.shape, dtype=np.uint8)
     for label_id in present:
         plane = (ids == label_id).astype(np.uint8)
-        votes = _window(plane, min(radius, 5), np.add)  # (2*5+1)^2 * 2 + 1 fits uint8
-        votes = votes * np.uint8(2) + plane  # ties keep what is there
+        votes = _box_filter(plane, min(radius, 5), np.add)  # (2*5+1)^2 * 2 + 1 fits uint8
+        votes = votes * np.uint8(2) + plane  # In a tie, the pixel keeps its id.
         np.copyto(winner, np.uint8(label_id), where=votes > most)
         np.maximum(most, votes, out=most)
     return winner
 
 
-def _merge_trees(ids: ByteArray, primary: ByteArray, gap: int) -> ByteArray:
-    """Morphological closing of vegetation over the sky that shows through."""
+def _close_trees(ids: ByteArray, primary: ByteArray, gap: int) -> ByteArray:
+    """Morphological closing of vegetation, applied to sky pixels only."""
     tags = primary[ids]
     trees = tags == Tag.VEGETATION
     if not trees.any():
         return ids
-    grown = _window(trees.astype(np.uint8), gap, np.maximum)
-    closed = _window(grown, gap, np.minimum)
+    grown = _box_filter(trees.astype(np.uint8), gap, np.maximum)
+    closed = _box_filter(grown, gap, np.minimum)
     leaf = ids[trees][0]
     return np.where((closed > 0) & (tags == Tag.SKY), leaf, ids)
 
 
-def _window(plane: ByteArray, radius: int, combine: Callable[..., ByteArray]) -> ByteArray:
-    """`combine` over a square window, edges repeated, uint8 (H, W).
+def _box_filter(plane: ByteArray, radius: int, combine: Callable[..., ByteArray]) -> ByteArray:
+    """Combine (add, maximum, minimum) the pixels of a square around each pixel; uint8 (H, W).
 
-    Two passes of whole-array operations on bytes: ten times faster than pooling floats.
+    Borders are repeated. Two passes of byte operations are ten times faster than pooling floats.
     """
     height, width = plane.shape
     padded = np.pad(plane, radius, mode="edge")

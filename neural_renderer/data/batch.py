@@ -1,16 +1,16 @@
-"""What the trainer receives: one batch of stills, or of clips.
+"""Training batches: single photographs (`Batch`) and clips of consecutive frames (`ClipBatch`).
 
-How to get one (all deterministic from `seed`, `step` and the index in the batch)::
+All batches are functions of a seed and a step number::
 
     photos = load_photos(PhotoSourceConfig(...))                    # prepare.py
     dataset = PhotoDataset(PhotoDatasetConfig(size_px=(256, 128)), {"camvid": photos}, seed=1)
     batch = dataset.batch(step=17, batch_size=4)                    # Batch
-    clips = still_clips(dataset, step=17, batch_size=2, frames=4)   # ClipBatch, motion_clips.py
+    clips = photo_clips(dataset, step=17, batch_size=2, frames=4)   # ClipBatch, photo_clips.py
     town = TownClips(folder, TownClipsConfig(size_px=(256, 128)), seed=1)   # town_clips.py
     clips = town.clips(step=17, batch_size=2, frames=4)             # ClipBatch
 
-Tag planes are multi-hot: a pixel of a coarse data set (IDD's "far objects") has several
-planes set; a pixel nobody labelled has plane 0 (UNKNOWN) alone, and `valid` is 0 there.
+Tags are multi-hot: where a data set's label is coarse (IDD's "far objects"), all tags that it may
+mean are set. An unlabelled pixel has only tag 0 (UNKNOWN), and `valid` is 0 there.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ AnyBatch = TypeVar("AnyBatch", "Batch", "ClipBatch")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B independent pictures with their conditions and K exemplars each.
+    """B crops of photographs with their labels, geometry and K exemplars each.
 
     Attributes:
-        rgb: float32 (B, 3, H, W) in [-1, 1], sRGB values, the target.
-        tags: uint8 (B, 29, H, W), multi-hot, labels already roughened.
-        depth_m: float32 (B, 1, H, W), planar z, sky = 1000; meaningless where `has_depth`
-            is False.
+        rgb: float32 (B, 3, H, W) in [-1, 1], sRGB, the target image.
+        tags: uint8 (B, 29, H, W), multi-hot, with augmented outlines.
+        depth_m: float32 (B, 1, H, W), planar z, sky = 1000. Always filled in, because it places
+            the noise; the generator sees it only where `has_depth` is True.
         has_depth: bool (B,).
-        layout: float32 (B, 8, H, W), edges, places in things, windows, see `layout.py`.
-        valid: float32 (B, 1, H, W), 1 where a label is known: losses look only there.
-        camera: float32 (B, 4), fx, fy, cx, cy in pixels of this crop.
-        pose: float32 (B, 4, 4), camera (OpenCV axes) to world. Photographs have no
-            common world: a random yaw and position of the drive's own, z up.
-        exemplar_rgb: float32 (B, K, 3, H, W) in [-1, 1], same tone jitter as `rgb`.
+        layout: float32 (B, 8, H, W), see `conditions.layout`.
+        valid: float32 (B, 1, H, W), 1 where a label is known; losses count only there.
+        camera: float32 (B, 4), fx, fy, cx, cy in pixels of the crop.
+        pose: float32 (B, 4, 4), camera (OpenCV axes) to world (z up), at a random place, since the
+            true one is not known.
+        exemplar_rgb: float32 (B, K, 3, H, W) in [-1, 1], with the same change of colours as `rgb`.
         exemplar_tags: uint8 (B, K, 29, H, W), multi-hot.
-        own_style: bool (B,), False where the exemplars are another picture's: `rgb` then is
-            no target.
-        drives: data set and drive of each picture, such as "camvid/0016E5".
+        own_style: bool (B,), False where the exemplars belong to another photograph, so that `rgb`
+            is no target.
+        drives: data set and drive of each photograph, such as "camvid/0016E5".
     """
 
     rgb: Tensor
@@ -59,8 +59,8 @@ class Batch:
     own_style: Tensor
     drives: tuple[str, ...]
 
-    def in_next_style(self) -> Batch:
-        """The same pictures' labels with the exemplars of the next picture each."""
+    def with_next_style(self) -> Batch:
+        """The same batch, in which each sample has the exemplars of the next sample."""
         return replace(
             self,
             exemplar_rgb=self.exemplar_rgb.roll(-1, 0),
@@ -71,26 +71,26 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class ClipBatch:
-    """B clips of T consecutive views; the exact motion follows from depth and poses.
+    """B clips of T consecutive frames; depth and poses give the exact motion between them.
 
     Attributes:
         rgb: float32 (B, T, 3, H, W) in [-1, 1]; zeros where `has_rgb` is False.
-        has_rgb: bool (B, T): stills in motion have a target in their last frame only,
-            video in every frame, town clips in none.
+        has_rgb: bool (B, T), whether the frame has a target image: only the last frame of clips
+            made from photographs, every frame of real video, none of a simulated world.
         tags: uint8 (B, T, 29, H, W), multi-hot.
         depth_m: float32 (B, T, 1, H, W), planar z, sky = 1000.
         layout: float32 (B, T, 8, H, W).
         valid: float32 (B, T, 1, H, W).
-        instances: int64 (B, T, 1, H, W), index + 1 into the actors of this clip, 0 = not
-            a mover.
+        instances: int64 (B, T, 1, H, W), 1 + index into the clip's actors; 0 for pixels that do
+            not move on their own.
         camera: float32 (B, 4), fx, fy, cx, cy, the same in all frames.
         pose: float32 (B, T, 4, 4), camera (OpenCV axes) to world.
         actor_pose: float32 (B, T, A, 4, 4), body to world; identity where absent.
         actor_present: bool (B, T, A).
-        exemplar_rgb: float32 (B, K, 3, H, W), zeros without exemplars (town).
+        exemplar_rgb: float32 (B, K, 3, H, W) in [-1, 1]; zeros where `has_exemplars` is False.
         exemplar_tags: uint8 (B, K, 29, H, W).
         has_exemplars: bool (B,).
-        drives: data set and drive (or world and seed) of each clip.
+        drives: data set and drive of each clip, or world and seed.
     """
 
     rgb: Tensor

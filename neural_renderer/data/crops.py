@@ -1,4 +1,4 @@
-"""Windows of photographs: which part, and its pixels, labels, depth and camera."""
+"""Crops of photographs: where they lie, and their pixels, labels, depth and camera."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from sim2street.bridge.frame import ByteArray, FloatArray
 from sim2street.configs import StrictModel
 from sim2street.neural_renderer.data.augment import (
+    ELASTIC_PX,
     THIN_RANK,
     RoughenConfig,
     Tone,
@@ -23,19 +24,19 @@ from sim2street.neural_renderer.data.augment import (
 )
 from sim2street.neural_renderer.data.prepare import PreparedPhoto
 
-MOST_ENLARGED = 1.25
-"""Pixels of a crop per pixel of the photograph: more would teach blur."""
+MAX_ENLARGEMENT = 1.25
+"""Most pixels of a crop for one pixel of the photograph; more would teach the generator blur."""
 
 
 class CropConfig(StrictModel):
-    """Which windows of a photograph are taken.
+    """Which crops of a photograph are taken.
 
     Attributes:
-        size_px: (width, height) of a crop; 2:1 as the town's camera.
-        zoom: range of the crop's width as a fraction of the photograph's; wider where the
-            photograph has too few pixels (`MOST_ENLARGED`).
-        horizon: range of the horizon's height in the crop, from its top.
-        flip: mirror half of the pictures.
+        size_px: (width, height) of a crop.
+        zoom: range of a crop's width as a fraction of the photograph's width; a crop is wider where
+            it would be enlarged more than `MAX_ENLARGEMENT`.
+        horizon: range of the horizon's row as a fraction of the crop's height, from its top.
+        flip: mirror half of the crops.
     """
 
     size_px: tuple[int, int] = (256, 128)
@@ -46,7 +47,7 @@ class CropConfig(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A window of a photograph: rows, columns, mirrored or not."""
+    """A rectangle of a photograph, in its pixels; `flip`: mirrored."""
 
     top: int
     left: int
@@ -57,7 +58,7 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class LabelCrop:
-    """Ids and facades uint8, depth_m float32, all (H, W)."""
+    """Labels and depth of a crop, all (H, W); see `PreparedPhoto` for the fields."""
 
     ids: ByteArray
     depth_m: FloatArray
@@ -70,16 +71,16 @@ def choose_crop(
     rng: np.random.Generator,
     column_px: int | None = None,
 ) -> Crop:
-    """A window of the crop's aspect whose horizon lies where a driving camera has it.
+    """A random crop whose horizon lies where a driving camera has it.
 
-    `column_px`: a column of the photograph that it shows, in its middle half if it can.
+    column_px: a column of the photograph that the crop must show, in its middle half if possible.
     """
     full_height, full_width = photo.ids.shape
     full_height = min(full_height, photo.bottom_px)
     aspect = config.size_px[1] / config.size_px[0]
     low, high = config.zoom
     zoom = math.exp(rng.uniform(math.log(low), math.log(high)))
-    wanted = max(round(full_width * zoom), round(config.size_px[0] / MOST_ENLARGED))
+    wanted = max(round(full_width * zoom), round(config.size_px[0] / MAX_ENLARGEMENT))
     width = min(wanted, full_width, int(full_height / aspect))
     height = round(width * aspect)
     top = round(photo.camera.horizon_px - rng.uniform(*config.horizon) * height)
@@ -99,12 +100,12 @@ def choose_crop(
 def crop_rgb(
     photo: PreparedPhoto, crop: Crop, size_px: tuple[int, int], tone: Tone | None
 ) -> Tensor:
-    """Pixels of a window, float32 (3, H, W) in [-1, 1], area-filtered."""
+    """A crop's pixels, float32 (3, H, W) in [-1, 1], resized with an antialiasing filter."""
     window = photo.rgb[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-    picture = Image.fromarray(window)
+    image = Image.fromarray(window)
     if crop.flip:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    small = picture.resize(size_px, Image.Resampling.BILINEAR)  # filters when it reduces
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    small = image.resize(size_px, Image.Resampling.BILINEAR)
     unit = np.asarray(small).transpose(2, 0, 1).astype(np.float32, order="C")
     unit *= np.float32(1.0 / 255.0)
     return torch.from_numpy(apply_tone(unit, tone) * np.float32(2.0) - np.float32(1.0))
@@ -117,10 +118,13 @@ def crop_labels(
     rng: np.random.Generator,
     rough: RoughenConfig | None,
 ) -> LabelCrop:
-    """Ids and depth of a window; of 2x2 samples a pixel the thinnest thing wins."""
+    """A crop's labels and depth, sampled as in `sample_positions`.
+
+    rough: augment the outlines of the labels; None: leave them as they are.
+    """
     shift = None
     if rough is not None:
-        amplitude_px = float(rng.uniform(0.0, rough.elastic_px)) * size_px[0] / 256.0
+        amplitude_px = float(rng.uniform(0.0, ELASTIC_PX)) * size_px[0] / 256.0
         shift = elastic_offsets(rng, size_px, amplitude_px)
     chosen = sample_positions(photo, crop, size_px, shift)
     picked = photo.ids.take(chosen, mode="clip")
@@ -130,8 +134,11 @@ def crop_labels(
     return LabelCrop(picked, depth_m, photo.facades.take(chosen, mode="clip"))
 
 
-def planes(ids: ByteArray, sets: ByteArray) -> Tensor:
-    """Multi-hot planes, uint8 (29, H, W), of ids (H, W) through sets uint8 (256, 29)."""
+def multihot_tags(ids: ByteArray, sets: ByteArray) -> Tensor:
+    """Label ids uint8 (H, W) as multi-hot tags uint8 (29, H, W).
+
+    sets: tags that each id may mean, multi-hot uint8 (256, 29).
+    """
     hot = np.zeros((sets.shape[1], *ids.shape), dtype=np.uint8)
     for label_id in np.flatnonzero(np.bincount(ids.ravel())):
         mask = ids == label_id
@@ -141,7 +148,7 @@ def planes(ids: ByteArray, sets: ByteArray) -> Tensor:
 
 
 def crop_camera(photo: PreparedPhoto, crop: Crop, size_px: tuple[int, int]) -> Tensor:
-    """fx, fy, cx, cy of a window, float32 (4,); the camera is level, so cy is the horizon."""
+    """A crop's fx, fy, cx, cy in pixels, float32 (4,). The camera is level: cy is the horizon."""
     width, height = size_px
     sx, sy = width / crop.width, height / crop.height
     cx = (photo.ids.shape[1] / 2.0 - crop.left) * sx - 0.5
@@ -152,7 +159,10 @@ def crop_camera(photo: PreparedPhoto, crop: Crop, size_px: tuple[int, int]) -> T
 
 
 def random_pose(height_m: float, rng: np.random.Generator) -> FloatArray:
-    """A level camera somewhere in a made-up world: camera (OpenCV axes) to world (z up)."""
+    """A level camera at a random place and heading, float32 (4, 4).
+
+    From camera (OpenCV axes) to world (z up), `height_m` above z = 0.
+    """
     yaw = rng.uniform(-math.pi, math.pi)
     x, y = rng.uniform(-500.0, 500.0, 2)
     cos, sin = math.cos(yaw), math.sin(yaw)
@@ -168,9 +178,12 @@ def sample_positions(
     size_px: tuple[int, int],
     shift: npt.NDArray[np.float32] | None,
 ) -> npt.NDArray[np.int32]:
-    """Flat indices into the photograph, int32 (H, W): the thinnest of four samples.
+    """The photograph's pixel for each pixel of the crop, as flat indices, int32 (H, W).
 
-    `shift` float32 (2, H, W): displacement of the samples in pixels of the crop.
+    Of four samples (2x2) in each pixel, the one with the highest `THIN_RANK` is taken, so that thin
+    objects survive when the photograph is reduced.
+
+    shift: displacement of the samples in pixels of the crop, float32 (2, H, W); None: none.
     """
     width, height = size_px
     full_height, full_width = photo.ids.shape

@@ -1,12 +1,12 @@
-"""Batches of street-like crops of photographs, each with exemplars of its own drive.
+"""Random crops of photographs as training batches, each with exemplars of the same drive.
 
     dataset = PhotoDataset(
         PhotoDatasetConfig(size_px=(256, 128)), {"camvid": load_photos(config)}, seed=1
     )
     batch = dataset.batch(step=17, batch_size=4, weights={"camvid": 1.0})
 
-A batch depends on the seed and the step alone: not on what was drawn before, so a resumed
-run sees what an uninterrupted one would have seen.
+A batch depends on the seed and the step only, so that a run that was stopped continues with the
+batches that it would have had.
 """
 
 from __future__ import annotations
@@ -23,9 +23,15 @@ from torch import Tensor
 from sim2street.bridge.frame import ByteArray
 from sim2street.bridge.labels import Tag
 from sim2street.configs import ConfigError, did_you_mean
-from sim2street.neural_renderer.conditions.generator_input import DEFAULT_GROUPS
+from sim2street.neural_renderer.conditions.class_map import DEFAULT_GROUPS
 from sim2street.neural_renderer.conditions.layout import photo_layout
-from sim2street.neural_renderer.data.augment import THIN_RANK, RoughenConfig, Tone, draw_tone
+from sim2street.neural_renderer.data.augment import (
+    ROUGHENED_SHARE,
+    THIN_RANK,
+    RoughenConfig,
+    Tone,
+    draw_tone,
+)
 from sim2street.neural_renderer.data.batch import Batch
 from sim2street.neural_renderer.data.crops import (
     CropConfig,
@@ -33,44 +39,48 @@ from sim2street.neural_renderer.data.crops import (
     crop_camera,
     crop_labels,
     crop_rgb,
-    planes,
+    multihot_tags,
     random_pose,
 )
 from sim2street.neural_renderer.data.prepare import PreparedPhoto
 
-RARE_THINGS = tuple(DEFAULT_GROUPS[name] for name in ("person", "cyclist", "sign"))
-"""What a crop may be moved to: each covers a fiftieth of a street photograph or less."""
+RARE_OBJECTS = tuple(DEFAULT_GROUPS[name] for name in ("person", "cyclist", "sign"))
+"""Tags of each kind of rare object; each kind covers a fiftieth of a street photograph or less."""
 
-LEAST_SHOWN = 0.001
-"""Share of a photograph that a rare thing must cover for a crop to be moved to it."""
+MIN_RARE_AREA = 0.001
+"""Least share of a photograph that a rare object must cover for a crop to be moved to it."""
 
 
 class PhotoDatasetConfig(CropConfig):
-    """What a crop looks like and how it is changed.
+    """Which crops are drawn and how they are augmented.
 
     Attributes:
-        exemplars: K, per picture.
-        tone: strength of the tone jitter, 0 = none.
-        depth_dropout: share of pictures whose `has_depth` is False (their depth stays
-            filled in, for the world-anchored noise).
-        thin_sets: probability that an id that may mean several tags is given as one of
+        exemplars: number of exemplars for each crop.
+        tone: strength of the random change of colours; 0: none.
+        depth_dropout: share of the crops whose `has_depth` is False.
+        single_tag: probability that a label id that may mean several tags is given as one of
             them, as a simulator would.
-        roughen: labels towards a simulator's; None: as they are.
-        rare_share: share of the pictures that show one of `RARE_THINGS`, each as often as
-            the others: rare class sampling (Hoyer et al., CVPR 2022, section 3.3), with
-            the crop moved to the thing.
+        roughen: how label outlines are augmented; None: not.
+        rare_share: share of the crops that are moved to one of `RARE_OBJECTS`, each kind equally
+            often: rare class sampling (Hoyer et al., CVPR 2022, section 3.3).
     """
 
     exemplars: int = Field(2, ge=1)
     tone: float = Field(1.0, ge=0.0)
     depth_dropout: float = Field(0.3, ge=0.0, le=1.0)
-    thin_sets: float = Field(0.5, ge=0.0, le=1.0)
+    single_tag: float = Field(0.5, ge=0.0, le=1.0)
     roughen: RoughenConfig | None = RoughenConfig()
     rare_share: float = Field(0.0, ge=0.0, le=1.0)
 
 
 class PhotoDataset:
-    """Draws batches from prepared photographs, grouped by source name."""
+    """Draws batches from prepared photographs.
+
+    Attributes:
+        config: which crops are drawn.
+        sources: photographs by source name.
+        seed: start of all random numbers.
+    """
 
     def __init__(
         self,
@@ -78,8 +88,9 @@ class PhotoDataset:
         sources: Mapping[str, Sequence[PreparedPhoto]],
         seed: int,
     ) -> None:
+        """Raises ConfigError for no source, or a source without photographs."""
         if not sources or not all(sources.values()):
-            raise ConfigError("a dataset needs at least one source, each with photographs")
+            raise ConfigError("a dataset needs at least one source, and photographs in each")
         self.config = config
         self.sources = {name: list(photos) for name, photos in sources.items()}
         self.seed = seed
@@ -89,57 +100,61 @@ class PhotoDataset:
                 self._drives[photo.drive].append(photo)
         self._rare = self._photos_of_rare() if config.rare_share else []
 
-    @property
-    def drives(self) -> tuple[str, ...]:
-        """Names of all drives, "source/drive"."""
-        return tuple(sorted(self._drives))
-
     def batch(
         self, step: int, batch_size: int, weights: Mapping[str, float] | None = None
     ) -> Batch:
-        """The batch of a step. `weights`: share per source (default: all photos alike)."""
+        """The batch of a step.
+
+        weights: share of each source, normalised; None: all photographs equally often.
+
+        Raises:
+            ConfigError: weights for an unknown source, or weights that add up to 0.
+        """
         shares = self._shares(weights)
         return collate([self.sample(step, index, shares) for index in range(batch_size)])
 
     def sample(self, step: int, index: int, shares: Mapping[str, float]) -> Batch:
-        """One picture of a step's batch, as a batch of one."""
+        """Sample number `index` of a step's batch, as a batch of one.
+
+        shares: of each source; they must add up to 1.
+        """
         rng = np.random.default_rng((self.seed, step, index))
         if self._rare and rng.random() < self.config.rare_share:
-            things, photos = self._rare[int(rng.integers(len(self._rare)))]
-            with_any = {name: shares[name] for name in shares if photos.get(name)}
-            if with_any:
-                photo = self._draw(rng, self._shares(with_any), photos)
-                shown = np.flatnonzero(np.isin(photo.primary, things)[photo.ids])
-                column_px = int(rng.choice(shown)) % photo.ids.shape[1]
-                return self.make(photo, rng, column_px)
-        return self.make(self._draw(rng, shares), rng)
+            tags, photos = self._rare[int(rng.integers(len(self._rare)))]
+            available = {name: shares[name] for name in shares if photos.get(name)}
+            if available:
+                photo = self._draw(rng, self._shares(available), photos)
+                pixels = np.flatnonzero(np.isin(photo.primary, tags)[photo.ids])
+                column_px = int(rng.choice(pixels)) % photo.ids.shape[1]
+                return self.make_sample(photo, rng, column_px)
+        return self.make_sample(self._draw(rng, shares), rng)
 
-    def draw(
+    def draw_photo(
         self, rng: np.random.Generator, weights: Mapping[str, float] | None = None
     ) -> PreparedPhoto:
         """A random photograph; `weights` as in `batch`."""
         return self._draw(rng, self._shares(weights))
 
-    def make(
+    def make_sample(
         self, photo: PreparedPhoto, rng: np.random.Generator, column_px: int | None = None
     ) -> Batch:
-        """One augmented crop of `photo` with exemplars, as a batch of one.
+        """An augmented crop of a photograph with its exemplars, as a batch of one.
 
-        `column_px`: see `choose_crop`.
+        column_px: a column of the photograph that the crop must show.
         """
         config = self.config
         tone = draw_tone(rng, config.tone)
         crop = choose_crop(photo, config, rng, column_px)
         rough = config.roughen
-        if rough is not None and rng.random() >= rough.probability:
+        if rough is not None and rng.random() >= ROUGHENED_SHARE:
             rough = None
         labels = crop_labels(photo, crop, config.size_px, rng, rough)
-        sets = thinned_sets(photo, rng, config.thin_sets)
+        sets = resolve_label_sets(photo, rng, config.single_tag)
         tags = photo.primary[labels.ids]
         exemplar_rgb, exemplar_tags = self.exemplars(photo, rng, tone)
         return Batch(
             rgb=crop_rgb(photo, crop, config.size_px, tone)[None],
-            tags=planes(labels.ids, sets)[None],
+            tags=multihot_tags(labels.ids, sets)[None],
             depth_m=_plane(labels.depth_m),
             has_depth=torch.tensor([rng.random() >= config.depth_dropout]),
             layout=torch.from_numpy(photo_layout(tags, labels.facades))[None],
@@ -155,7 +170,11 @@ class PhotoDataset:
     def exemplars(
         self, photo: PreparedPhoto, rng: np.random.Generator, tone: Tone | None
     ) -> tuple[Tensor, Tensor]:
-        """K other pictures of the drive: (K, 3, H, W) in [-1, 1] and (K, 29, H, W)."""
+        """Crops of other photographs of the same drive (of the same one if it has no other).
+
+        Returns:
+            Images (K, 3, H, W) in [-1, 1] and multi-hot tags uint8 (K, 29, H, W).
+        """
         size_px = self.config.size_px
         others = [p for p in self._drives[photo.drive] if p.frame != photo.frame] or [photo]
         rgbs, tags = [], []
@@ -164,8 +183,8 @@ class PhotoDataset:
             crop = choose_crop(other, self.config, rng)
             labels = crop_labels(other, crop, size_px, rng, None)
             rgbs.append(crop_rgb(other, crop, size_px, tone))
-            tags.append(planes(labels.ids, other.sets))
-        return joined([rgb[None] for rgb in rgbs]), joined([hot[None] for hot in tags])
+            tags.append(multihot_tags(labels.ids, other.sets))
+        return concatenate([rgb[None] for rgb in rgbs]), concatenate([hot[None] for hot in tags])
 
     def _draw(
         self,
@@ -179,16 +198,16 @@ class PhotoDataset:
         return photos[int(rng.integers(len(photos)))]
 
     def _photos_of_rare(self) -> list[tuple[tuple[Tag, ...], dict[str, list[PreparedPhoto]]]]:
-        """Rare things that any photograph shows, and these photographs by source."""
-        found: list[dict[str, list[PreparedPhoto]]] = [defaultdict(list) for _ in RARE_THINGS]
+        """For each kind of rare object its tags and the photographs that show it, by source."""
+        found: list[dict[str, list[PreparedPhoto]]] = [defaultdict(list) for _ in RARE_OBJECTS]
         for name, photos in self.sources.items():
             for photo in photos:
                 pixels = np.bincount(photo.ids.ravel(), minlength=256)
-                for things, by_source in zip(RARE_THINGS, found, strict=True):
-                    shown = pixels[np.isin(photo.primary, things)].sum()
-                    if shown >= LEAST_SHOWN * photo.ids.size:
+                for tags, by_source in zip(RARE_OBJECTS, found, strict=True):
+                    area_px = pixels[np.isin(photo.primary, tags)].sum()
+                    if area_px >= MIN_RARE_AREA * photo.ids.size:
                         by_source[name].append(photo)
-        return [pair for pair in zip(RARE_THINGS, found, strict=True) if pair[1]]
+        return [pair for pair in zip(RARE_OBJECTS, found, strict=True) if pair[1]]
 
     def _shares(self, weights: Mapping[str, float] | None) -> dict[str, float]:
         raw = weights or {name: float(len(photos)) for name, photos in self.sources.items()}
@@ -203,35 +222,40 @@ class PhotoDataset:
 
 
 def collate(samples: Sequence[Batch]) -> Batch:
-    """One batch from batches of one."""
+    """Concatenate batches."""
     names = [name for name in Batch.__dataclass_fields__ if name != "drives"]
-    tensors = {name: joined([getattr(sample, name) for sample in samples]) for name in names}
+    tensors = {name: concatenate([getattr(sample, name) for sample in samples]) for name in names}
     return Batch(**tensors, drives=tuple(drive for s in samples for drive in s.drives))
 
 
-def joined(tensors: Sequence[Tensor]) -> Tensor:
-    """Concatenation on the CPU in this thread."""
+def concatenate(tensors: Sequence[Tensor]) -> Tensor:
+    """Concatenate along the first dimension with NumPy, which does not wait for torch's threads."""
     return torch.from_numpy(np.concatenate([tensor.numpy() for tensor in tensors]))
 
 
 def _plane(values: npt.NDArray[np.generic]) -> Tensor:
-    """(H, W) of anything to float32 (1, 1, H, W)."""
+    """An array (H, W) as a float32 tensor (1, 1, H, W)."""
     return torch.from_numpy(values.astype(np.float32))[None, None]
 
 
-def thinned_sets(photo: PreparedPhoto, rng: np.random.Generator, probability: float) -> ByteArray:
-    """Some ids of several tags become one of them, mostly the likeliest; uint8 (256, 29).
+def resolve_label_sets(
+    photo: PreparedPhoto, rng: np.random.Generator, probability: float
+) -> ByteArray:
+    """Replace some sets of possible tags by a single tag, mostly the most likely one.
 
-    Never a thinner one: of what IDD-Lite calls vehicles few pixels are bicycles, yet whole cars
-    labelled as bicycles or motorcycles were a third of all that was labelled cyclist alone.
+    The tag is never a thinner one than the most likely one: IDD-Lite's "vehicle" may be a bicycle,
+    but a whole car labelled as a bicycle would teach wrong bicycles.
+
+    Returns:
+        Tags of each label id, multi-hot uint8 (256, 29).
     """
-    thinned = photo.sets.copy()
-    for label_id in np.flatnonzero(thinned.sum(axis=1) > 1):
+    sets = photo.sets.copy()
+    for label_id in np.flatnonzero(sets.sum(axis=1) > 1):
         if rng.random() < probability:
             likeliest = photo.primary[label_id]
-            members = np.flatnonzero(thinned[label_id])
+            members = np.flatnonzero(sets[label_id])
             members = members[THIN_RANK[members] <= THIN_RANK[likeliest]]
             any_member = members[int(rng.integers(len(members)))]
-            thinned[label_id] = 0
-            thinned[label_id, likeliest if rng.random() < 0.7 else any_member] = 1
-    return thinned
+            sets[label_id] = 0
+            sets[label_id, likeliest if rng.random() < 0.7 else any_member] = 1
+    return sets

@@ -1,4 +1,4 @@
-"""Prepared photographs kept on disk, so that a run that starts again starts at once."""
+"""A cache of prepared photographs on disk, so that a run restarts quickly."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _ARRAYS = ("rgb", "ids", "depth_m", "facades")
 def load_cached_photos(
     config: PhotoSourceConfig, items: Sequence[PhotoItem], folder: Path, workers: int = 0
 ) -> list[PreparedPhoto]:
-    """`load_photos`, from `folder` where the same files were prepared the same way before.
+    """`load_photos`, from the cache in `folder` if the same files were prepared the same way.
 
-    `items`: `list_photos(config)`. A cache that cannot be read is made again.
+    A cache that cannot be read is replaced. items: `list_photos(config)`.
     """
     path = folder / f"{config.name}-{fingerprint(config, items)}.npz"
     if path.is_file():
         try:
             return _read(path)
         except (zipfile.BadZipFile, KeyError, ValueError, EOFError):
-            path.unlink()  # cut short by a full disk or a kill: prepare again
+            path.unlink()  # incomplete, after a full disk or a kill
     photos = load_photos(config, workers)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
@@ -40,8 +40,10 @@ def load_cached_photos(
 
 
 def fingerprint(config: PhotoSourceConfig, items: Sequence[PhotoItem]) -> str:
-    """Of what the config says of each photograph, the files (name, size, time) and the version
-    of the preparation."""
+    """Hash of everything that the prepared photographs depend on.
+
+    That is the config, the files (name, size, time of change) and `PREPARE_VERSION`.
+    """
     files = []
     for item in items:
         for path in (item.image, item.labels):

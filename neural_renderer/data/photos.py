@@ -1,4 +1,4 @@
-"""From a dataset folder to a list of photographs with labels, checked before anything runs."""
+"""Finding and reading the labelled photographs of a data set, with checks of the folder."""
 
 from __future__ import annotations
 
@@ -20,34 +20,35 @@ from sim2street.neural_renderer.conditions.pseudo_depth import USUAL_FOV_DEG, US
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
 
 class PhotoSourceConfig(StrictModel):
     """Where photographs and their labels lie, and how they were taken.
 
     Attributes:
-        name: of the data set, first part of a drive's name.
-        root: the folder of the data set.
-        layout: "camvid", "idd-lite" and "bdd": `root/split/images` and `labels` of the
-            same stem, the drive being the part before the last underscore (bdd: every
-            picture its own); "cityscapes": `leftImg8bit/split/city` and `gtFine`;
-            "folder": `root/images` and `root/labels`, same stem, one drive, in order.
+        name: of the data set; the first part of the names of its drives.
+        root: folder of the data set.
+        layout: how files are arranged; images and labels share their stem.
+            "camvid", "idd-lite": `root/split/images` and `root/split/labels`; the stem is
+            DRIVE_FRAME. "bdd": the same, each image a drive of its own. "cityscapes":
+            `root/leftImg8bit/split/city` and `root/gtFine/split/city`. "folder": `root/images` and
+            `root/labels`, all of one drive.
         split: "train", "val", ...; ignored by the layout "folder".
-        labels: label map (see `sim2street.bridge.label_maps`); empty: the layout's own.
+        labels: name of the label map (see `sim2street.bridge.label_maps`); empty: the layout's own.
         label_folder: name of the label folder beside `images`.
-        drives: only these drives; empty: all.
-        exclude_drives: leave these out (to hold a drive back for evaluation).
-        every: take only every n-th picture of each drive.
-        fov_deg: horizontal field of view of the camera.
-        horizon: height of the horizon, fraction of the picture from its top; None: found
-            from how far up the road goes in each drive.
-        camera_height_m: above the road.
-        bottom: fraction of the height that is kept (cuts the ego's bonnet off).
-        video_step: the pictures are a video: those whose frame numbers are so far apart
-            follow each other; None: they are not.
-        find_lines: look for lane markings in the road; None: unless the layout's labels
-            have them (camvid32) or its roads are full of dappled light (idd-lite).
+        drives: use only these drives; empty: all.
+        exclude_drives: leave these drives out.
+        every: use only every n-th photograph.
+        fov_deg: horizontal field of view of the camera, in degrees.
+        horizon: row of the horizon as a fraction of the image's height, from the top; None:
+            estimated from the labels of each drive.
+        camera_height_m: height of the camera above the road.
+        bottom: fraction of the height that is used, from the top; cuts off the ego car's bonnet.
+        video_step: difference of the frame numbers of consecutive frames of a video; None: the
+            photographs are not a video.
+        find_lines: detect lane markings in the photographs; None: do so unless the labels contain
+            them ("camvid32") or sunlight through leaves looks like them ("idd-lite").
     """
 
     name: str
@@ -69,7 +70,7 @@ class PhotoSourceConfig(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class PhotoItem:
-    """One photograph of a drive, not read yet."""
+    """Files of one photograph, and its place in a drive."""
 
     drive: str
     frame: int
@@ -87,31 +88,35 @@ _DEFAULT_MAPS = {
 
 
 def looks_for_lines(config: PhotoSourceConfig) -> bool:
-    """Whether markings are searched for in this source's photographs."""
+    """Whether lane markings are detected in this source's photographs."""
     if config.find_lines is not None:
         return config.find_lines
     return config.layout != "idd-lite" and config.labels != "camvid32"
 
 
 def source_label_map(config: PhotoSourceConfig) -> LabelMap:
-    """The label map of a source, or ConfigError where the config names none that exists."""
+    """The label map of a source.
+
+    Raises:
+        ConfigError: the config names a label map that does not exist.
+    """
     try:
         return label_map(config.labels or _DEFAULT_MAPS[config.layout])
     except LabelError as error:
         raise ConfigError(f"{config.name}: {error}") from error
 
 
-def spread(things: Sequence[Thing], most: int) -> list[Thing]:
-    """At most so many of them, evenly spread, in their order."""
-    count = min(most, len(things))
-    return [things[(2 * i + 1) * len(things) // (2 * count)] for i in range(count)]
+def evenly_spaced(items: Sequence[Item], most: int) -> list[Item]:
+    """At most `most` of the items, evenly spaced, in their order."""
+    count = min(most, len(items))
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
 def list_photos(config: PhotoSourceConfig) -> list[PhotoItem]:
-    """All items of a source, ordered by drive and frame.
+    """All photographs of a source, ordered by drive and frame.
 
     Raises:
-        ConfigError: in one line, where the folder is not what the config says it is.
+        ConfigError: the folder does not match the config.
     """
     if not config.root.is_dir():
         raise ConfigError(f"{config.name}: there is no folder {config.root}")
@@ -132,21 +137,23 @@ def list_photos(config: PhotoSourceConfig) -> list[PhotoItem]:
     if config.every > 1:
         kept = [item for i, item in enumerate(kept) if i % config.every == 0]
     if not kept:
-        raise ConfigError(f"{config.name}: no photographs are left in {config.root}")
+        raise ConfigError(
+            f"{config.name}: no photographs in {config.root} match the config's drives"
+        )
     return kept
 
 
 def read_photo(item: PhotoItem, labels: LabelMap) -> tuple[ByteArray, ByteArray]:
-    """Pixels (uint8 (H, W, 3) sRGB) and label ids (uint8 (H, W)) of an item.
+    """Pixels, uint8 (H, W, 3) sRGB, and label ids, uint8 (H, W).
 
     Raises:
-        ConfigError: unreadable, sizes differ, or not a label picture.
-        LabelError: an id that the label map does not know.
+        ConfigError: a file that cannot be read, sizes that differ, or labels of the wrong format.
+        LabelError: an id or colour that the label map does not have.
     """
     rgb = np.array(_open(item.image).convert("RGB"))
     picture = _open(item.labels)
     if labels.colors is not None and picture.mode not in ("L", "P"):
-        ids = labels.from_colors(np.asarray(picture.convert("RGB")), str(item.labels))
+        ids = labels.ids_from_colors(np.asarray(picture.convert("RGB")), str(item.labels))
     elif picture.mode in ("L", "P"):
         ids = np.asarray(picture)
     else:
@@ -159,7 +166,7 @@ def read_photo(item: PhotoItem, labels: LabelMap) -> tuple[ByteArray, ByteArray]
             f"{item.labels}: labels are {ids.shape[1]}x{ids.shape[0]} but the photograph is "
             f"{rgb.shape[1]}x{rgb.shape[0]}"
         )
-    labels.check(ids, str(item.labels))
+    labels.check_ids(ids, str(item.labels))
     return rgb, ids.astype(np.uint8)
 
 
@@ -168,12 +175,12 @@ def _open(path: Path) -> Image.Image:
         picture = Image.open(path)
         picture.load()
     except (UnidentifiedImageError, OSError, SyntaxError) as error:  # PIL raises all three
-        raise ConfigError(f"{path}: cannot be read as a picture ({error})") from error
+        raise ConfigError(f"{path}: cannot be read as an image ({error})") from error
     return picture
 
 
 def _pairs(config: PhotoSourceConfig, root: Path) -> list[tuple[Path, Path]]:
-    """Pictures of `root/images` with their labels of the same stem."""
+    """Images in `root/images` with the labels of the same stem."""
     images, labels = root / "images", root / config.label_folder
     for folder in (images, labels):
         if not folder.is_dir():
@@ -183,28 +190,30 @@ def _pairs(config: PhotoSourceConfig, root: Path) -> list[tuple[Path, Path]]:
             )
     found = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
-        raise ConfigError(f"{config.name}: no pictures in {images}")
+        raise ConfigError(f"{config.name}: no images ({', '.join(IMAGE_SUFFIXES)}) in {images}")
     by_stem = {path.stem: path for path in labels.iterdir() if path.suffix.lower() == ".png"}
     missing = [path.name for path in found if path.stem not in by_stem]
     if missing:
         raise ConfigError(
-            f"{config.name}: {len(missing)} of {len(found)} pictures have no labels in {labels} "
+            f"{config.name}: {len(missing)} of {len(found)} images have no labels in {labels} "
             f"(the first: {missing[0]})"
         )
     return [(path, by_stem[path.stem]) for path in found]
 
 
 def _names(folder: Path) -> str:
+    """Up to eight names in a folder, for an error message."""
     return ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "no files"
 
 
-def _number(text: str, fallback: int) -> int:
+def _last_number(text: str, fallback: int) -> int:
+    """The last number in a file name."""
     digits = re.findall(r"\d+", text)
     return int(digits[-1]) if digits else fallback
 
 
 def _list_drive_frame(config: PhotoSourceConfig) -> list[PhotoItem]:
-    """`split/images/drive_frame.jpg`, as in CamVid and IDD-lite."""
+    """`split/images/drive_frame.jpg`, as in CamVid and IDD-Lite."""
     items = []
     for index, (image, labels) in enumerate(_pairs(config, config.root / config.split)):
         drive, underscore, frame = image.stem.rpartition("_")
@@ -212,21 +221,21 @@ def _list_drive_frame(config: PhotoSourceConfig) -> list[PhotoItem]:
             raise ConfigError(
                 f"{config.name}: {image.name} is not named drive_frame; use the layout 'folder'"
             )
-        items.append(PhotoItem(drive, _number(frame, index), image, labels))
+        items.append(PhotoItem(drive, _last_number(frame, index), image, labels))
     return items
 
 
 def _list_bdd(config: PhotoSourceConfig) -> list[PhotoItem]:
-    """Each picture is a drive of its own."""
+    """Each image is a drive of its own."""
     pairs = _pairs(config, config.root / config.split)
     return [PhotoItem(image.stem, 0, image, labels) for image, labels in pairs]
 
 
 def _list_folder(config: PhotoSourceConfig) -> list[PhotoItem]:
-    """One drive; the frame number is the last number of the name, or the position."""
+    """One drive; the frame number is the last number in the name, else the position."""
     pairs = _pairs(config, config.root)
     return [
-        PhotoItem(config.name, _number(image.stem, index), image, labels)
+        PhotoItem(config.name, _last_number(image.stem, index), image, labels)
         for index, (image, labels) in enumerate(pairs)
     ]
 
@@ -250,7 +259,7 @@ def _list_cityscapes(config: PhotoSourceConfig) -> list[PhotoItem]:
             raise ConfigError(f"{config.name}: {image.name} has no labels at {path}")
         items.append(PhotoItem(f"{city}_{sequence}", int(frame), image, path))
     if not items:
-        raise ConfigError(f"{config.name}: no pictures *_leftImg8bit.* in {images}/<city>")
+        raise ConfigError(f"{config.name}: no images *_leftImg8bit.* in {images}/<city>")
     return items
 
 

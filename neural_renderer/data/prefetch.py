@@ -1,4 +1,4 @@
-"""Batches made ahead of time by worker processes, in order and the same as without them."""
+"""Computing items ahead of time in worker processes, in order."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ Item = TypeVar("Item")
 
 
 def prefetched(make: Callable[[int], Item], first: int, last: int, workers: int) -> Iterator[Item]:
-    """`make(step)` for steps first..last-1, in order.
+    """`make(n)` for n from `first` to `last` - 1, in order.
 
-    With `workers` > 0 that many forked processes work ahead, two steps each; they share the
-    photographs in memory and end with the iterator. `make` must depend on the step alone.
+    The result does not depend on `workers`, as long as `make` depends on n only.
+
+    Args:
+        make: computes an item.
+        first, last: range of n.
+        workers: forked processes that work ahead, two items each; they share the parent's memory
+            and end with the iterator. 0: items are computed when they are asked for.
     """
     if workers < 1:
         yield from map(make, range(first, last))
         return
     loader = DataLoader(
-        _Steps(make, first, last),
+        _Range(make, first, last),
         batch_size=None,
         num_workers=workers,
         multiprocessing_context="fork",
@@ -29,8 +34,8 @@ def prefetched(make: Callable[[int], Item], first: int, last: int, workers: int)
     yield from loader
 
 
-class _Steps(Dataset[Item], Generic[Item]):
-    """Steps as the items of a map-style dataset."""
+class _Range(Dataset[Item], Generic[Item]):
+    """The range of n as a map-style dataset."""
 
     def __init__(self, make: Callable[[int], Item], first: int, last: int) -> None:
         self._make, self._first, self._last = make, first, last

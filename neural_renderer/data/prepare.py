@@ -1,4 +1,4 @@
-"""Photographs made ready for training: markings found, depth guessed, kept in memory."""
+"""Preparing photographs for training: lane markings, pseudo-depth, facades and windows."""
 
 from __future__ import annotations
 
@@ -14,53 +14,54 @@ from PIL import Image
 from sim2street.bridge.frame import ByteArray
 from sim2street.bridge.label_maps import LabelMap
 from sim2street.bridge.labels import Tag
-from sim2street.neural_renderer.conditions.facades import split_facades
 from sim2street.neural_renderer.conditions.layout import WINDOW
 from sim2street.neural_renderer.conditions.pseudo_depth import (
     GroundCamera,
     estimate_horizon,
     pseudo_depth,
 )
-from sim2street.neural_renderer.conditions.vehicle_windows import find_panes
+from sim2street.neural_renderer.data.photo_facades import split_facades
+from sim2street.neural_renderer.data.photo_vehicle_windows import find_panes
 from sim2street.neural_renderer.data.photo_windows import find_windows
 from sim2street.neural_renderer.data.photos import (
     PhotoItem,
     PhotoSourceConfig,
+    evenly_spaced,
     list_photos,
     looks_for_lines,
     read_photo,
     source_label_map,
-    spread,
 )
 from sim2street.neural_renderer.data.prefetch import prefetched
 from sim2street.neural_renderer.data.road_lines import find_road_lines
 
 LINE_CODE = 254
-"""Label id given to markings found in the photograph; no data set uses it."""
+"""Label id of the lane markings found in a photograph; no data set uses it."""
 
 PREPARE_VERSION = 3
-"""Counts up whenever the same photograph is prepared differently: old caches are not read."""
+"""Increased whenever photographs are prepared differently, so that old caches are not read."""
 
 MAX_WIDTH_PX = 640
-"""Wider photographs are reduced: training crops are at most 512 wide."""
+"""Wider photographs are reduced to this width; training crops are at most 512 wide."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedPhoto:
-    """One photograph with everything training needs, about 1 MB at 480x360.
+    """One photograph with everything that training needs; about 1 MB at 480x360.
 
     Attributes:
         drive: "source/drive"; exemplars come from the same drive.
         frame: number within the drive.
-        rgb: uint8 (H, W, 3) sRGB.
-        ids: uint8 (H, W), ids of the data set, with found markings as LINE_CODE.
-        sets: uint8 (256, 29), multi-hot tags per id (shared by a source's photographs).
-        primary: uint8 (256,), representative tag per id.
-        depth_m: float16 (H, W), pseudo-depth, sky = 1000.
-        facades: uint8 (H, W), number of the facade on buildings, 0 elsewhere; `layout.WINDOW`
-            is added where a window was found, of a building or of a vehicle.
+        rgb: uint8 (H, W, 3), sRGB.
+        ids: uint8 (H, W), label ids of the data set; detected lane markings are `LINE_CODE`.
+        sets: uint8 (256, 29), tags that each id may mean, multi-hot; shared by all photographs of a
+            source.
+        primary: uint8 (256,), most likely tag of each id.
+        depth_m: float16 (H, W), pseudo-depth (planar z), sky = 1000.
+        facades: uint8 (H, W), number of the facade on buildings, 0 elsewhere; the bit
+            `layout.WINDOW` is set on detected windows of buildings and vehicles.
         camera: the level camera that the pseudo-depth assumes.
-        bottom_px: rows below are the ego's bonnet or a dashboard and are never cropped.
+        bottom_px: rows from here on show the ego car and are never cropped.
     """
 
     drive: str
@@ -76,28 +77,35 @@ class PreparedPhoto:
 
     @property
     def tags(self) -> ByteArray:
-        """Representative tags with markings, uint8 (H, W)."""
+        """The most likely tag of each pixel, uint8 (H, W)."""
         return self.primary[self.ids]
 
 
 def load_photos(
     config: PhotoSourceConfig, workers: int = 0, most: int | None = None
 ) -> list[PreparedPhoto]:
-    """Read and prepare a source, or at most so many photographs evenly spread over it.
+    """Read and prepare the photographs of a source, about 60 ms each.
 
-    About 60 ms a photograph, shared by `workers`.
+    Args:
+        config: the source.
+        workers: processes that prepare photographs; 0: this process does it.
+        most: use at most so many photographs, evenly spaced; None: all.
+
+    Raises:
+        ConfigError: the folder does not match the config, or a file cannot be read.
+        LabelError: an id that the label map does not have.
     """
     items = list_photos(config)
-    items = items if most is None else spread(items, most)
+    items = items if most is None else evenly_spaced(items, most)
     labels = source_label_map(config)
-    sets = _sets(labels)
+    sets = _tag_sets(labels)
     primary = labels.primary
     primary[LINE_CODE] = Tag.ROAD_LINES
-    read = [_reduced(*read_photo(item, labels)) for item in items]
-    horizons = _horizons(config, items, [primary[ids] for _, ids in read])
+    pixels = [_reduced(*read_photo(item, labels)) for item in items]
+    horizons = _horizons(config, items, [primary[ids] for _, ids in pixels])
 
     def prepared(index: int) -> PreparedPhoto:
-        rgb, ids = read[index]
+        rgb, ids = pixels[index]
         return prepare_photo(config, items[index], rgb, ids, sets, primary, horizons[index])
 
     photos = prefetched(prepared, 0, len(items), workers)
@@ -113,7 +121,17 @@ def prepare_photo(
     primary: ByteArray,
     horizon: float,
 ) -> PreparedPhoto:
-    """Find markings and guess the depth of one photograph; `horizon` as a fraction."""
+    """Detect lane markings, facades and windows in a photograph, and estimate its depth.
+
+    Args:
+        config: the photograph's source.
+        item: its drive and frame.
+        rgb: uint8 (H, W, 3).
+        ids: label ids, uint8 (H, W).
+        sets: tags that each id may mean, uint8 (256, 29).
+        primary: most likely tag of each id, uint8 (256,).
+        horizon: row of the horizon as a fraction of the height.
+    """
     height, width = ids.shape
     camera = GroundCamera.of_picture(
         (width, height), config.fov_deg, horizon, config.camera_height_m
@@ -133,7 +151,8 @@ def prepare_photo(
     )  # fmt: skip
 
 
-def _sets(labels: LabelMap) -> ByteArray:
+def _tag_sets(labels: LabelMap) -> ByteArray:
+    """Tags that each label id may mean, and `LINE_CODE` for lane markings: uint8 (256, 29)."""
     sets = labels.multihot.astype(np.uint8)
     sets[LINE_CODE] = 0
     sets[LINE_CODE, Tag.ROAD_LINES] = 1
@@ -141,6 +160,7 @@ def _sets(labels: LabelMap) -> ByteArray:
 
 
 def _reduced(rgb: ByteArray, ids: ByteArray) -> tuple[ByteArray, ByteArray]:
+    """Pixels and labels, reduced to at most `MAX_WIDTH_PX`."""
     height, width = ids.shape
     if width <= MAX_WIDTH_PX:
         return rgb, ids
@@ -152,10 +172,11 @@ def _reduced(rgb: ByteArray, ids: ByteArray) -> tuple[ByteArray, ByteArray]:
 def _horizons(
     config: PhotoSourceConfig, items: Sequence[PhotoItem], tags: Sequence[ByteArray]
 ) -> list[float]:
-    """A camera keeps its pitch through a drive, and traffic often hides the far road.
+    """The horizon of each photograph, as a fraction of its height.
 
-    So a drive's horizon is a low quantile of what its photographs show; single pictures
-    are kept near the median of the source.
+    A camera keeps its pitch during a drive, and traffic often hides the far road, which puts single
+    estimates too far down in the image. So all photographs of a drive share a low quantile of their
+    estimates, kept near the median of the source.
     """
     if config.horizon is not None:
         return [config.horizon] * len(items)

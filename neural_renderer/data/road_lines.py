@@ -1,95 +1,87 @@
-"""Lane markings that a data set painted into its road, found again from the photograph."""
+"""Detecting lane markings in photographs whose labels only say road."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from sim2street.bridge.frame import ByteArray
-from sim2street.neural_renderer.colour import LUMA
+from sim2street.neural_renderer.images import LUMA
 
 BoolArray = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class RoadLineSettings:
-    """Thresholds of `find_road_lines`; lengths in pixels are for a picture 480 wide.
+TOPHAT_PX = 21
+"""Side of the square in which a marking is brighter than its surroundings. Lengths in pixels are
+for an image 480 pixels wide."""
 
-    Attributes:
-        tophat_px: side of the square in which a marking is brighter than its surroundings.
-        contrast: least excess over those surroundings, as a fraction of the road's own
-            median luminance, and at least `contrast_floor` grey levels.
-        noise_factor: least excess in units of the road's median excess in that row (a
-            grainy road asks for more).
-        max_width_m: widest stroke (block arrows, zebra bars) measured on the ground.
-        min_area_px: smaller specks are dropped, fewer near the horizon.
-    """
+CONTRAST, CONTRAST_FLOOR = 0.16, 9.0
+"""Least excess of a marking's luminance over its surroundings: as a fraction of the road's median
+luminance, and in grey levels of 255."""
 
-    tophat_px: int = 21
-    contrast: float = 0.16
-    contrast_floor: float = 9.0
-    noise_factor: float = 4.0
-    max_width_m: float = 0.75
-    min_area_px: int = 10
+NOISE_FACTOR = 4.0
+"""Least excess in units of the road's median excess in that row; more on a grainy road."""
+
+MAX_WIDTH_M = 0.75
+"""Widest marking (block arrows, crosswalk bars), measured on the ground."""
+
+MIN_AREA_PX = 10
+"""Smaller spots are dropped; near the horizon the limit is lower."""
 
 
 def find_road_lines(
-    rgb: ByteArray,
-    road: BoolArray,
-    horizon_px: float,
-    camera_height_m: float,
-    settings: RoadLineSettings | None = None,
+    rgb: ByteArray, road: BoolArray, horizon_px: float, camera_height_m: float
 ) -> BoolArray:
-    """Where the road is painted: bool (H, W).
+    """Pixels of lane markings, bool (H, W), by a white top-hat of the road's luminance.
 
-    White top-hat of the luminance inside `road` (bool (H, W)); what is too faint, or too wide
-    for a marking at its distance (glare), is dropped. Patches of sun between leaves are
-    not told apart from paint: leave sources full of them (IDD) out of the search.
+    Spots that are too faint, or too wide for a marking at their distance (glare), are dropped.
+    Sunlight between leaves is mistaken for paint, so sources full of it (IDD) should not be
+    searched.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        road: bool (H, W).
+        horizon_px: row of the horizon.
+        camera_height_m: height of the camera above the road.
     """
-    settings = settings or RoadLineSettings()
     road = road & (np.arange(len(road))[:, None] > horizon_px)
     if road.sum() < 50:
         return np.zeros_like(road)
     scale = rgb.shape[1] / 480.0
     luma = _fill_outside(rgb.astype(np.float32) @ LUMA, road)
-    size = max(5, round(settings.tophat_px * scale) | 1)
+    size = max(5, round(TOPHAT_PX * scale) | 1)
     excess = luma - ndimage.grey_opening(luma, size=(size, size))
     excess[~road] = 0.0
     level = float(np.median(luma[road]))
-    floor = max(settings.contrast_floor, settings.contrast * level)
-    grain = _row_median(excess, road) * settings.noise_factor
+    floor = max(CONTRAST_FLOOR, CONTRAST * level)
+    grain = _row_median(excess, road) * NOISE_FACTOR
     seed = excess > np.maximum(1.6 * floor, grain)
     grown = ndimage.binary_propagation(seed, mask=excess > np.maximum(floor, 0.7 * grain))
-    return _drop_glare(grown & road, horizon_px, camera_height_m, settings, scale)
+    return _drop_glare(grown & road, horizon_px, camera_height_m, scale)
 
 
 def _fill_outside(luma: npt.NDArray[np.float32], road: BoolArray) -> npt.NDArray[np.float32]:
-    """Pixels off the road become the row's median road luminance: kerbs cast no top-hat."""
+    """Replace pixels off the road by their row's median road luminance, which hides kerbs."""
     medians = _row_median(luma, road)
     return np.where(road, luma, medians).astype(np.float32)
 
 
 def _row_median(values: npt.NDArray[np.float32], road: BoolArray) -> npt.NDArray[np.float32]:
-    """Median over the road pixels of each row, (H, 1); rows without take the next row's."""
+    """Median over the road pixels of each row, (H, 1); interpolated for rows without road."""
     medians = np.full(len(values), np.nan, dtype=np.float32)
     for row in np.flatnonzero(road.any(axis=1)):
         medians[row] = np.median(values[row, road[row]])
     known = np.flatnonzero(~np.isnan(medians))
     filled = np.interp(np.arange(len(values)), known, medians[known])
-    return ndimage.uniform_filter1d(filled, 9)[:, None].astype(np.float32)
+    smooth: npt.NDArray[np.float64] = ndimage.uniform_filter1d(filled, 9)
+    return smooth[:, None].astype(np.float32)
 
 
 def _drop_glare(
-    lines: BoolArray,
-    horizon_px: float,
-    camera_height_m: float,
-    settings: RoadLineSettings,
-    scale: float,
+    lines: BoolArray, horizon_px: float, camera_height_m: float, scale: float
 ) -> BoolArray:
-    """Keep the components that are narrow and large enough for their distance."""
+    """Keep the components that are narrow enough and large enough for their distance."""
     marks, count = ndimage.label(lines, structure=np.ones((3, 3)))
     if not count:
         return lines
@@ -101,8 +93,9 @@ def _drop_glare(
     area = ndimage.sum_labels(lines, marks, index)
     widest = ndimage.maximum(width_m, marks, index)
     thickness = 2.0 * ndimage.maximum(half_width_px, marks, index) - 1.0
-    keep = (widest <= settings.max_width_m) | (thickness <= 2.0)
+    keep = (widest <= MAX_WIDTH_M) | (thickness <= 2.0)
     foot = ndimage.maximum(np.broadcast_to(rows, lines.shape), marks, index)
     near = np.clip((foot - horizon_px) / (60.0 * scale), 0.3, 1.0)
-    keep &= area >= settings.min_area_px * scale * scale * near
-    return lines & np.concatenate([[False], keep])[marks]
+    keep &= area >= MIN_AREA_PX * scale * scale * near
+    kept: BoolArray = np.concatenate([[False], keep])[marks]
+    return lines & kept

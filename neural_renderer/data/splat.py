@@ -1,4 +1,4 @@
-"""Forward warp of labels: what a displaced camera would have seen of a photograph."""
+"""Forward warping: which pixels of a photograph a displaced camera would see where."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ IndexArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class PointCloud:
-    """Pixels of a photograph as points in the camera that took it.
+    """Pixels of a photograph as 3D points.
 
     Attributes:
-        points: float32 (N, 3), camera axes, metres.
-        sky: bool (N,): only a direction.
-        slots: int64 (N,), 0 = stands still, i = mover number i.
+        points: float32 (N, 3), metres, in the axes of the camera that took the photograph.
+        sky: bool (N,), points of the sky, of which only the direction counts.
+        slots: int64 (N,), 0 = static, i = part of mover number i.
     """
 
     points: FloatArray
@@ -31,9 +31,13 @@ class PointCloud:
 def point_cloud(
     depth_m: FloatArray, slots: ByteArray, camera: tuple[float, float, float, float], finer: int
 ) -> PointCloud:
-    """Points of all pixels, row by row; `finer` squared points a pixel.
+    """The points of all pixels, row by row.
 
-    depth_m float32 (H, W), slots uint8 (H, W), camera fx, fy, cx, cy.
+    Args:
+        depth_m: float32 (H, W), planar z.
+        slots: uint8 (H, W), 0 = static, i = mover number i.
+        camera: fx, fy, cx, cy in pixels.
+        finer: number of points along each side of a pixel.
     """
     height, width = depth_m.shape
     fx, fy, cx, cy = camera
@@ -56,17 +60,18 @@ def splat(
     camera: tuple[float, float, float, float],
     size_px: tuple[int, int],
 ) -> tuple[IndexArray, FloatArray]:
-    """Which point each pixel of the other view shows.
+    """The nearest point at each pixel of another view.
 
     Args:
-        moves: float64 (A + 1, 4, 4), from the photograph's camera to the other one, for what
-            stands still and for each mover.
-        camera: fx, fy, cx, cy of the other view.
+        cloud: the points.
+        moves: float64 (A + 1, 4, 4), from the photograph's camera to the other camera: index 0 for
+            static points, i for mover number i.
+        camera: fx, fy, cx, cy of the other view, in pixels.
         size_px: (width, height) of the other view.
 
     Returns:
-        Index of the point, int64 (H, W), -1 where there is none, and its depth in the
-        other view, float32 (H, W), sky = 1000.
+        Index of the point, int64 (H, W), -1 where there is none; and its depth in the other view,
+        float32 (H, W), sky = 1000, 0 where there is no point.
     """
     width, height = size_px
     x, y, z = _moved(cloud, moves.astype(np.float32))
@@ -77,7 +82,8 @@ def splat(
     v = np.rint(y * np.float32(fy) / z + np.float32(cy))
     seen = (u >= 0) & (u < width) & (v >= 0) & (v < height) & near
     candidates = np.flatnonzero(seen)
-    order = candidates[np.argsort(-z[candidates], kind="stable")]  # nearest is written last
+    # Far points first, so that the nearest point of each pixel is written last.
+    order = candidates[np.argsort(-z[candidates], kind="stable")]
     flat = v[order].astype(np.int64) * width + u[order].astype(np.int64)
     index = np.full(height * width, -1, dtype=np.int64)
     index[flat] = order
@@ -87,7 +93,7 @@ def splat(
 
 
 def _moved(cloud: PointCloud, moves: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """x, y and z of all points in the other camera."""
+    """x, y and z of all points in the axes of the other camera."""
     still = moves[0]
     place = np.where(cloud.sky, np.float32(0.0), np.float32(1.0))
     px, py, pz = cloud.points.T
@@ -102,8 +108,11 @@ def _moved(cloud: PointCloud, moves: FloatArray) -> tuple[FloatArray, FloatArray
     return x, y, z
 
 
-def nearest_filled(index: IndexArray, usable: npt.NDArray[np.bool_]) -> IndexArray:
-    """Pixels that show no point take the point of the nearest `usable` pixel (bool (H, W))."""
+def fill_from_nearest(index: IndexArray, usable: npt.NDArray[np.bool_]) -> IndexArray:
+    """Give pixels without a point (index -1) the point of the nearest usable pixel.
+
+    index: int64 (H, W). usable: bool (H, W).
+    """
     if not usable.any():
         return np.maximum(index, 0)
     rows, columns = ndimage.distance_transform_edt(

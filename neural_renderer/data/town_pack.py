@@ -1,7 +1,8 @@
-"""Clips of a simulated world on disk: labels, depth, instances, poses, actors; no pictures.
+"""Clips of a simulated world on disk: labels, depth, instances, poses and actors, no images.
 
-One `.npz` file a clip, about 40 kB a frame of 512x256 pixels. Inverse depth is kept in 16
-bits as differences along the rows: on a plane 1/z is affine in the picture, so those repeat.
+One `.npz` file per clip, about 40 kB for a frame of 512x256 pixels. Inverse depth is stored in 16
+bits as differences along the rows: on a plane it is an affine function of the pixel, so that the
+differences repeat and compress well.
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ from sim2street.bridge.world import World
 from sim2street.configs import StrictModel
 
 NEAREST_M = 0.5
-"""Depths below are kept as this."""
+"""Smaller depths are stored as this."""
 
 FORMAT = 1
 
 
 class PackConfig(StrictModel):
-    """How much is recorded.
+    """How many clips are recorded and how.
 
     Attributes:
-        clips: how many, each in an episode of its own. frames: of each clip.
-        every: ticks from frame to frame.
-        warm_up: ticks driven before a clip, so that cars are under way.
-        seed: of the first episode; the following ones count up.
+        clips: number of clips, each from an episode of its own.
+        frames: frames in each clip.
+        every: ticks of the simulation from one frame to the next.
+        warm_up: ticks before the first frame, so that traffic is moving.
+        seed: of the first episode; each following episode has the next number.
     """
 
     clips: int = Field(60, ge=1)
@@ -53,9 +55,9 @@ class PackedClip:
     Attributes:
         labels: uint8 (T, H, W) tags.
         depth_m: float32 (T, H, W), planar z, sky = 1000.
-        instances: uint16 (T, H, W): 1..A the actors, more than A other instances, 0 none.
-        camera: float32 (4,), fx, fy, cx, cy of the full picture.
-        pose: float32 (T, 4, 4), camera to world.
+        instances: uint16 (T, H, W), 1..A actors, above A other instances, 0 none.
+        camera: float32 (4,), fx, fy, cx, cy in pixels.
+        pose: float32 (T, 4, 4), camera (OpenCV axes) to world.
         actor_pose: float32 (T, A, 4, 4), body to world, identity where absent.
         actor_present: bool (T, A).
         name: world and seed.
@@ -79,13 +81,21 @@ def pack_clips(
     report: Callable[[int, int], None] = lambda done, total: None,
     recorded: bool = False,
 ) -> int:
-    """Drive an opened world and write clips; returns the bytes written.
+    """Drive an opened world and write clips; returns the number of bytes written.
 
-    Clips that exist are kept, so that an interrupted run can go on. `recorded`: the world is
-    a recording, whose episodes are taken by number instead of by seed.
+    Clips that exist are kept, so that an interrupted call can be repeated.
+
+    Args:
+        world: opened, with labels and depth.
+        drive: the driver.
+        folder: where the clips go.
+        config: how many clips and how.
+        report: called after each clip with its number and the number of clips.
+        recorded: the world is a recording, whose episodes have numbers and no seeds.
 
     Raises:
-        RecordingError: the folder cannot be written, or a view lacks labels or depth.
+        RecordingError: the folder cannot be written, or a view has no labels or no depth.
+        EpisodeEnd: a recorded episode is shorter than a clip.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +112,7 @@ def pack_clips(
             data = encode_clip(clip_from_frames(frames, name))
             temporary = path.with_suffix(".tmp")
             temporary.write_bytes(data)
-            temporary.rename(path)  # a clip is there whole or not at all
+            temporary.rename(path)  # so that there are no incomplete clips
             written += len(data)
         report(index + 1, config.clips)
     return written
@@ -111,10 +121,10 @@ def pack_clips(
 def drive_clip(
     world: World, drive: Callable[[SensorFrame], Control], config: PackConfig, start: SensorFrame
 ) -> list[SensorFrame]:
-    """Frames of the episode that begins with `start`, every n-th after the warm-up.
+    """Drive the episode that begins with `start`; every n-th frame after the warm-up.
 
     Raises:
-        EpisodeEnd: a recorded episode is too short for it.
+        EpisodeEnd: a recorded episode is shorter than the clip.
     """
     frame, frames = start, []
     last = config.warm_up + config.every * (config.frames - 1)
@@ -127,7 +137,11 @@ def drive_clip(
 
 
 def clip_from_frames(frames: Sequence[SensorFrame], name: str) -> PackedClip:
-    """Pack consecutive frames with one view each."""
+    """Pack consecutive frames with one view each.
+
+    Raises:
+        RecordingError: a view has no labels or no depth.
+    """
     views = [frame.view for frame in frames]
     actors = sorted({actor.actor_id for frame in frames for actor in frame.actors})
     labels, depth_m = zip(*(_labels_and_depth(view, name) for view in views), strict=True)
@@ -153,7 +167,7 @@ def clip_from_frames(frames: Sequence[SensorFrame], name: str) -> PackedClip:
 
 
 def encode_clip(clip: PackedClip) -> bytes:
-    """A clip as the bytes of an `.npz` file."""
+    """The content of a clip's `.npz` file."""
     header = {"format": FORMAT, "taxonomy": taxonomy_fingerprint(), "name": clip.name}
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -171,7 +185,13 @@ def encode_clip(clip: PackedClip) -> bytes:
 
 
 def decode_clip(data: bytes, source: str) -> PackedClip:
-    """A clip from the bytes of its file; RecordingError names what is wrong with them."""
+    """Decode the content of a clip's file.
+
+    source: name of the file, for error messages.
+
+    Raises:
+        RecordingError: no packed clip, or one of another version.
+    """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             parts = {name: arrays[name] for name in arrays.files}
@@ -196,26 +216,28 @@ def decode_clip(data: bytes, source: str) -> PackedClip:
 
 
 def inverse_depth(depth_m: FloatArray) -> npt.NDArray[np.uint16]:
-    """Depth to 16 bits of inverse depth: 65535 at 0.5 m, 0 for the sky."""
+    """Inverse depth in 16 bits: 65535 at 0.5 m and nearer, 0 for the sky."""
     scaled = np.rint(65535.0 * NEAREST_M / np.maximum(depth_m, NEAREST_M))
     scaled = np.maximum(scaled, 1.0)
     return np.where(depth_m >= SKY_DEPTH_M, 0.0, scaled).astype(np.uint16)
 
 
 def depth_from_inverse(inverse: npt.NDArray[np.uint16]) -> FloatArray:
-    """Inverse of `inverse_depth`: within 0.2 % at 100 m."""
+    """Depth in metres from `inverse_depth`; within 0.2 % at 100 m."""
     depth = 65535.0 * NEAREST_M / np.maximum(inverse.astype(np.float32), 1.0)
     return np.where(inverse == 0, SKY_DEPTH_M, np.minimum(depth, 999.0)).astype(np.float32)
 
 
 def _labels_and_depth(view: View, name: str) -> tuple[ByteArray, FloatArray]:
     if view.labels is None or view.depth_m is None:
-        raise RecordingError(f"{name}: clips need views with labels and depth")
+        raise RecordingError(
+            f"{name}: clips need views with labels and depth, and this world's views lack them"
+        )
     return view.labels, view.depth_m
 
 
 def _renumbered(views: Sequence[View], actors: list[int]) -> npt.NDArray[np.uint16]:
-    """Instances with actors first, then everything else in the order of their ids."""
+    """Instances renumbered: actors first, then other instances, ascending by id."""
     maps = [
         view.instances if view.instances is not None else np.zeros_like(view.labels, np.uint32)
         for view in views
@@ -233,4 +255,5 @@ def _differences(values: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
 
 
 def _sums(values: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+    """Inverse of `_differences`."""
     return np.cumsum(values, axis=-1, dtype=np.uint16)

@@ -1,9 +1,8 @@
-"""Video clips: consecutive photographs of a drive, the camera's way found between them.
+"""Real video: consecutive photographs of a drive, and an estimate of the camera's motion.
 
-Poses of real video are not known. With a level camera over flat ground, few numbers say how
-it moved between two frames: how far forward, how it turned, how it pitched. They are found by
-search: the earlier frame, moved by them, must look like the later one where nothing moves
-by itself.
+The camera is assumed to be level, over flat ground, and to move forward, turn and pitch between two
+frames. These three numbers are found by search: the earlier frame, warped by them and the pseudo-
+depth, must match the brightness of the later one where nothing moves on its own.
 """
 
 from __future__ import annotations
@@ -21,12 +20,18 @@ from scipy import ndimage
 
 from sim2street.bridge.frame import SKY_DEPTH_M, FloatArray
 from sim2street.bridge.labels import Tag
-from sim2street.neural_renderer.colour import LUMA
 from sim2street.neural_renderer.data.prepare import PreparedPhoto
+from sim2street.neural_renderer.images import LUMA
 
 Pose = npt.NDArray[np.float64]
+
 WORK_WIDTH_PX = 160
-STILL = (
+"""Width that frames are reduced to for the search."""
+
+MAX_FORWARD_M = 2.0
+"""Farthest that the camera moves from one frame to the next; it does not reverse."""
+
+STATIC = (
     Tag.ROAD, Tag.ROAD_LINES, Tag.SIDEWALK, Tag.BUILDING, Tag.WALL, Tag.FENCE, Tag.POLE,
     Tag.TRAFFIC_LIGHT, Tag.TRAFFIC_SIGN, Tag.TERRAIN, Tag.GROUND, Tag.VEGETATION, Tag.GUARD_RAIL,
 )  # fmt: skip
@@ -37,33 +42,40 @@ class EgoMotion:
     """How the camera moved from one frame to the next.
 
     Attributes:
-        way_m: forward. turn_rad: > 0 to the right. pitch_rad: > 0 the view goes up.
-        error, error_still: mean absolute difference of luminance (0..255) between the later
-            frame and the earlier one, moved, and not moved.
+        forward_m: distance.
+        turn_rad: positive to the right.
+        pitch_rad: positive upwards.
+        error: mean absolute difference of luminance (0..255) between the later frame and the warped
+            earlier frame.
     """
 
-    way_m: float
+    forward_m: float
     turn_rad: float
     pitch_rad: float
     error: float
-    error_still: float
 
     @property
     def step(self) -> Pose:
-        """Pose of the later camera in the earlier one, float64 (4, 4), OpenCV axes."""
+        """Pose of the later camera in the earlier one's axes (OpenCV), float64 (4, 4)."""
         cos_y, sin_y = math.cos(self.turn_rad), math.sin(self.turn_rad)
         cos_p, sin_p = math.cos(self.pitch_rad), math.sin(self.pitch_rad)
         yaw = np.array([[cos_y, 0, sin_y], [0, 1, 0], [-sin_y, 0, cos_y]])
         pitch = np.array([[1, 0, 0], [0, cos_p, -sin_p], [0, sin_p, cos_p]])
         pose = np.eye(4)
         pose[:3, :3] = yaw @ pitch
-        pose[2, 3] = self.way_m
+        pose[2, 3] = self.forward_m
         return pose
 
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """Consecutive photographs and their camera poses, float64 (N, 4, 4), to world (z up)."""
+    """Consecutive photographs with estimated camera poses.
+
+    Attributes:
+        photos: the frames.
+        poses: float64 (N, 4, 4), camera (OpenCV axes) to world (z up).
+        motions: between each two frames.
+    """
 
     photos: tuple[PreparedPhoto, ...]
     poses: Pose
@@ -71,7 +83,7 @@ class Video:
 
 
 def find_videos(photos: Sequence[PreparedPhoto], step: int) -> list[list[PreparedPhoto]]:
-    """Runs of photographs of one drive whose frame numbers are `step` apart, two or more."""
+    """Sequences of two or more photographs of one drive whose frame numbers are `step` apart."""
     drives: dict[str, list[PreparedPhoto]] = defaultdict(list)
     for photo in photos:
         drives[photo.drive].append(photo)
@@ -88,63 +100,71 @@ def find_videos(photos: Sequence[PreparedPhoto], step: int) -> list[list[Prepare
     return [run for run in runs if len(run) > 1]
 
 
-def track(photos: Sequence[PreparedPhoto], fastest_m: float = 2.0) -> Video:
-    """Find the camera's way through consecutive photographs (about 0.2 s a pair).
-
-    `fastest_m`: largest way between two frames; the camera does not reverse.
-    """
+def track_camera(photos: Sequence[PreparedPhoto]) -> Video:
+    """Estimate the camera's motion through consecutive photographs (about 0.2 s for each pair)."""
     pose = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
     pose[2, 3] = photos[0].camera.height_m
     poses, motions = [pose], []
     guess: EgoMotion | None = None
     for before, after in itertools.pairwise(photos):
-        guess = ego_motion(before, after, fastest_m, guess)
+        guess = estimate_motion(before, after, guess)
         motions.append(guess)
         poses.append(poses[-1] @ guess.step)
     return Video(tuple(photos), np.stack(poses), tuple(motions))
 
 
-def ego_motion(
-    before: PreparedPhoto,
-    after: PreparedPhoto,
-    fastest_m: float = 2.0,
-    guess: EgoMotion | None = None,
+def estimate_motion(
+    before: PreparedPhoto, after: PreparedPhoto, guess: EgoMotion | None = None
 ) -> EgoMotion:
-    """How the camera moved between two photographs, by coarse-to-fine search."""
-    pair = _Pair.of(before, after)
-    still = pair.error(0.0, 0.0, 0.0)
-    best = (still, 0.0, 0.0, 0.0)
-    starts = np.linspace(0.0, fastest_m, 13)
+    """The camera's motion between two photographs, by coarse-to-fine search.
+
+    guess: the motion between the two photographs before, as a further start.
+    """
+    pair = FramePair.of(before, after)
+    best = (pair.error(0.0, 0.0, 0.0), 0.0, 0.0, 0.0)
+    starts = np.linspace(0.0, MAX_FORWARD_M, 13)
     if guess is not None:
-        starts = np.append(starts, guess.way_m)
-    for way_m in starts:
-        for turn in (-0.008, 0.0, 0.008):
-            best = min(best, (pair.error(float(way_m), turn, 0.0), float(way_m), turn, 0.0))
-    scale = np.array([fastest_m / 13, 0.006, 0.004])
+        starts = np.append(starts, guess.forward_m)
+    for start in starts:
+        forward_m = float(start)
+        for turn_rad in (-0.008, 0.0, 0.008):
+            best = min(best, (pair.error(forward_m, turn_rad, 0.0), forward_m, turn_rad, 0.0))
+    scale = np.array([MAX_FORWARD_M / 13, 0.006, 0.004])
     while scale[0] > 0.005:
-        best, improved = _improved(pair, best, scale)
+        best, improved = _try_neighbours(pair, best, scale)
         if not improved:
             scale = scale / 2.0
-    return EgoMotion(best[1], best[2], best[3], best[0], still)
+    return EgoMotion(best[1], best[2], best[3], best[0])
 
 
-def _improved(
-    pair: _Pair, best: tuple[float, float, float, float], scale: npt.NDArray[np.float64]
+def _try_neighbours(
+    pair: FramePair, best: tuple[float, float, float, float], scale: npt.NDArray[np.float64]
 ) -> tuple[tuple[float, float, float, float], bool]:
-    """One round over the coordinates, both ways."""
+    """Try a step of `scale` in each number, both ways; the best, and whether it is better.
+
+    best: (error, forward_m, turn_rad, pitch_rad).
+    """
     start = best
     for axis, sign in itertools.product(range(3), (-1.0, 1.0)):
         trial = np.array(best[1:])
         trial[axis] += sign * scale[axis]
         trial[0] = max(trial[0], 0.0)
-        way_m, turn, pitch = (float(value) for value in trial)
-        best = min(best, (pair.error(way_m, turn, pitch), way_m, turn, pitch))
+        forward_m, turn_rad, pitch_rad = (float(value) for value in trial)
+        error = pair.error(forward_m, turn_rad, pitch_rad)
+        best = min(best, (error, forward_m, turn_rad, pitch_rad))
     return best, best[0] < start[0]
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
-    """Two small luminance pictures and the points of the later one that stand still."""
+class FramePair:
+    """Two reduced frames, and the static points of the later one.
+
+    Attributes:
+        before: luminance of the earlier frame, float32 (H, W) in 0..255.
+        after: luminance at the points, float32 (N,).
+        points: float32 (3, N), metres, in the later camera's axes.
+        intrinsics: focal length, cx, cy in pixels of the reduced frame.
+    """
 
     before: FloatArray
     after: FloatArray
@@ -152,8 +172,8 @@ class _Pair:
     intrinsics: tuple[float, float, float]
 
     @classmethod
-    def of(cls, before: PreparedPhoto, after: PreparedPhoto) -> _Pair:
-        """Reduce both photographs to WORK_WIDTH_PX."""
+    def of(cls, before: PreparedPhoto, after: PreparedPhoto) -> FramePair:
+        """Reduce two photographs to `WORK_WIDTH_PX`."""
         height, width = after.ids.shape
         scale = WORK_WIDTH_PX / width
         size = (WORK_WIDTH_PX, round(height * scale))
@@ -161,7 +181,7 @@ class _Pair:
         columns = ((np.arange(size[0]) + 0.5) / scale).astype(int)
         grid = np.ix_(np.minimum(rows, height - 1), np.minimum(columns, width - 1))
         depth = after.depth_m[grid].astype(np.float32)
-        use = np.isin(after.tags[grid], STILL) & (depth < 0.5 * SKY_DEPTH_M)
+        use = np.isin(after.tags[grid], STATIC) & (depth < 0.5 * SKY_DEPTH_M)
         focal_px = after.camera.focal_px * scale
         centre = ((width / 2.0) * scale - 0.5, (after.camera.horizon_px + 0.5) * scale - 0.5)
         v, u = np.nonzero(use)
@@ -170,9 +190,12 @@ class _Pair:
         later = _luma(after, size)
         return cls(_luma(before, size), later[v, u], points.astype(np.float32), (focal_px, *centre))
 
-    def error(self, way_m: float, turn: float, pitch: float) -> float:
-        """Mean absolute difference of luminance where both frames show the point."""
-        pose = EgoMotion(way_m, turn, pitch, 0.0, 0.0).step.astype(np.float32)
+    def error(self, forward_m: float, turn_rad: float, pitch_rad: float) -> float:
+        """Mean absolute difference of luminance where both frames show a point.
+
+        Infinite if fewer than 30 % of the points are in both frames.
+        """
+        pose = EgoMotion(forward_m, turn_rad, pitch_rad, 0.0).step.astype(np.float32)
         x, y, z = pose[:3, :3] @ self.points + pose[:3, 3:]
         focal_px, cx, cy = self.intrinsics
         u, v = x / z * focal_px + cx, y / z * focal_px + cy
@@ -185,5 +208,7 @@ class _Pair:
 
 
 def _luma(photo: PreparedPhoto, size: tuple[int, int]) -> FloatArray:
+    """Reduced and slightly blurred luminance, float32 (H, W) in 0..255."""
     small = np.asarray(Image.fromarray(photo.rgb).resize(size, Image.Resampling.BOX))
-    return ndimage.gaussian_filter(small.astype(np.float32) @ LUMA, 0.7).astype(np.float32)
+    blurred: FloatArray = ndimage.gaussian_filter(small.astype(np.float32) @ LUMA, 0.7)
+    return blurred.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Stretches of real video as clip batches: a target picture in every frame."""
+"""Clips of real video, with a target image in every frame."""
 
 from __future__ import annotations
 
@@ -17,17 +17,24 @@ from sim2street.neural_renderer.data.crops import (
     crop_camera,
     crop_labels,
     crop_rgb,
-    planes,
+    multihot_tags,
 )
-from sim2street.neural_renderer.data.dataset import PhotoDataset, joined, thinned_sets
-from sim2street.neural_renderer.data.motion_clips import collate_clips
+from sim2street.neural_renderer.data.dataset import PhotoDataset, concatenate, resolve_label_sets
+from sim2street.neural_renderer.data.photo_clips import collate_clips
 from sim2street.neural_renderer.data.video import Video
 
 
 def video_clips(
     dataset: PhotoDataset, videos: Sequence[Video], step: int, batch_size: int, frames: int
 ) -> ClipBatch:
-    """The clip batch of a step; `dataset` gives the crop's config and the exemplars.
+    """The clips of a step.
+
+    Args:
+        dataset: gives the settings of crops and augmentation, and the exemplars.
+        videos: what to draw from.
+        step: together with the dataset's seed it decides what is drawn.
+        batch_size: number of clips.
+        frames: frames in each clip.
 
     Raises:
         ConfigError: no video is long enough.
@@ -47,29 +54,31 @@ def video_clips(
 def video_clip(
     dataset: PhotoDataset, video: Video, start: int, frames: int, rng: np.random.Generator
 ) -> ClipBatch:
-    """Frames `start`.. of a video through one window, as a batch of one. Nothing is known
-    to move by itself: `instances` is 0 and there are no actors."""
+    """`frames` frames of a video from `start` on, in one crop, as a batch of one.
+
+    The motion of other road users is not known, so there are no actors.
+    """
     config = dataset.config
     photos = video.photos[start : start + frames]
     size_px, tone = config.size_px, draw_tone(rng, config.tone)
     crop = choose_crop(photos[0], config.model_copy(update={"flip": False}), rng)
-    sets = thinned_sets(photos[0], rng, config.thin_sets)
+    sets = resolve_label_sets(photos[0], rng, config.single_tag)
     layers = [crop_labels(photo, crop, size_px, rng, None) for photo in photos]
     tags = [photo.primary[layer.ids] for photo, layer in zip(photos, layers, strict=True)]
     layouts = [
-        photo_layout(shown, layer.facades) for shown, layer in zip(tags, layers, strict=True)
+        photo_layout(labels, layer.facades) for labels, layer in zip(tags, layers, strict=True)
     ]
     exemplar_rgb, exemplar_tags = dataset.exemplars(photos[0], rng, tone)
-    still = torch.zeros(1, frames, 1, size_px[1], size_px[0], dtype=torch.int64)
-    valid = np.stack([shown != Tag.UNKNOWN for shown in tags])
+    instances = torch.zeros(1, frames, 1, size_px[1], size_px[0], dtype=torch.int64)
+    valid = np.stack([labels != Tag.UNKNOWN for labels in tags])
     return ClipBatch(
-        rgb=joined([crop_rgb(photo, crop, size_px, tone)[None] for photo in photos])[None],
+        rgb=concatenate([crop_rgb(photo, crop, size_px, tone)[None] for photo in photos])[None],
         has_rgb=torch.ones(1, frames, dtype=torch.bool),
-        tags=joined([planes(layer.ids, sets)[None] for layer in layers])[None],
+        tags=concatenate([multihot_tags(layer.ids, sets)[None] for layer in layers])[None],
         depth_m=torch.from_numpy(np.stack([layer.depth_m for layer in layers]))[None, :, None],
         layout=torch.from_numpy(np.stack(layouts))[None],
         valid=torch.from_numpy(valid.astype(np.float32))[None, :, None],
-        instances=still,
+        instances=instances,
         camera=crop_camera(photos[0], crop, size_px)[None],
         pose=torch.from_numpy(video.poses[start : start + frames].astype(np.float32))[None],
         actor_pose=torch.zeros(1, frames, 0, 4, 4),

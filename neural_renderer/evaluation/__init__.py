@@ -1,1 +1,1 @@
-"""Evaluation of a checkpoint: what is rendered for it, what is measured, what is reported."""
+"""Evaluation of a checkpoint: scenes, rendering, measures and report."""

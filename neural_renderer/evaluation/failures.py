@@ -1,4 +1,4 @@
-"""Known failures: the pictures in which a class is read worst, drawn for a model card."""
+"""The images with the worst label agreement, drawn for a model card."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from PIL import Image, ImageDraw
 from sim2street.bridge.frame import ByteArray
 from sim2street.bridge.labels import PALETTE
 from sim2street.bridge.palette import paint_labels
-from sim2street.neural_renderer.evaluation.scenes import as_uint8
-from sim2street.neural_renderer.evaluation.still_rows import Painted, Readings, resized
+from sim2street.neural_renderer.evaluation.still_rows import (
+    LabelConfusions,
+    RenderedStill,
+    resize,
+)
+from sim2street.neural_renderer.images import to_uint8
 from sim2street.neural_renderer.metrics.label_agreement import (
     NOT_SCORED,
     SCORED_GROUPS,
@@ -21,15 +25,23 @@ from sim2street.neural_renderer.metrics.label_agreement import (
     Segmenter,
 )
 
-FEWEST_PIXELS = 400
-"""A class that covers less of a picture is not looked for in it."""
+MIN_PIXELS = 400
+"""A class is ignored in images where it has fewer pixels."""
 
 TITLE_PX = 14
+"""Height of the title above each strip."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A class in a picture: its IoU as rendered and in the photograph; `index` of the picture."""
+    """A class in one image.
+
+    Attributes:
+        index: of the still.
+        group: name of the class, see `SCORED_GROUPS`.
+        iou: intersection over union in the rendered image.
+        iou_photograph: the same in the photograph.
+    """
 
     index: int
     group: str
@@ -37,46 +49,48 @@ class Failure:
     iou_photograph: float
 
 
-def worst(readings: Readings, count: int) -> list[Failure]:
-    """The worst picture of every class, worst class first, then the second worst, ...
+def worst_failures(confusions: LabelConfusions, count: int) -> list[Failure]:
+    """The worst image of every class, worst class first, then the second worst image, ...
 
-    Worst is what loses most against the photograph with the same labels: what the segmenter
-    cannot read in the photograph either is not the renderer's failure.
+    The measure is the loss of IoU against the photograph with the same labels, because the renderer
+    is not to blame for classes that the segmenter misses in the photograph, too.
     """
     ranked: list[list[Failure]] = []
     for group, name in enumerate(SCORED_GROUPS):
         found = [
             Failure(index, name, _iou(fake, group), _iou(real, group))
             for index, (fake, real) in enumerate(
-                zip(readings.rendered, readings.photographs, strict=True)
+                zip(confusions.rendered, confusions.photographs, strict=True)
             )
-            if fake[group].sum() >= FEWEST_PIXELS
+            if fake[group].sum() >= MIN_PIXELS
         ]
-        ranked.append(sorted((f for f in found if _loss(f) > 0.0), key=_loss, reverse=True))
+        ranked.append(sorted((f for f in found if _iou_loss(f) > 0.0), key=_iou_loss, reverse=True))
     chosen: list[Failure] = []
-    for place in range(max(map(len, ranked))):
-        row = [failures[place] for failures in ranked if place < len(failures)]
-        chosen += sorted(row, key=_loss, reverse=True)
+    for rank in range(max(map(len, ranked))):
+        same_rank = [failures[rank] for failures in ranked if rank < len(failures)]
+        chosen += sorted(same_rank, key=_iou_loss, reverse=True)
     return chosen[:count]
 
 
-def draw(
+def draw_failures(
     failures: Sequence[Failure],
-    painted: Sequence[Painted],
+    stills: Sequence[RenderedStill],
     segmenter: Segmenter,
     read_at_px: tuple[int, int] | None = None,
 ) -> ByteArray:
-    """Labels | rendered | what was read in it | photograph, a titled strip each, uint8."""
+    """A titled strip for each failure: labels, image, predicted labels, photograph; uint8 RGB."""
     strips = []
     for failure in failures:
-        shown = painted[failure.index]
-        rgb, _ = resized(shown.rgb[None], shown.still.tags[None], read_at_px)
+        shown = stills[failure.index]
+        rgb, _ = resize(shown.rgb[None], shown.still.tags[None], read_at_px)
         with torch.inference_mode():
-            read = PALETTE[segmenter(rgb)[0].numpy()]
+            predicted = PALETTE[segmenter(rgb)[0].numpy()]
         labels = paint_labels(shown.still.view)
         height, width = labels.shape[:2]
-        read = np.asarray(Image.fromarray(read).resize((width, height), Image.Resampling.NEAREST))
-        parts = (labels, as_uint8(shown.rgb), read, as_uint8(shown.still.rgb))
+        predicted = np.asarray(
+            Image.fromarray(predicted).resize((width, height), Image.Resampling.NEAREST)
+        )
+        parts = (labels, to_uint8(shown.rgb), predicted, to_uint8(shown.still.rgb))
         title = (
             f"{failure.group}: IoU {failure.iou:.2f}, in the photograph "
             f"{failure.iou_photograph:.2f}   {shown.still.drive}, {shown.still.frame}"
@@ -85,7 +99,7 @@ def draw(
     return np.concatenate(strips)
 
 
-def _loss(failure: Failure) -> float:
+def _iou_loss(failure: Failure) -> float:
     return failure.iou_photograph - failure.iou
 
 

@@ -1,4 +1,4 @@
-"""Measures of clips: how still frames hold, whether detail lasts, whether places come back."""
+"""Measures of clips: temporal error, ghosting, detail over time, and consistency on revisits."""
 
 from __future__ import annotations
 
@@ -18,14 +18,21 @@ from sim2street.neural_renderer.metrics.temporal import (
     high_frequency_energy,
 )
 
-Pictures = Sequence[ByteArray]
+Images = Sequence[ByteArray]
 RenderClip = Callable[[Clip, bool], list[ByteArray]]
-"""Renders all frames of a clip; the flag: with history."""
+"""Renders all frames of a clip, with history or (False) each frame independently."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipScore:
-    """Means over a clip's neighbouring frames, and detail of its first and last frame."""
+    """Measures of one clip, or their means over clips.
+
+    Attributes:
+        error: mean temporal error between consecutive frames.
+        ghosting: mean ghosting between consecutive frames.
+        first_energy: high-frequency energy of the first frame.
+        last_energy: high-frequency energy of the last frame.
+    """
 
     error: float
     ghosting: float
@@ -33,92 +40,101 @@ class ClipScore:
     last_energy: float
 
 
-def score_clip(clip: Clip, pictures: Pictures) -> ClipScore:
-    """Temporal error and ghosting of rendered frames along the exact motion."""
-    pairs = [_compare(clip, pictures, i, i - 1) for i in range(1, len(pictures))]
+def score_clip(clip: Clip, images: Images) -> ClipScore:
+    """Measure the images of a clip along its exact motion."""
+    pairs = [_compare(clip, images, i, i - 1) for i in range(1, len(images))]
     return ClipScore(
-        mean_of([pair.error for pair in pairs]),
-        mean_of([pair.ghosting for pair in pairs]),
-        high_frequency_energy(pictures[0]),
-        high_frequency_energy(pictures[-1]),
+        _finite_mean([pair.error for pair in pairs]),
+        _finite_mean([pair.ghosting for pair in pairs]),
+        high_frequency_energy(images[0]),
+        high_frequency_energy(images[-1]),
     )
 
 
-def clip_rows(what: str, clips: Sequence[Clip], render: RenderClip) -> list[Row]:
-    """Temporal error, ghosting and detail, each with history beside frame by frame.
+def clip_rows(kind: str, clips: Sequence[Clip], render: RenderClip) -> list[Row]:
+    """Temporal error, ghosting and detail with history, and the same for independent frames.
 
-    Detail is compared in the same frame: energy changes with what is in view. Well above 1 is
-    no gain, but texture that the history sharpens over and over.
+    "Detail kept" is the ratio of high-frequency energy of the last frame with history to the same
+    frame without. A value well above 1 is no gain: the history sharpens texture again and again.
+
+    Args:
+        kind: of the clips, part of the names of the measures.
     """
-    steady = [score_clip(clip, render(clip, True)) for clip in clips]
-    alone = [score_clip(clip, render(clip, False)) for clip in clips]
-    frames = sum(len(clip.moments) for clip in clips)
-    seen = f"{len(clips)} clips, {frames} frames"
-
-    def pair(name: str) -> tuple[float, float]:
-        both = (mean_of([getattr(score, name) for score in s]) for s in (steady, alone))
-        first, second = both
-        return first, second
-
-    error, error_alone = pair("error")
-    ghosting, ghosting_alone = pair("ghosting")
-    first, _ = pair("first_energy")
-    last, last_alone = pair("last_energy")
-    real = [photo_score(clip) for clip in clips]
-    of_photos = mean_of([score.error for score in real if score is not None])
-    share = f", {error / error_alone:.0%} of it" if error_alone else ""
-    beside = f"frame by frame {error_alone:.2f} of 255{share}; {seen}"
-    if math.isfinite(of_photos):
-        beside += f"; the photographs themselves {of_photos:.2f}"
+    recurrent = _mean_score([score_clip(clip, render(clip, True)) for clip in clips])
+    independent = _mean_score([score_clip(clip, render(clip, False)) for clip in clips])
+    photo_scores = [score for clip in clips if (score := _photo_score(clip)) is not None]
+    photo_error = _finite_mean([score.error for score in photo_scores])
+    frames = sum(len(clip.frames) for clip in clips)
+    error_context = f"frame by frame {independent.error:.2f} of 255"
+    if independent.error:
+        error_context += f", ratio {recurrent.error / independent.error:.0%}"
+    error_context += f"; {len(clips)} clips, {frames} frames"
+    if math.isfinite(photo_error):
+        error_context += f"; photographs {photo_error:.2f}"
+    last, independent_last = recurrent.last_energy, independent.last_energy
     return [
         Row(
-            f"temporal error, {what}", error, beside, "down",
-            {"frame_by_frame": error_alone, "photographs": of_photos},
+            f"temporal error, {kind}", recurrent.error, error_context, "down",
+            {"frame_by_frame": independent.error, "photographs": photo_error},
         ),
         Row(
-            f"ghosting, {what}", ghosting, f"frame by frame {ghosting_alone:.3f}", "down",
-            {"frame_by_frame": ghosting_alone},
+            f"ghosting, {kind}", recurrent.ghosting,
+            f"frame by frame {independent.ghosting:.3f}", "down",
+            {"frame_by_frame": independent.ghosting},
         ),
         Row(
-            f"detail kept, {what}", last / last_alone if last_alone else math.nan,
+            f"detail kept, {kind}", last / independent_last if independent_last else math.nan,
             f"high-frequency energy of the last frame {last:.1f}, frame by frame "
-            f"{last_alone:.1f}; of the first {first:.1f}", "up",
-            {"first": first, "last": last, "last_frame_by_frame": last_alone},
+            f"{independent_last:.1f}; of the first frame {recurrent.first_energy:.1f}", "up",
+            {
+                "first": recurrent.first_energy, "last": last,
+                "last_frame_by_frame": independent_last,
+            },
         ),
     ]  # fmt: skip
 
 
-def photo_score(clip: Clip) -> ClipScore | None:
-    """The same of the photographs of a video: what the estimated motion itself costs."""
-    photos = [moment.photo for moment in clip.moments if moment.photo is not None]
-    return score_clip(clip, photos) if len(photos) == len(clip.moments) else None
-
-
 def revisit_row(clips: Sequence[Clip], render: RenderClip) -> Row:
-    """Drive away, come back, compare with what was there."""
-    scores = []
+    """Render each clip forwards and backwards; compare the last frame with the first."""
+    errors = []
     for clip in clips:
         loop = there_and_back(clip)
-        pictures = render(loop, True)
-        scores.append(_compare(loop, pictures, len(pictures) - 1, 0).error)
-    ticks = max(2 * len(clip.moments) - 2 for clip in clips)
+        images = render(loop, True)
+        errors.append(_compare(loop, images, len(images) - 1, 0).error)
+    ticks = max(2 * len(clip.frames) - 2 for clip in clips)
     return Row(
-        "revisit error", mean_of(scores),
-        f"of 255; {len(clips)} places, back after {ticks} frames; 0 for frame by frame", "down",
+        "revisit error", _finite_mean(errors),
+        f"of 255; {len(clips)} places, revisited after {ticks} frames; 0 for frame by frame",
+        "down",
     )  # fmt: skip
 
 
-def mean_of(values: Sequence[float]) -> float:
-    """Mean of the finite ones; nan where there are none."""
-    known = [value for value in values if math.isfinite(value)]
-    return float(np.mean(known)) if known else math.nan
+def _photo_score(clip: Clip) -> ClipScore | None:
+    """Score of a video's photographs, which shows the error of the estimated motion."""
+    photos = [frame.photo for frame in clip.frames if frame.photo is not None]
+    return score_clip(clip, photos) if len(photos) == len(clip.frames) else None
 
 
-def _compare(clip: Clip, pictures: Pictures, now: int, before: int) -> PairScore:
-    current, previous = clip.moments[now], clip.moments[before]
+def _mean_score(scores: Sequence[ClipScore]) -> ClipScore:
+    return ClipScore(
+        _finite_mean([score.error for score in scores]),
+        _finite_mean([score.ghosting for score in scores]),
+        _finite_mean([score.first_energy for score in scores]),
+        _finite_mean([score.last_energy for score in scores]),
+    )
+
+
+def _finite_mean(values: Sequence[float]) -> float:
+    """Mean of the finite values; nan if there are none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan
+
+
+def _compare(clip: Clip, images: Images, now: int, before: int) -> PairScore:
+    current, previous = clip.frames[now], clip.frames[before]
     return compare_views(
-        dataclasses.replace(current.view, rgb=pictures[now]),
-        dataclasses.replace(previous.view, rgb=pictures[before]),
+        dataclasses.replace(current.view, rgb=images[now]),
+        dataclasses.replace(previous.view, rgb=images[before]),
         current.actors,
         previous.actors,
     )

@@ -1,4 +1,4 @@
-"""Measured numbers: rows of a table, and the same as JSON."""
+"""The result of an evaluation, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ class Row:
     """One measured number.
 
     Attributes:
-        measure: what. value: how much.
-        beside: what it is to be read beside, and conditions.
-        better: "up" or "down".
-        details: further numbers, for the JSON.
+        measure: its name.
+        value: the number itself; nan if it could not be measured.
+        beside: reference values to read it beside, and conditions.
+        better: "up" if higher is better, else "down".
+        details: further numbers for the JSON file.
     """
 
     measure: str
@@ -35,44 +36,45 @@ class Report:
     """What an evaluation found.
 
     Attributes:
-        facts: weights, conditions, networks that scored. rows: measures.
+        facts: weights, conditions and scoring networks.
+        rows: the measures.
         left_out: measures that were not taken, and why.
-        pictures: rows of the sheet, name to uint8 (H, W', 3).
-        failures: the worst pictures by label agreement, uint8 (H, W', 3), if asked for.
+        images: rows of the sheet by name, uint8 (H, W, 3) of any width.
+        failures: sheet of the images with the worst label agreement, uint8 (H, W, 3), or None.
     """
 
     facts: Mapping[str, Any]
     rows: tuple[Row, ...]
     left_out: tuple[str, ...]
-    pictures: Mapping[str, ByteArray]
+    images: Mapping[str, ByteArray]
     failures: ByteArray | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; numbers that could not be taken are null."""
+        """The report without images; numbers that could not be measured are null."""
         measures = {
             row.measure: {
-                "value": _plain(row.value),
+                "value": _to_json(row.value),
                 "beside": row.beside,
                 "better": row.better,
-                **{key: _plain(value) for key, value in row.details.items()},
+                **{key: _to_json(value) for key, value in row.details.items()},
             }
             for row in self.rows
         }
         return {**self.facts, "measures": measures, "left_out": list(self.left_out)}
 
     def sheet(self) -> ByteArray:
-        """All pictures one below the other, uint8."""
-        width = max(picture.shape[1] for picture in self.pictures.values())
+        """All images below one another: uint8 (H, W, 3)."""
+        width = max(image.shape[1] for image in self.images.values())
         padded = [
-            np.pad(picture, ((0, 4), (0, width - picture.shape[1]), (0, 0)), constant_values=24)
-            for picture in self.pictures.values()
+            np.pad(image, ((0, 4), (0, width - image.shape[1]), (0, 0)), constant_values=24)
+            for image in self.images.values()
         ]
         return np.concatenate(padded)
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: _to_json(inner) for key, inner in value.items()}
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
     return value

@@ -1,4 +1,4 @@
-"""Measures of single pictures: labels read back, distances to photographs."""
+"""Measures of single images: label agreement, and distances to photographs."""
 
 from __future__ import annotations
 
@@ -30,14 +30,20 @@ from sim2street.neural_renderer.metrics.label_agreement import (
 from sim2street.neural_renderer.metrics.perceptual import Lpips, pooled_features
 
 FeatureNet = Callable[[Tensor], Tensor]
-"""Pictures (B, 3, H, W) in [-1, 1] to features (B, F)."""
+"""From images (B, 3, H, W) in [-1, 1] to features (B, F)."""
 
 INCEPTION_PX = 299
 
 
 @dataclass(frozen=True, slots=True)
-class Painted:
-    """A photograph, what was rendered from its labels, and the style it was rendered in."""
+class RenderedStill:
+    """A photograph and the image rendered from its labels.
+
+    Attributes:
+        still: the photograph.
+        rgb: float32 (3, H, W) in [-1, 1], the rendered image.
+        style: the style that it was rendered in.
+    """
 
     still: Still
     rgb: Tensor
@@ -45,55 +51,64 @@ class Painted:
 
 
 @dataclass(frozen=True)
-class Readings:
-    """What a segmenter read, a confusion a picture: in rendered ones and in the photographs."""
+class LabelConfusions:
+    """Confusion counts of a segmenter, one per still.
+
+    Attributes:
+        rendered: in the rendered images.
+        photographs: in the photographs with the same labels.
+    """
 
     rendered: list[Confusion]
     photographs: list[Confusion]
 
 
-def read_labels(
+def label_confusions(
     segmenter: Segmenter,
-    painted: Sequence[Painted],
+    stills: Sequence[RenderedStill],
     cache: FeatureCache,
     read_at_px: tuple[int, int] | None = None,
-) -> Readings:
-    """Read all pictures; the photographs only where they were never read.
+) -> LabelConfusions:
+    """Segment all images, and the photographs that are not in the cache.
 
-    read_at_px: (width, height) that pictures and photographs are resized to for it.
+    Args:
+        read_at_px: (width, height) that images and photographs are resized to for the segmenter.
+
+    Raises:
+        ConfigError: the segmenter does not take images of this size.
     """
 
-    def read(rgb: Tensor, tags: Tensor) -> Confusion:
-        picture, truth = resized(rgb[None], tags[None], read_at_px)
+    def count(rgb: Tensor, tags: Tensor) -> Confusion:
+        image, truth = resize(rgb[None], tags[None], read_at_px)
         with torch.inference_mode():
-            return confusion(segmenter(picture).numpy(), truth_groups(truth))
+            return confusion(segmenter(image).numpy(), truth_groups(truth))
 
-    def read_photo(still: Still) -> Confusion:
+    def count_photo(still: Still) -> Confusion:
         size = torch.tensor(read_at_px or (0, 0))
-        found = cache.of((still.rgb, still.tags, size), lambda: read(still.rgb, still.tags))
-        return found.astype(np.int64)
+        counts = cache.get((still.rgb, still.tags, size), lambda: count(still.rgb, still.tags))
+        return counts.astype(np.int64)
 
     try:
-        rendered = [read(p.rgb, p.still.tags) for p in painted]
-        return Readings(rendered, [read_photo(p.still) for p in painted])
-    except (RuntimeError, AssertionError) as error:  # what an exported program raises on sizes
-        size = read_at_px or tuple(painted[0].rgb.shape[:0:-1])
+        rendered = [count(s.rgb, s.still.tags) for s in stills]
+        return LabelConfusions(rendered, [count_photo(s.still) for s in stills])
+    except (RuntimeError, AssertionError) as error:  # raised by exported programs for other sizes
+        size = read_at_px or tuple(stills[0].rgb.shape[:0:-1])
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(
-            f"the segmenter does not take pictures of {size[0]}x{size[1]} ({reason}): export one "
-            "for this size, or change the evaluation's size_px or read_at_px"
+            f"the segmenter does not take images of {size[0]}x{size[1]} ({reason}): export one "
+            "for this size, or change `read_at_px` or `size_px` of the evaluation"
         ) from error
 
 
-def label_rows(readings: Readings) -> list[Row]:
-    """What a segmenter reads in rendered pictures beside what it reads in the photographs."""
-    fake = score(np.sum(readings.rendered, axis=0))
-    real = score(np.sum(readings.photographs, axis=0))
+def label_rows(confusions: LabelConfusions) -> list[Row]:
+    """Label agreement of rendered images, beside that of photographs with the same labels."""
+    fake = score(np.sum(confusions.rendered, axis=0))
+    real = score(np.sum(confusions.photographs, axis=0))
     return [
         Row(
             "label agreement, mIoU", fake.mean_iou,
-            f"photographs {real.mean_iou:.3f}: {fake.mean_iou / real.mean_iou:.0%} of it; "
-            f"{len(readings.rendered)} pictures", "up",
+            f"photographs {real.mean_iou:.3f}, ratio {fake.mean_iou / real.mean_iou:.0%}; "
+            f"{len(confusions.rendered)} images", "up",
             {"photographs": real.mean_iou, "iou": fake.iou, "iou_photographs": real.iou},
         ),
         Row(
@@ -103,8 +118,8 @@ def label_rows(readings: Readings) -> list[Row]:
     ]  # fmt: skip
 
 
-def resized(rgb: Tensor, tags: Tensor, size_px: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
-    """Pictures (bilinear) and their multi-hot tags (nearest) at another size, if one is given."""
+def resize(rgb: Tensor, tags: Tensor, size_px: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    """Resize images (bilinear) and multi-hot tags (nearest) to (width, height) if it is given."""
     if size_px is None:
         return rgb, tags
     size = size_px[::-1]
@@ -113,65 +128,77 @@ def resized(rgb: Tensor, tags: Tensor, size_px: tuple[int, int] | None) -> tuple
 
 
 def distance_rows(
-    features: FeatureNet, name: str, painted: Sequence[Painted], seed: int, cache: FeatureCache
+    features: FeatureNet, name: str, stills: Sequence[RenderedStill], cache: FeatureCache
 ) -> list[Row]:
-    """KID with its bootstrap interval, and FID where there are pictures enough.
+    """KID with its bootstrap interval, and FID if there are more images than features.
 
-    As many photographs as rendered pictures, those whose labels were rendered.
+    Images are compared with the photographs whose labels they were rendered from.
+
+    Args:
+        name: of the feature network.
     """
 
-    def of_photo(rgb: Tensor) -> FloatArray:
-        return cache.of((rgb,), lambda: features(rgb[None]).numpy()[0]).astype(np.float32)
+    def photo_features(rgb: Tensor) -> FloatArray:
+        return cache.get((rgb,), lambda: features(rgb[None]).numpy()[0]).astype(np.float32)
 
-    fake = torch.cat([features(p.rgb[None]) for p in painted]).numpy()
-    real = np.stack([of_photo(p.still.rgb) for p in painted])
-    found = kid(real, fake, seed)
+    fake = torch.cat([features(s.rgb[None]) for s in stills]).numpy()
+    real = np.stack([photo_features(s.still.rgb) for s in stills])
+    result = kid(real, fake)
     rows = [
         Row(
-            f"KID ({name})", found.value,
-            f"95 % in [{found.low:.4g}, {found.high:.4g}], {found.n} pictures a side", "down",
-            asdict(found),
+            f"KID ({name})", result.value,
+            f"95 % in [{result.low:.4g}, {result.high:.4g}], {result.n} images in each set", "down",
+            asdict(result),
         )
     ]  # fmt: skip
-    if len(painted) > fake.shape[1]:
-        rows.append(Row(f"FID ({name})", fid(real, fake), f"{len(painted)} pictures", "down"))
+    if len(stills) > fake.shape[1]:
+        rows.append(Row(f"FID ({name})", fid(real, fake), f"{len(stills)} images", "down"))
     return rows
 
 
-def lpips_row(net: Lpips, painted: Sequence[Painted], cache: FeatureCache) -> Row:
-    """Distance of rendered pictures to the photographs of the same labels."""
+def lpips_row(net: Lpips, stills: Sequence[RenderedStill], cache: FeatureCache) -> Row:
+    """LPIPS between rendered images and the photographs with the same labels."""
 
-    def distance(a: Tensor, b: Tensor) -> np.ndarray:
+    def distance(a: Tensor, b: Tensor) -> FloatArray:
         with torch.inference_mode():
-            return net(a[None], b[None]).numpy()
+            out: FloatArray = net(a[None], b[None]).numpy()
+            return out
 
-    values = [float(distance(p.rgb, p.still.rgb)[0]) for p in painted]
-    # Another photograph of the source: what LPIPS says of pictures that only look alike.
-    others = [*painted[len(painted) // 2 :], *painted[: len(painted) // 2]]
-    pairs = [(p.still.rgb, q.still.rgb) for p, q in zip(painted, others, strict=True)]
-    apart = [float(cache.of(pair, partial(distance, *pair))[0]) for pair in pairs]
-    mean, unrelated = float(np.mean(values)), float(np.mean(apart))
+    values = [float(distance(s.rgb, s.still.rgb)[0]) for s in stills]
+    # For reference, the distance between photographs that show different places.
+    others = [*stills[len(stills) // 2 :], *stills[: len(stills) // 2]]
+    pairs = [(s.still.rgb, other.still.rgb) for s, other in zip(stills, others, strict=True)]
+    reference = [float(cache.get(pair, partial(distance, *pair))[0]) for pair in pairs]
+    mean, unrelated = float(np.mean(values)), float(np.mean(reference))
     return Row(
-        "LPIPS (alex)", mean, f"photographs of other labels {unrelated:.3f}", "down",
+        "LPIPS (alex)", mean, f"between photographs of different places {unrelated:.3f}", "down",
         {"unrelated": unrelated},
     )  # fmt: skip
 
 
 def alexnet_features(net: nn.Module) -> FeatureNet:
-    """Mean of every channel of every map."""
+    """Spatial mean of each channel of all AlexNet maps."""
     return lambda rgb: pooled_features(net, rgb)
 
 
 def load_script_features(path: Path) -> FeatureNet:
-    """A TorchScript network (B, 3, 299, 299) in [-1, 1] to (B, F); pictures are resized to it."""
+    """Load a TorchScript network from (B, 3, 299, 299) in [-1, 1] to (B, F).
+
+    Images are resized to its input size.
+
+    Raises:
+        ConfigError: there is no file, or it is not a TorchScript network.
+    """
     if not path.is_file():
-        raise ConfigError(f"no feature network at {path}")
+        raise ConfigError(f"no feature network at {path}: give the path of a TorchScript file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript as a whole
+            warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is deprecated
             network = torch.jit.load(path, map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"{path} is not a TorchScript network ({error})") from error
+        raise ConfigError(
+            f"{path} is not a TorchScript network ({error}): save it with torch.jit.save"
+        ) from error
 
     def features(rgb: Tensor) -> Tensor:
         size = (INCEPTION_PX, INCEPTION_PX)
@@ -179,7 +206,7 @@ def load_script_features(path: Path) -> FeatureNet:
             rgb, size=size, mode="bilinear", align_corners=False, antialias=True
         )
         with torch.inference_mode():
-            found: Tensor = network(resized)
-        return found.flatten(1)
+            out: Tensor = network(resized)
+        return out.flatten(1)
 
     return features

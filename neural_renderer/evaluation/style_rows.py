@@ -1,4 +1,4 @@
-"""Style retrieval: the same label maps painted in the styles of many drives."""
+"""Style retrieval: the same label maps rendered in the styles of many drives."""
 
 from __future__ import annotations
 
@@ -6,109 +6,113 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
-from sim2street.neural_renderer.data.photos import spread
+from sim2street.neural_renderer.data.photos import evenly_spaced
 from sim2street.neural_renderer.data.prepare import PreparedPhoto
 from sim2street.neural_renderer.evaluation.feature_cache import FeatureCache
-from sim2street.neural_renderer.evaluation.painter import Painter, StyleBook
+from sim2street.neural_renderer.evaluation.rendering import CheckpointRenderer, DriveStyles
 from sim2street.neural_renderer.evaluation.report import Row
-from sim2street.neural_renderer.evaluation.scenes import Still, as_tensor, still_of
+from sim2street.neural_renderer.evaluation.scenes import Still, still_from_photo
+from sim2street.neural_renderer.images import to_tensor
 from sim2street.neural_renderer.metrics.perceptual import ALEXNET_PLAN
 from sim2street.neural_renderer.metrics.style import (
-    FEWEST_STYLES,
+    MIN_STYLES,
     Queries,
     block_sizes,
-    fit,
+    fit_style_space,
     look_features,
-    recognisable,
+    recognisable_drives,
     retrieve,
 )
 
-MOST_PHOTOS = 12
-"""Of a drive, evenly spread: no drive is described much better than others."""
+MAX_PHOTOS = 12
+"""Photographs per drive, so that no drive is described much better than others."""
 
 BLOCKS = block_sizes([plan[0] for plan in ALEXNET_PLAN])
 
 
 @dataclass(frozen=True)
 class StyleTest:
-    """How style retrieval is done.
+    """Settings of style retrieval.
 
     Attributes:
-        size_px: of pictures and photographs.
-        pictures: label maps painted in each style.
-        photos: drives with fewer photographs are not asked for.
+        size_px: (width, height) of images and photographs.
+        label_maps: number of label maps rendered in each style.
+        min_photos: drives with fewer photographs are left out.
         name: of the measure.
     """
 
     size_px: tuple[int, int]
-    pictures: int
-    photos: int
+    label_maps: int
+    min_photos: int
     name: str = "style retrieval"
 
 
 def style_row(
     net: nn.Module,
-    painter: Painter,
-    book: StyleBook,
+    renderer: CheckpointRenderer,
+    styles: DriveStyles,
     stills: Sequence[Still],
     test: StyleTest,
     cache: FeatureCache,
 ) -> Row | str:
-    """Style retrieval, or why there is none.
+    """Measure style retrieval, see `metrics.style`; returns the reason if it cannot be measured.
 
-    The gallery: drives with photographs enough that look like themselves. Each style is made
-    of a few of its drive's photographs, which are in the gallery too.
+    Args:
+        net: AlexNet.
     """
-    shown = {
-        drive: spread(photos, MOST_PHOTOS)
-        for drive, photos in sorted(book.drives.items())
-        if len(photos) >= test.photos
+    drives = {
+        drive: evenly_spaced(photos, MAX_PHOTOS)
+        for drive, photos in sorted(styles.drives.items())
+        if len(photos) >= test.min_photos
     }
-    if len(shown) < FEWEST_STYLES:
+    if len(drives) < MIN_STYLES:
         return (
-            f"{test.name}: {len(shown)} drives of at least {test.photos} photographs, "
-            f"{FEWEST_STYLES} needed"
+            f"{test.name}: needs {MIN_STYLES} drives with at least {test.min_photos} photographs, "
+            f"got {len(drives)}"
         )
-    owners = [drive for drive, photos in shown.items() for _ in photos]
-    gallery = [photo for photos in shown.values() for photo in photos]
-    looks = np.stack([_look_of_photo(net, photo, test, cache) for photo in gallery])
-    kept, ceiling = recognisable(looks, owners, BLOCKS)
+    owners = [drive for drive, photos in drives.items() for _ in photos]
+    gallery = [photo for photos in drives.values() for photo in photos]
+    looks = np.stack([_photo_look(net, photo, test, cache) for photo in gallery])
+    kept, photo_accuracy = recognisable_drives(looks, owners, BLOCKS)
     inside = np.isin(owners, kept)
-    space = fit(looks[inside], np.array(owners)[inside].tolist(), BLOCKS)
-    found = retrieve(space, _queries(net, painter, book, spread(stills, test.pictures), kept))
+    space = fit_style_space(looks[inside], np.array(owners)[inside].tolist(), BLOCKS)
+    label_maps = evenly_spaced(stills, test.label_maps)
+    result = retrieve(space, _queries(net, renderer, styles, label_maps, kept))
     return Row(
-        test.name, found.accuracy,
-        f"photographs find their own drive in {ceiling:.0%}, chance {1.0 / found.styles:.0%}; "
-        f"{found.styles} of {len(shown)} drives, {found.queries} pictures, mean and deviation "
-        "matched", "up",
-        asdict(found) | {"photographs": ceiling, "drives": list(kept)},
+        test.name, result.accuracy,
+        f"photographs {photo_accuracy:.0%}, chance {1.0 / result.styles:.0%}; "
+        f"{result.styles} of {len(drives)} drives, {result.queries} images, normalised channels",
+        "up",
+        asdict(result) | {"photographs": photo_accuracy, "drives": list(kept)},
     )  # fmt: skip
 
 
 def _queries(
     net: nn.Module,
-    painter: Painter,
-    book: StyleBook,
+    renderer: CheckpointRenderer,
+    styles: DriveStyles,
     stills: Sequence[Still],
     drives: Sequence[str],
 ) -> Queries:
-    """Every label map in every style."""
-    looks, styles, label_maps = [], [], []
+    """Render every label map in every style."""
+    looks, names, label_maps = [], [], []
     for drive in drives:
-        style = book.style(drive)
+        style = styles.style(drive)
         assert style is not None
         for number, still in enumerate(stills):
-            rgb = as_tensor(painter.still(still.view, style))
+            rgb = to_tensor(renderer.still(still.view, style))
             looks.append(look_features(net, rgb, still.tags))
-            styles.append(drive)
+            names.append(drive)
             label_maps.append(number)
-    return Queries(np.stack(looks), styles, label_maps)
+    return Queries(np.stack(looks), names, label_maps)
 
 
-def _look_of_photo(
+def _photo_look(
     net: nn.Module, photo: PreparedPhoto, test: StyleTest, cache: FeatureCache
-) -> np.ndarray:
-    still = still_of(photo, test.size_px)
-    return cache.of((still.rgb, still.tags), lambda: look_features(net, still.rgb, still.tags))
+) -> npt.NDArray[np.float64]:
+    still = still_from_photo(photo, test.size_px)
+    look = cache.get((still.rgb, still.tags), lambda: look_features(net, still.rgb, still.tags))
+    return look.astype(np.float64)

@@ -1,8 +1,8 @@
-"""What a frame costs, and how fast generators render, each beside the others in the same run.
+"""Cost of a frame in GMAC, and rendering speed of several networks in one run.
 
-Contestants take turns, a few frames each, so that a busy moment of the machine hits all of
-them; what counts is the median over all turns. Cost does not depend on the weights, so
-untrained ones will do.
+The networks take turns of a few frames each, so that a busy moment of the machine slows all of
+them, and the result is the median over all turns. Speed does not depend on the values of weights,
+so untrained networks are timed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from sim2street.bridge.geometry import CAMERA_HEIGHT_M, level_pose
 from sim2street.bridge.labels import Tag
 from sim2street.bridge.renderer import RenderRequest, SessionConfig
 from sim2street.neural_renderer.checkpoint import CheckpointInfo, load_generator, save_generator
-from sim2street.neural_renderer.conditions.generator_input import ClassMap
-from sim2street.neural_renderer.networks.baselines import ImageUnet, build_frame_generator
-from sim2street.neural_renderer.networks.generator import (
+from sim2street.neural_renderer.conditions.class_map import ClassMap
+from sim2street.neural_renderer.networks.baselines import ImageUnet
+from sim2street.neural_renderer.networks.build import build_frame_generator
+from sim2street.neural_renderer.networks.interface import (
     GEOMETRY_CHANNELS,
     LAYOUT_CHANNELS,
     GeneratorInput,
@@ -39,19 +40,28 @@ from sim2street.neural_renderer.networks.style import (
     StyleCode,
 )
 from sim2street.neural_renderer.session import NeuralRenderer
-from sim2street.neural_renderer.styles.files import blob, compile_style, style_to_bytes
+from sim2street.neural_renderer.styles.files import style_blob, style_to_bytes
+from sim2street.neural_renderer.styles.make import compile_style
 
-FRAMES_A_TURN = 4
+FRAMES_PER_TURN = 4
 STEP_M = 0.4
-PLACES = 6
+"""Distance between the viewpoints of the benchmark."""
+VIEWPOINTS = 6
 
-Frame = Callable[[], None]
-"""Renders one more frame."""
+RenderFrame = Callable[[], None]
+"""Renders the next frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Median and fastest frame in seconds, how many were timed, each turn's median."""
+    """Time per frame of one network.
+
+    Attributes:
+        median_s: median over all frames.
+        fastest_s: the fastest frame.
+        frames: number of timed frames.
+        turns_s: median of each turn.
+    """
 
     median_s: float
     fastest_s: float
@@ -60,26 +70,29 @@ class Timing:
 
     @property
     def frames_per_s(self) -> float:
-        """By the median."""
+        """Frames per second, from the median."""
         return 1.0 / self.median_s
 
-    def times_as_fast_as(self, other: Timing) -> float:
-        """Turn by turn, the median of it: what disturbs both at once does not count."""
+    def speedup_over(self, other: Timing) -> float:
+        """Median over turns of the other's time divided by the own time.
+
+        Compared turn by turn, so that disturbances that slow both cancel.
+        """
         turns = zip(self.turns_s, other.turns_s, strict=True)
-        return float(np.median([others_s / own_s for own_s, others_s in turns]))
+        return float(np.median([other_s / own_s for own_s, other_s in turns]))
 
 
 def frame_gmac(kind: str, size: str, history: bool = False) -> float:
-    """GMAC of a 512x256 frame in a compiled style, counted on tensors without content."""
+    """GMAC (10^9 multiply-adds) of a 512x256 frame in a compiled style, counted on meta tensors."""
     groups = len(ClassMap.default().names)
     with torch.device("meta"), torch.no_grad():
         generator = build_frame_generator(kind, size, groups).eval()
-        plane, picture = torch.empty(1, 1, 256, 512), torch.empty(1, 3, 256, 512)
-        number = torch.empty(1, 1, 1, 1)
+        plane, image = torch.empty(1, 1, 256, 512), torch.empty(1, 3, 256, 512)
+        scalar = torch.empty(1, 1, 1, 1)
         labels, layout, geometry = (
             torch.empty(1, c, 256, 512) for c in (groups, LAYOUT_CHANNELS, GEOMETRY_CHANNELS)
         )
-        x = GeneratorInput(labels, layout, geometry, number, picture)
+        x = GeneratorInput(labels, layout, geometry, scalar, image)
         code = StyleCode(
             torch.empty(1, groups, CLASS_CHANNELS), torch.empty(1, CODE_CHANNELS),
             torch.empty(1, 1024, KEY_CHANNELS), torch.empty(1, 1024, VALUE_CHANNELS),
@@ -87,20 +100,25 @@ def frame_gmac(kind: str, size: str, history: bool = False) -> float:
         )  # fmt: skip
         style = generator.compile_style(code)
         with FlopCounterMode(display=False) as counter:
-            generator(x, style, History(picture, plane, number) if history else None)
+            generator(x, style, History(image, plane, scalar) if history else None)
     return float(counter.get_total_flops()) / 2e9
 
 
 def time_in_turns(
-    contestants: Mapping[str, Frame], turns: int, report: Callable[[], None] = lambda: None
+    networks: Mapping[str, RenderFrame], turns: int, report: Callable[[], None] = lambda: None
 ) -> dict[str, Timing]:
-    """Warm every contestant up by a turn, then let them take `turns` turns each."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    """Time `turns` turns of each network, after one turn of warm-up.
+
+    Args:
+        networks: function that renders the next frame, by name.
+        report: called after each turn.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in networks}
     for turn in range(turns + 1):
-        for name, frame in contestants.items():
-            for _ in range(FRAMES_A_TURN):
+        for name, render_frame in networks.items():
+            for _ in range(FRAMES_PER_TURN):
                 started_s = time.perf_counter()
-                frame()
+                render_frame()
                 if turn:
                     seconds[name].append(time.perf_counter() - started_s)
             report()
@@ -108,14 +126,14 @@ def time_in_turns(
 
 
 def _timing(taken_s: list[float]) -> Timing:
-    turns_s = np.median(np.reshape(taken_s, (-1, FRAMES_A_TURN)), axis=1)
+    turns_s = np.median(np.reshape(taken_s, (-1, FRAMES_PER_TURN)), axis=1)
     return Timing(float(np.median(taken_s)), min(taken_s), len(taken_s), tuple(turns_s.tolist()))
 
 
 def renderer_frames(
     size: str, precision: str, size_px: tuple[int, int], device: str
-) -> tuple[Frame, NeuralRenderer]:
-    """An untrained renderer driving to and fro along a street; close it afterwards."""
+) -> tuple[RenderFrame, NeuralRenderer]:
+    """An untrained renderer that moves back and forth along a street; close it afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "untrained.safetensors"
         class_map = ClassMap.default()
@@ -129,37 +147,37 @@ def renderer_frames(
     tags[Tag.ROAD] = 1
     exemplars = [torch.rand(3, height, width) * 2.0 - 1.0 for _ in range(4)]
     code = compile_style(generator, class_map, exemplars, [tags] * 4)
-    style = blob(style_to_bytes(code, "any", info.sha256), "any")
+    style = style_blob(style_to_bytes(code, "any", info.sha256), "any")
     camera = Camera.from_fov(width, height, 62.0)
     session = renderer.open_session(SessionConfig(style, camera, size_px))
-    way = [street_view(camera, place) for place in range(PLACES)]
-    there_and_back = way + way[-2:0:-1]  # made beforehand: a world's work is not the renderer's
+    # Made beforehand, because a renderer does not make views.
+    views = [street_view(camera, viewpoint) for viewpoint in range(VIEWPOINTS)]
+    views += views[-2:0:-1]
     tick = 0
 
-    def frame() -> None:
+    def render_frame() -> None:
         nonlocal tick
-        view = there_and_back[tick % len(there_and_back)]
-        renderer.render([RenderRequest(session, view, tick, 0)])
+        renderer.render([RenderRequest(session, views[tick % len(views)], tick, 0)])
         tick += 1
 
-    return frame, renderer
+    return render_frame, renderer
 
 
-def unet_frames(dtype: torch.dtype, size_px: tuple[int, int], device: str) -> Frame:
-    """The image-to-image U-Net on one picture again and again."""
+def unet_frames(dtype: torch.dtype, size_px: tuple[int, int], device: str) -> RenderFrame:
+    """The image-to-image U-Net on one image again and again."""
     net = ImageUnet().to(device, dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    picture = torch.rand(1, 3, size_px[1], size_px[0], device=device, dtype=dtype)
-    picture = picture.contiguous(memory_format=torch.channels_last)
+    image = torch.rand(1, 3, size_px[1], size_px[0], device=device, dtype=dtype)
+    image = image.contiguous(memory_format=torch.channels_last)
 
-    def frame() -> None:
+    def render_frame() -> None:
         with torch.inference_mode():
-            net(picture).float().cpu()
+            net(image).float().cpu()
 
-    return frame
+    return render_frame
 
 
-def street_view(camera: Camera, place: int) -> View:
-    """A straight street from the place-th stop along it: labels and exact depth."""
+def street_view(camera: Camera, viewpoint: int) -> View:
+    """A straight street with walls, seen from a numbered viewpoint: labels and exact depth."""
     height, width = camera.height_px, camera.width_px
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     below = np.maximum(rows - camera.cy_px, 1e-3)
@@ -175,5 +193,5 @@ def street_view(camera: Camera, place: int) -> View:
     labels[ground] = np.where(beside * ground_m < 5.0, Tag.ROAD, Tag.SIDEWALK)[ground]
     depth_m[ground] = ground_m[ground]
     pose = level_pose()
-    pose[0, 3] = STEP_M * place
+    pose[0, 3] = STEP_M * viewpoint
     return View(camera, pose, labels, depth_m.astype(np.float32))

@@ -1,6 +1,6 @@
-"""Measures of rendered frames; a network used in a loss must never be used in one of these.
+"""Measures of rendered frames. A network used in a training loss must never score here.
 
-What to read together: temporal error beside ghosting and high-frequency energy (a blurred,
-a frozen or a woven picture has a low temporal error), KID beside label agreement (a picture
-that ignores its labels can still look like a street).
+Some measures only mean something together. A blurred, frozen or patterned video has a low temporal
+error, so read it beside ghosting and high-frequency energy. An image that ignores its labels can
+still look like a street, so read KID beside label agreement.
 """

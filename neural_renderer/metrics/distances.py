@@ -1,4 +1,4 @@
-"""Distances between sets of pictures, from given features: KID with bootstrap, and FID."""
+"""Distances between two sets of images, given their features: KID with bootstrap, and FID."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Features = npt.NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class Kid:
-    """Kernel inception distance (Binkowski et al. 2018), lower is better; may be below 0.
+    """Kernel inception distance (Binkowski et al., ICLR 2018); lower is better, may be below 0.
 
     Attributes:
-        value: unbiased estimate from all pictures.
-        low, high: 95 % bootstrap interval.
-        n: pictures on each side. Runs of different n are not to be compared.
+        value: unbiased estimate from all images.
+        low, high: bounds of the 95 % bootstrap interval.
+        n: number of images in each set; values for different n are not comparable.
     """
 
     value: float
@@ -30,37 +30,46 @@ class Kid:
 
 
 def kid(real: Features, fake: Features, seed: int = 0, resamples: int = 200) -> Kid:
-    """KID of features float (N, F); the larger side is cut to the size of the smaller one.
+    """KID of features float (N, F); of the larger set, a random subset of equal size is used.
 
-    The bootstrap draws pictures with repetition on both sides; pairs of a picture with
-    itself are left out, so that a resample stays unbiased.
+    The bootstrap draws from both sets with replacement. It leaves out pairs of an image with
+    itself, so that the estimate of a resample is unbiased as well.
+
+    Raises:
+        ConfigError: a set has fewer than 2 images, or the feature counts differ.
     """
     n = min(len(real), len(fake))
     if n < 2:
-        raise ConfigError(f"KID needs at least 2 pictures on each side, got {n}")
+        raise ConfigError(f"KID needs at least 2 images in each set, got {n}")
     if real.shape[1] != fake.shape[1]:
-        raise ConfigError(f"KID: {real.shape[1]} features against {fake.shape[1]}")
+        raise ConfigError(
+            f"KID needs the same features for both sets, got {real.shape[1]} features against "
+            f"{fake.shape[1]}"
+        )
     rng = np.random.default_rng(seed)
-    x = _chosen(real, n, rng).astype(np.float64)
-    y = _chosen(fake, n, rng).astype(np.float64)
+    x = _random_subset(real, n, rng).astype(np.float64)
+    y = _random_subset(fake, n, rng).astype(np.float64)
     k_xx, k_yy, k_xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
     once = np.ones(n)
-    values = [_mmd(k_xx, k_yy, k_xy, _repeats(n, rng), _repeats(n, rng)) for _ in range(resamples)]
+    values = [
+        _mmd(k_xx, k_yy, k_xy, _bootstrap_counts(n, rng), _bootstrap_counts(n, rng))
+        for _ in range(resamples)
+    ]
     low, high = np.quantile(values, (0.025, 0.975))
     return Kid(_mmd(k_xx, k_yy, k_xy, once, once), float(low), float(high), n)
 
 
 def fid(real: Features, fake: Features) -> float:
-    """Frechet distance of Gaussians fitted to features float (N, F).
+    """Frechet distance of Gaussians fitted to features float (N, F) (Heusel et al., NIPS 2017).
 
     Raises:
-        ConfigError: fewer pictures than features: the covariance would be singular and the
-            number would say more about n than about the pictures.
+        ConfigError: there are no more images than features, so the covariance would be singular
+            and the value would depend mostly on n.
     """
     size = real.shape[1]
     if min(len(real), len(fake)) <= size:
         raise ConfigError(
-            f"FID of {size} features needs more than {size} pictures on each side, got "
+            f"FID of {size} features needs more than {size} images in each set, got "
             f"{len(real)} and {len(fake)}: use KID"
         )
     gap = real.mean(axis=0) - fake.mean(axis=0)
@@ -70,12 +79,12 @@ def fid(real: Features, fake: Features) -> float:
     return float(gap @ gap + np.trace(c_real) + np.trace(c_fake) - 2.0 * roots.sum())
 
 
-def _chosen(features: Features, n: int, rng: np.random.Generator) -> Features:
+def _random_subset(features: Features, n: int, rng: np.random.Generator) -> Features:
     return features[np.sort(rng.permutation(len(features))[:n])]
 
 
-def _repeats(n: int, rng: np.random.Generator) -> Features:
-    """How often each of n pictures is in a resample of at least two different ones."""
+def _bootstrap_counts(n: int, rng: np.random.Generator) -> Features:
+    """How often each of n images occurs in a resample with at least two different images."""
     drawn = rng.integers(n, size=n)
     while (drawn == drawn[0]).all():
         drawn = rng.integers(n, size=n)
@@ -83,20 +92,19 @@ def _repeats(n: int, rng: np.random.Generator) -> Features:
 
 
 def _kernel(x: Features, y: Features) -> Features:
-    """Cubic polynomial kernel of the paper."""
-    return (x @ y.T / x.shape[1] + 1.0) ** 3
+    """Cubic polynomial kernel of the KID paper."""
+    kernel: Features = (x @ y.T / x.shape[1] + 1.0) ** 3
+    return kernel
 
 
 def _mmd(k_xx: Features, k_yy: Features, k_xy: Features, wx: Features, wy: Features) -> float:
-    """Unbiased squared MMD with weights per picture."""
-    return float(_within(k_xx, wx) + _within(k_yy, wy) - 2.0 * _across(k_xy, wx, wy))
+    """Unbiased squared maximum mean discrepancy, with the weight of each image."""
+    between = float(wx @ k_xy @ wy) / float(wx.sum() * wy.sum())
+    return _mean_within(k_xx, wx) + _mean_within(k_yy, wy) - 2.0 * between
 
 
-def _within(kernel: Features, weights: Features) -> float:
-    own = float((np.diag(kernel) * weights * weights).sum())
+def _mean_within(kernel: Features, weights: Features) -> float:
+    """Weighted mean of the kernel over pairs of different images of one set."""
+    same = float((np.diag(kernel) * weights * weights).sum())
     pairs = float(weights.sum() ** 2 - (weights * weights).sum())
-    return (float(weights @ kernel @ weights) - own) / pairs
-
-
-def _across(kernel: Features, wx: Features, wy: Features) -> float:
-    return float(wx @ kernel @ wy) / float(wx.sum() * wy.sum())
+    return (float(weights @ kernel @ weights) - same) / pairs

@@ -1,9 +1,9 @@
-"""Label agreement: does a segmenter read the simulator's labels back from the picture?"""
+"""Label agreement: how well a segmenter recovers the input labels from a rendered image."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from sim2street.neural_renderer.networks.features import ImageNetInput
 
 Confusion = npt.NDArray[np.int64]
 Segmenter = Callable[[Tensor], Tensor]
-"""rgb float32 (B, 3, H, W) in [-1, 1] to tags uint8 (B, H, W)."""
+"""From RGB float32 (B, 3, H, W) in [-1, 1] to label tags uint8 (B, H, W)."""
 
 SCORED_GROUPS: Mapping[str, tuple[Tag, ...]] = {
     "road": (Tag.ROAD, Tag.ROAD_LINES),
@@ -34,15 +34,22 @@ SCORED_GROUPS: Mapping[str, tuple[Tag, ...]] = {
     "cyclist": (Tag.RIDER, Tag.BICYCLE, Tag.MOTORCYCLE),
     "vehicle": (Tag.CAR, Tag.TRUCK, Tag.BUS, Tag.TRAIN),
 }
-"""The coarsest grouping of the data sets (CamVid's eleven classes): all can be scored in it.
+"""The eleven classes of CamVid, the coarsest data set, so that all data sets can be scored in them.
 Other tags (unknown, ground, static, ...) are not scored."""
 
 NOT_SCORED = len(SCORED_GROUPS)
+"""Group index of pixels and tags outside `SCORED_GROUPS`."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """Mean IoU over the groups that occur, pixel accuracy, IoU per group that occurs."""
+    """Agreement of predicted with true groups.
+
+    Attributes:
+        mean_iou: mean intersection over union of the groups that occur.
+        accuracy: share of scored pixels whose group is predicted.
+        iou: intersection over union of each group that occurs, by name.
+    """
 
     mean_iou: float
     accuracy: float
@@ -50,7 +57,7 @@ class LabelScore:
 
 
 def group_of_tags() -> ByteArray:
-    """Uint8 (29,): index into SCORED_GROUPS per tag, NOT_SCORED where there is none."""
+    """For each of the 29 tags, its index in `SCORED_GROUPS` or `NOT_SCORED`: uint8 (29,)."""
     table = np.full(29, NOT_SCORED, dtype=np.uint8)
     for index, tags in enumerate(SCORED_GROUPS.values()):
         table[list(tags)] = index
@@ -58,9 +65,9 @@ def group_of_tags() -> ByteArray:
 
 
 def truth_groups(multihot: Tensor) -> ByteArray:
-    """Groups uint8 (B, H, W) of multi-hot tags uint8 (B, 29, H, W).
+    """From multi-hot tags uint8 (B, 29, H, W) to group indices uint8 (B, H, W).
 
-    A pixel whose tags lie in several groups, or in none, is not scored.
+    Pixels with tags of several groups or of no group get `NOT_SCORED`.
     """
     hot = multihot.numpy().astype(bool)
     table = group_of_tags()
@@ -70,9 +77,13 @@ def truth_groups(multihot: Tensor) -> ByteArray:
 
 
 def confusion(predicted_tags: ByteArray, truth: ByteArray) -> Confusion:
-    """Counts int64 (G, G + 1): truth group by predicted group, last column: none of them.
+    """Pixel counts int64 (G, G + 1) by true and predicted group.
 
-    predicted_tags and truth (`truth_groups`) are uint8 of the same shape.
+    The last column counts predictions outside the groups.
+
+    Args:
+        predicted_tags: uint8, label tags.
+        truth: uint8 of the same shape, see `truth_groups`.
     """
     predicted = group_of_tags()[predicted_tags]
     scored = truth != NOT_SCORED
@@ -82,7 +93,11 @@ def confusion(predicted_tags: ByteArray, truth: ByteArray) -> Confusion:
 
 
 def score(counts: Confusion) -> LabelScore:
-    """IoU and accuracy of summed confusions. Groups that never occur are left out."""
+    """IoU and accuracy from summed confusion counts; groups that never occur are left out.
+
+    Raises:
+        ConfigError: no pixel has a scored group.
+    """
     hits = np.diag(counts[:, :NOT_SCORED]).astype(np.float64)
     truth = counts.sum(axis=1)
     predicted = counts[:, :NOT_SCORED].sum(axis=0)
@@ -92,33 +107,29 @@ def score(counts: Confusion) -> LabelScore:
         if truth[g]
     }
     if not iou:
-        raise ConfigError("label agreement: no pixel of these pictures has a scored label")
+        raise ConfigError(
+            "label agreement: no pixel of these images has a scored label; check the label naming "
+            "of the photographs"
+        )
     return LabelScore(float(np.mean(list(iou.values()))), float(hits.sum() / truth.sum()), iou)
 
 
-def label_agreement(segmenter: Segmenter, pictures: Iterable[tuple[Tensor, Tensor]]) -> LabelScore:
-    """Score of a segmenter on batches of (rgb in [-1, 1], multi-hot tags uint8).
-
-    Run it on rendered frames and on the photographs with the same labels: the ratio of the
-    two mean IoUs says how much of what can be read in a photograph can be read here.
-    """
-    counts: Confusion = np.zeros((NOT_SCORED, NOT_SCORED + 1), dtype=np.int64)
-    with torch.inference_mode():
-        for rgb, tags in pictures:
-            counts += confusion(segmenter(rgb).cpu().numpy(), truth_groups(tags.cpu()))
-    return score(counts)
-
-
 def load_segmenter(path: Path) -> Segmenter:
-    """A segmenter exported with `torch.export.save` (.pt2), for pictures of its own size.
+    """Load a segmenter exported with `torch.export.save` (.pt2); it takes images of one size only.
 
-    It takes ImageNet-normalised RGB (B, 3, H, W) and gives logits (B, >= 19, H, W), the first
-    19 of which are the Cityscapes trainIds (tag = trainId + 1).
+    The exported program takes ImageNet-normalised RGB (B, 3, H, W) and returns logits
+    (B, >= 19, H, W). The first 19 channels are Cityscapes trainIds; tag = trainId + 1.
+
+    Raises:
+        ConfigError: there is no file, or it is not an exported program.
     """
     if not path.is_file():
         raise ConfigError(f"no segmenter at {path}: export one with torch.export.save")
     if not zipfile.is_zipfile(path):
-        raise ConfigError(f"{path} is not a program saved by torch.export")
+        raise ConfigError(
+            f"{path} is not a program saved by torch.export: export the segmenter with "
+            "torch.export.save"
+        )
     try:
         network = torch.export.load(path).module()
     except (RuntimeError, ValueError, KeyError, OSError) as error:

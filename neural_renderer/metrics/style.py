@@ -1,19 +1,17 @@
-"""Style retrieval: does a picture look like the photographs of its own drive?
+"""Style retrieval: can the drive whose style an image was rendered in be told from its look?
 
-Brightness alone must not win, so every picture is brought to the same mean and deviation per
-channel first. What then describes a look (`look_features`): AlexNet's channels over the
-picture, its second map and the colours inside regions (road, sky, what stands, vehicles).
+Method:
 
-Two things stand between such numbers and an answer, and photographs alone settle both. What
-varies within a drive must not count: linear discriminant analysis of the gallery weighs it
-down. And some drives do not look like themselves (several scenes under one name):
-`recognisable` drops them until photographs find their own drive, by cross-validation; a
-measure that real photographs fail says nothing about rendered ones.
-
-A rendered picture shows the content of its label map and the hand of its renderer, whatever
-the style. So the same label maps are painted in every style, and what counts is how a picture
-differs from the mean of its label map's pictures (`Queries`): a renderer without styles scores
-chance, and one whose styles differ in brightness alone scores no more.
+1. All images are normalised to the same mean and deviation per channel, so that brightness alone
+   does not help. `look_features` then describes an image by AlexNet maps, over the whole image and
+   within coarse regions (road, sky, buildings and plants, vehicles).
+2. Photographs of all drives train a linear discriminant analysis (`fit_style_space`), which
+   suppresses features that vary within a drive.
+3. Drives whose own photographs cannot be told from other drives' are left out
+   (`recognisable_drives`, by cross-validation): rendered images cannot do better.
+4. The same label maps are rendered in every style, and each image is described by its difference
+   from the mean over the styles (`Queries`). This removes content and the renderer's own look, so
+   that a renderer without styles scores at chance.
 """
 
 from __future__ import annotations
@@ -30,14 +28,15 @@ from torch.nn import functional
 from sim2street.bridge.labels import Tag
 from sim2street.configs import ConfigError
 
-FEWEST_STYLES = 10
-RECOGNISED = 0.9
-"""Share of photographs that must find their own drive."""
+MIN_STYLES = 10
+MIN_RECOGNITION = 0.9
+"""Share of photographs that must be assigned to their own drive."""
 
 FOLDS = 6
 COMPONENTS = 100
 SHRINKAGE = 0.3
-"""Of the scatter within drives towards a sphere: there are fewer pictures than features."""
+"""Shrinks the within-drive scatter towards a multiple of the identity, because there are fewer
+images than features."""
 
 REGIONS: tuple[tuple[Tag, ...], ...] = (
     (Tag.ROAD, Tag.ROAD_LINES),
@@ -45,17 +44,27 @@ REGIONS: tuple[tuple[Tag, ...], ...] = (
     (Tag.BUILDING, Tag.WALL, Tag.VEGETATION, Tag.TERRAIN, Tag.FENCE, Tag.BRIDGE),
     (Tag.CAR, Tag.TRUCK, Tag.BUS),
 )
-"""Coarse enough for the coarsest data sets; a label that is a set counts with any member."""
+"""Coarse enough for the coarsest label sets. A pixel with several tags belongs to the regions of
+all of them."""
 
-COVERED = 0.8
-FEWEST_CELLS, FEWEST_PIXELS = 20, 300
+MIN_COVERAGE = 0.8
+"""Share of a cell that a region must cover for the cell to count."""
+MIN_CELLS = 20
+MIN_PIXELS = 300
+"""Regions with fewer cells (AlexNet map) or pixels (colours) count as absent."""
 
 Array = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """Share of queries whose nearest style is their own; chance is 1 / styles."""
+    """Result of style retrieval.
+
+    Attributes:
+        accuracy: share of queries whose nearest style is their own; chance is 1 / styles.
+        styles: number of styles.
+        queries: number of rendered images.
+    """
 
     accuracy: float
     styles: int
@@ -64,9 +73,12 @@ class Retrieval:
 
 @dataclass(frozen=True)
 class Queries:
-    """Pictures that ask: looks float (N, F), the styles they were painted in, their label maps.
+    """Rendered images to be assigned to styles; every label map should occur in every style.
 
-    Every label map should occur in every style.
+    Attributes:
+        looks: float (N, F), features of the images.
+        styles: the style that each image was rendered in.
+        label_maps: the number of the label map of each image.
     """
 
     looks: Array
@@ -76,13 +88,15 @@ class Queries:
 
 @dataclass(frozen=True)
 class StyleSpace:
-    """Where pictures of one drive lie together; made by `fit`.
+    """A linear projection in which images of one drive lie close together.
 
     Attributes:
-        names: of the drives. means: float (D, k), each drive's photographs in the space, less
-            the mean of all drives.
-        centre: float (F,). scale: float (F,). basis: float (F, k).
-        origin: float (k,), the mean of all drives.
+        names: of the D drives.
+        means: float (D, k), projected mean of each drive minus `origin`.
+        centre: float (F,), mean of each feature.
+        scale: float (F,), divisor of each feature.
+        basis: float (F, k), projection of centred and scaled features.
+        origin: float (k,), projected mean over all drives.
     """
 
     names: tuple[str, ...]
@@ -93,32 +107,35 @@ class StyleSpace:
     origin: Array
 
     def offsets(self, looks: Array) -> Array:
-        """Looks float (N, F) in the space, less the mean of all drives: (N, k)."""
+        """Project features float (N, F) and subtract the mean of all drives: (N, k)."""
         filled = np.where(np.isnan(looks), self.centre, looks)
-        moved: Array = (filled - self.centre) / self.scale @ self.basis - self.origin
-        return moved
+        projected: Array = (filled - self.centre) / self.scale @ self.basis - self.origin
+        return projected
 
     def nearest(self, offsets: Array) -> list[str]:
-        """The drive in whose direction each offset (N, k) points; how far does not matter."""
+        """The drive with the highest cosine similarity to each offset (N, k)."""
         lengths = np.linalg.norm(self.means, axis=1)
         cosines = offsets @ self.means.T / np.maximum(lengths, 1e-9)
         return [self.names[i] for i in cosines.argmax(axis=1)]
 
 
-def match_moments(rgb: Tensor, mean: float = 0.0, deviation: float = 0.5) -> Tensor:
-    """The pictures (B, 3, H, W) with the same mean and deviation in every channel."""
+def normalise_channels(rgb: Tensor, mean: float = 0.0, deviation: float = 0.5) -> Tensor:
+    """Images (B, 3, H, W) with the given mean and standard deviation in every channel."""
     own_mean = rgb.mean(dim=(2, 3), keepdim=True)
     own_deviation = rgb.std(dim=(2, 3), keepdim=True).clamp_min(1e-4)
     return ((rgb - own_mean) / own_deviation * deviation + mean).clamp(-1.0, 1.0)
 
 
 def look_features(net: nn.Module, rgb: Tensor, tags: Tensor) -> Array:
-    """What a picture looks like after `match_moments`: float64 (F,), NaN in absent regions.
+    """Features that describe the look of an image: float64 (F,), NaN for absent regions.
 
-    net: (1, 3, H, W) in [-1, 1] to a list of maps. rgb: (3, H, W). tags: multi-hot (29, H, W).
+    Args:
+        net: from (1, 3, H, W) in [-1, 1] to a list of maps, such as AlexNet.
+        rgb: (3, H, W) in [-1, 1].
+        tags: (29, H, W), multi-hot label tags.
     """
     with torch.inference_mode():
-        x = match_moments(rgb[None])
+        x = normalise_channels(rgb[None])
         maps = net(x)
         hot = tags.float()
         masks = [hot[list(region)].amax(dim=0) for region in REGIONS]
@@ -127,23 +144,30 @@ def look_features(net: nn.Module, rgb: Tensor, tags: Tensor) -> Array:
         pooled = [part for m in maps for part in (m.mean(dim=(2, 3)), m.std(dim=(2, 3)))]
         blocks = (
             torch.cat(pooled, dim=1)[0],
-            _statistics(maps[1][0], small > COVERED, FEWEST_CELLS),
-            _statistics(x[0], regions > COVERED, FEWEST_PIXELS),
+            _region_statistics(maps[1][0], small > MIN_COVERAGE, MIN_CELLS),
+            _region_statistics(x[0], regions > MIN_COVERAGE, MIN_PIXELS),
         )
-    # Each block weighs the same, however many numbers it has: see `_standardised`.
     return np.concatenate([block.double().numpy() for block in blocks])
 
 
 def block_sizes(channels: Sequence[int]) -> tuple[int, int, int]:
-    """Lengths of the three blocks of `look_features`, for maps of so many channels."""
+    """Lengths of the three blocks of `look_features`: whole image, regions of a map, colours.
+
+    Args:
+        channels: of each map of the network.
+    """
     regions = 1 + len(REGIONS)
     return 2 * sum(channels), 2 * channels[1] * regions, 2 * 3 * regions
 
 
-def fit(looks: Array, styles: Sequence[str], blocks: Sequence[int] = ()) -> StyleSpace:
-    """Principal components, then discriminants of the photographs' looks float (N, F).
+def fit_style_space(looks: Array, styles: Sequence[str], blocks: Sequence[int] = ()) -> StyleSpace:
+    """Fit principal components, then linear discriminants, to features of photographs.
 
-    blocks: lengths of groups of features that weigh the same; none: one group.
+    Args:
+        looks: float (N, F), see `look_features`.
+        styles: the drive of each photograph.
+        blocks: lengths of consecutive blocks of features; each block gets the same total weight.
+            Empty: one block.
     """
     names = tuple(sorted(set(styles)))
     labels = np.array(styles)
@@ -164,71 +188,70 @@ def fit(looks: Array, styles: Sequence[str], blocks: Sequence[int] = ()) -> Styl
         np.linalg.inv((1 - SHRINKAGE) * scatter + SHRINKAGE * sphere + 1e-9 * np.eye(rank))
     )
     basis = components @ whitening
-    moved = scaled @ basis
-    means = np.stack([moved[labels == name].mean(axis=0) for name in names])
+    projected = scaled @ basis
+    means = np.stack([projected[labels == name].mean(axis=0) for name in names])
     origin = means.mean(axis=0)
     return StyleSpace(names, means - origin, centre, scale, basis, origin)
 
 
-def photographs_found(
+def cross_validate(
     looks: Array, styles: Sequence[str], blocks: Sequence[int] = ()
 ) -> dict[str, list[bool]]:
-    """For each drive, which of its photographs find it by the others, six folds.
+    """For each drive, which of its photographs are assigned to it by a space fitted to the others.
 
-    Folds are stretches of a drive: photographs are given in their order, and neighbours are
-    nearly the same picture.
+    Photographs must be in the order of the drive. Folds are contiguous, because neighbouring
+    photographs are nearly equal.
     """
     labels = np.array(styles)
     folds = np.zeros(len(labels), dtype=int)
     for name in set(styles):
         own = np.flatnonzero(labels == name)
         folds[own] = np.arange(len(own)) * FOLDS // max(len(own), FOLDS)
-    found: dict[str, list[bool]] = {name: [] for name in sorted(set(styles))}
+    hits: dict[str, list[bool]] = {name: [] for name in sorted(set(styles))}
     for fold in range(FOLDS):
-        asked = folds == fold
-        space = fit(looks[~asked], labels[~asked].tolist(), blocks)
-        nearest = space.nearest(space.offsets(looks[asked]))
-        for own, got in zip(labels[asked].tolist(), nearest, strict=True):
-            found[own].append(own == got)
-    return found
+        held_out = folds == fold
+        space = fit_style_space(looks[~held_out], labels[~held_out].tolist(), blocks)
+        nearest = space.nearest(space.offsets(looks[held_out]))
+        for truth, prediction in zip(labels[held_out].tolist(), nearest, strict=True):
+            hits[truth].append(truth == prediction)
+    return hits
 
 
-def recognisable(
-    looks: Array,
-    styles: Sequence[str],
-    blocks: Sequence[int] = (),
-    fewest: int = FEWEST_STYLES,
+def recognisable_drives(
+    looks: Array, styles: Sequence[str], blocks: Sequence[int] = ()
 ) -> tuple[tuple[str, ...], float]:
-    """Drives that look like themselves, and the share of their photographs that find them.
+    """Drives whose photographs can be told from others', and their recognition rate.
 
-    The least found drive is dropped until `RECOGNISED` of the photographs find their own, or
-    `fewest` are left.
+    The least recognised drive is dropped until `MIN_RECOGNITION` of the photographs are assigned
+    to their own drive, or `MIN_STYLES` drives are left.
 
     Raises:
-        ConfigError: fewer than `fewest` drives.
+        ConfigError: there are fewer than `MIN_STYLES` drives.
     """
     kept = sorted(set(styles))
-    if len(kept) < fewest:
-        raise ConfigError(f"style retrieval needs at least {fewest} styles, got {len(kept)}")
+    if len(kept) < MIN_STYLES:
+        raise ConfigError(f"style retrieval needs at least {MIN_STYLES} styles, got {len(kept)}")
     labels = np.array(styles)
     while True:
         inside = np.isin(labels, kept)
-        found = photographs_found(looks[inside], labels[inside].tolist(), blocks)
-        share = float(np.mean([hit for hits in found.values() for hit in hits]))
-        if share >= RECOGNISED or len(kept) <= fewest:
+        hits = cross_validate(looks[inside], labels[inside].tolist(), blocks)
+        share = float(np.mean([hit for drive_hits in hits.values() for hit in drive_hits]))
+        if share >= MIN_RECOGNITION or len(kept) <= MIN_STYLES:
             return tuple(kept), share
-        kept.remove(min(kept, key=lambda name: float(np.mean(found[name]))))
+        kept.remove(min(kept, key=lambda name: float(np.mean(hits[name]))))
 
 
 def retrieve(space: StyleSpace, queries: Queries) -> Retrieval:
-    """How many pictures differ from their label map's others as their drive does from others.
+    """Assign each rendered image to a style by its difference from the mean of its label map.
 
     Raises:
-        ConfigError: a query's style is not in the space.
+        ConfigError: the style of a query is not in the space.
     """
     unknown = sorted(set(queries.styles) - set(space.names))
     if unknown:
-        raise ConfigError(f"style retrieval: no photographs of style '{unknown[0]}'")
+        raise ConfigError(
+            f"style retrieval: no photographs of style '{unknown[0]}', only of {list(space.names)}"
+        )
     offsets = space.offsets(queries.looks)
     label_maps = np.array(queries.label_maps)
     for label_map in set(queries.label_maps):
@@ -238,12 +261,18 @@ def retrieve(space: StyleSpace, queries: Queries) -> Retrieval:
     return Retrieval(float(np.mean(hits)), len(space.names), len(hits))
 
 
-def _statistics(values: Tensor, regions: Tensor, fewest: int) -> Tensor:
-    """Mean and deviation of (C, h, w) in each of bool (R, h, w): (R * 2C), NaN where few."""
+def _region_statistics(values: Tensor, regions: Tensor, min_count: int) -> Tensor:
+    """Mean and standard deviation of each channel in each region: (R * 2C,).
+
+    Args:
+        values: (C, h, w).
+        regions: bool (R, h, w).
+        min_count: regions with fewer pixels give NaN.
+    """
     flat, masks = values.flatten(1), regions.flatten(1).float()
     counts = masks.sum(dim=1)
     mean = masks @ flat.T / counts[:, None].clamp_min(1.0)
     square = masks @ flat.square().T / counts[:, None].clamp_min(1.0)
-    found = torch.cat([mean, (square - mean.square()).clamp_min(0.0).sqrt()], dim=1)
-    found[counts < fewest] = float("nan")
-    return found.flatten()
+    statistics = torch.cat([mean, (square - mean.square()).clamp_min(0.0).sqrt()], dim=1)
+    statistics[counts < min_count] = float("nan")
+    return statistics.flatten()

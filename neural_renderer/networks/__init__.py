@@ -1,1 +1,1 @@
-"""Networks with plain arguments; none knows a config or a mode."""
+"""Network modules; they take plain arguments and know nothing of configs."""

@@ -1,29 +1,27 @@
-"""What the few-shot generator is compared with, in its own interface and at its own cost.
+"""Baselines of the few-shot generator, with about the same cost as the generator of each size.
 
-* `UnstyledGenerator`: the same generator without exemplars, image-only SPADE.
-* `PlainGenerator`: labels through an encoder, residual blocks and a decoder with instance
-  normalisation, as the global generator of pix2pixHD (Wang et al., CVPR 2018, section 3.1).
-  Space-to-depth in front and pixel shuffle behind instead of 7x7 convolutions at full
-  resolution, which alone would cost more than the whole budget.
-* `ImageUnet`: an image-to-image U-Net of about 15 GMAC at 512x256, what an enhancer that
-  starts from a rendered picture costs; only timed.
+* `UnstyledGenerator`: the same generator without exemplars, that is SPADE from labels alone.
+* `PlainGenerator`: an encoder, residual blocks and a decoder with instance normalisation, like the
+  global generator of pix2pixHD (Wang et al., CVPR 2018, section 3.1). It has space-to-depth at the
+  input and pixel shuffle at the output in place of 7x7 convolutions at full resolution, which alone
+  would exceed the cost.
+* `ImageUnet`: an image-to-image U-Net of about 15 GMAC at 512x256, the typical cost of a network
+  that enhances rendered images. It is only timed.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sim2street.neural_renderer.networks.generator import (
+from sim2street.neural_renderer.networks.generator import Generator
+from sim2street.neural_renderer.networks.interface import (
     LAYOUT_CHANNELS,
-    SIZES,
     CompiledStyle,
     FrameGenerator,
-    Generator,
     GeneratorInput,
     GeneratorOutput,
     History,
@@ -38,24 +36,14 @@ from sim2street.neural_renderer.networks.style import (
     colour_table,
 )
 
-KINDS = ("few-shot", "spade", "plain")
-"""Kinds of generators, see `build_frame_generator`."""
-
-PLAIN_SIZES: dict[str, tuple[tuple[int, ...], int]] = {
-    "tiny": ((24, 48, 96, 144), 3),
-    "small": ((32, 64, 128, 192), 5),
-    "base": ((56, 112, 208, 288), 9),
-}
-"""Per size: channels at 1/2, 1/4, 1/8, 1/16, and residual blocks at 1/16."""
-
 
 class UnstyledGenerator(Generator):
-    """SPADE from labels alone: every picture has the style that training settled on."""
+    """SPADE from labels alone; the style is fixed by training."""
 
     styled = False
 
     def encode_style(self, rgb: Tensor, groups: Tensor) -> StyleCode:
-        """The learned fallback features of all classes, whatever the exemplars show."""
+        """The learned fallback features of all label groups; exemplars are ignored."""
         b, encoder = rgb.shape[0], self.style_encoder
         code = rgb.new_zeros(b, CODE_CHANNELS)
         classes = encoder.fallback + encoder.fallback_from_code(code)[:, None]
@@ -70,7 +58,7 @@ class UnstyledGenerator(Generator):
 
 
 class PlainGenerator(FrameGenerator):
-    """Labels and their layout to a picture; no style, no depth, no history."""
+    """From labels and layout to an image; uses no style, depth or history."""
 
     styled = False
 
@@ -97,7 +85,7 @@ class PlainGenerator(FrameGenerator):
         return self.stem.weight.dtype
 
     def encode_style(self, rgb: Tensor, groups: Tensor) -> StyleCode:
-        """Nothing: zeros of the right shapes."""
+        """Zeros of the right shapes; exemplars are ignored."""
         b = rgb.shape[0]
         return StyleCode(
             rgb.new_zeros(b, self.groups, CLASS_CHANNELS),
@@ -109,23 +97,21 @@ class PlainGenerator(FrameGenerator):
         )
 
     def compile_style(self, style: StyleCode) -> CompiledStyle:
-        """Nothing to compile."""
         start = style.code[:, :, None, None]
         return CompiledStyle((), start, style.keys, style.values, colour_table(style))
 
     def forward(
         self, x: GeneratorInput, style: CompiledStyle, history: History | None = None
     ) -> GeneratorOutput:
-        """One frame from the labels alone."""
         labels = functional.pixel_unshuffle(torch.cat([x.groups, x.layout], dim=1), 2)
-        h = functional.relu(_normalised(self.stem(labels)))
+        h = functional.relu(_instance_norm(self.stem(labels)))
         for down in self.downs:
-            h = functional.relu(_normalised(down(h)))
+            h = functional.relu(_instance_norm(down(h)))
         for block in self.residuals:
             h = block(h)
         for up in self.ups:
             h = functional.interpolate(h, scale_factor=2.0)
-            h = functional.relu(_normalised(up(h)))
+            h = functional.relu(_instance_norm(up(h)))
         raw = torch.tanh(functional.pixel_shuffle(self.to_pixels(h), 2).float())
         return GeneratorOutput(raw, raw, torch.zeros_like(raw[:, :1]))
 
@@ -137,12 +123,12 @@ class _Residual(nn.Module):
         self.conv_1 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = functional.relu(_normalised(self.conv_0(x)))
-        return x + _normalised(self.conv_1(h))
+        h = functional.relu(_instance_norm(self.conv_0(x)))
+        return x + _instance_norm(self.conv_1(h))
 
 
 class ImageUnet(nn.Module):
-    """Picture to picture: convolutions at full resolution, skips, five scales."""
+    """Image to image: convolutions at full resolution, skip connections, five scales."""
 
     def __init__(self, widths: tuple[int, ...] = (24, 56, 128, 256, 384)) -> None:
         super().__init__()
@@ -157,7 +143,7 @@ class ImageUnet(nn.Module):
         self.to_pixels = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """(B, 3, H, W) to the same, H and W divisible by 16."""
+        """(B, 3, H, W) to the same shape; H and W divisible by 16."""
         h, skips = functional.relu(self.stem(rgb)), []
         for down in self.downs:
             skips.append(h)
@@ -169,15 +155,5 @@ class ImageUnet(nn.Module):
         return torch.tanh(self.to_pixels(h))
 
 
-def build_frame_generator(kind: str, size: str, groups: int) -> FrameGenerator:
-    """A generator of one of `KINDS` and `SIZES`; all kinds of a size cost about the same."""
-    if kind == "plain":
-        widths, blocks = PLAIN_SIZES[size]
-        return PlainGenerator(groups, widths, blocks)
-    per_level = SIZES[size]
-    made = UnstyledGenerator if kind == "spade" else Generator
-    return made(groups, *per_level)
-
-
-def _normalised(x: Tensor) -> Tensor:
-    return cast(Tensor, functional.instance_norm(x, eps=1e-3))
+def _instance_norm(x: Tensor) -> Tensor:
+    return functional.instance_norm(x, eps=1e-3)

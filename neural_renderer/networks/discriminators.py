@@ -1,13 +1,12 @@
-"""Discriminators: what a street photograph looks like, judged in two ways.
+"""Two discriminators that tell photographs from generated images.
 
-* `FeatureDiscriminator`: heads on the maps of a frozen pretrained network (projected GAN,
-  Sauer et al., NeurIPS 2021), one real/fake logit map per scale and one segmentation head
-  with N + 1 classes, the last one "fake" (OASIS, Schoenfeld et al., ICLR 2021).
-* `PatchDiscriminator`: raw pixels, unconditional, with blurred down-sampling. It sees the
-  lattices a feature network overlooks, and also judges town frames, for which a conditional
-  one would only learn that the town's geometry is fake. A second one may judge a frame with
-  its predecessor moved onto it (six channels): flicker, and texture that does not move with
-  its street.
+* `FeatureDiscriminator`: heads on the maps of a frozen pretrained network (projected GAN, Sauer
+  et al., NeurIPS 2021). It has one real/fake logit map per scale, and a segmentation head with
+  G + 1 classes, the last of which is "fake" (OASIS, Schoenfeld et al., ICLR 2021).
+* `PatchDiscriminator`: works on raw pixels without labels, so it sees lattices that a feature
+  network misses. It also scores frames of the simulated town, for which a discriminator with labels
+  would only learn that the town's geometry is fake. With six channels it scores a frame together
+  with its warped predecessor, and so flicker and texture that does not move with the street.
 """
 
 from __future__ import annotations
@@ -22,12 +21,13 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Logits of one picture batch.
+class DiscriminatorOutput:
+    """Logits for one batch of images.
 
     Attributes:
-        scores: per scale (B, 1, h, w), > 0 = looks real.
-        segmentation: (B, G + 1, H / 4, W / 4) or None; class G is "fake".
+        scores: (B, 1, h, w) for each scale; positive means real.
+        segmentation: (B, G + 1, H / 4, W / 4), or None without a segmentation head; class G is
+            "fake".
         features: hidden maps, for feature matching.
     """
 
@@ -37,7 +37,7 @@ class Judgement:
 
 
 class FeatureDiscriminator(nn.Module):
-    """Heads on frozen feature maps; the feature network itself is not part of it."""
+    """Heads on the maps of a frozen feature network, which is not part of this module."""
 
     def __init__(self, feature_channels: tuple[int, ...], groups: int, width: int = 96) -> None:
         super().__init__()
@@ -55,10 +55,10 @@ class FeatureDiscriminator(nn.Module):
         )
         self.segment = nn.Conv2d(width, groups + 1, 1)
 
-    def forward(self, maps: list[Tensor]) -> Judgement:
-        """Feature maps, finest first (strides 4, 8, 16, 32)."""
+    def forward(self, maps: list[Tensor]) -> DiscriminatorOutput:
+        """Score feature maps, finest first (strides 4, 8, 16, 32)."""
         projected = [
-            functional.leaky_relu(projection(_scale_free(x)), 0.2)
+            functional.leaky_relu(projection(_unit_rms(x)), 0.2)
             for projection, x in zip(self.projections, maps, strict=True)
         ]
         scores = tuple(score(x) for score, x in zip(self.scores, projected, strict=True))
@@ -66,14 +66,14 @@ class FeatureDiscriminator(nn.Module):
         for level in reversed(range(len(projected) - 1)):
             h = functional.interpolate(h, size=projected[level].shape[-2:]) + projected[level]
             h = functional.leaky_relu(self.merge[level](h), 0.2)
-        return Judgement(scores, self.segment(h).float(), ())
+        return DiscriminatorOutput(scores, self.segment(h).float(), ())
 
 
 class PatchDiscriminator(nn.Module):
-    """Raw-pixel patch discriminator, receptive field 46 px, blurred down-sampling.
+    """Patch discriminator on pixels: receptive field 46 px, downsampling after a blur.
 
-    Held back by R1 alone (Mescheder et al., ICML 2018): with spectral normalisation as well its
-    loss stayed at 1.8 of 2.0, and lattices that anyone sees went through.
+    Regularised by R1 alone (Mescheder et al., ICML 2018). Spectral normalisation on top makes it
+    too weak to notice visible lattices.
     """
 
     blur: Tensor
@@ -91,22 +91,22 @@ class PatchDiscriminator(nn.Module):
         kernel = kernel[:, None] * kernel[None, :]
         self.register_buffer("blur", kernel / kernel.sum())
 
-    def forward(self, rgb: Tensor) -> Judgement:
-        """rgb (B, 3, H, W) in [-1, 1]."""
+    def forward(self, rgb: Tensor) -> DiscriminatorOutput:
+        """Score images (B, 3, H, W), or pairs of them (B, 6, H, W), in [-1, 1]."""
         h, features = rgb, []
         for i, layer in enumerate(self.layers):
             h = functional.leaky_relu(layer(h), 0.2)
             features.append(h)
             if i < len(self.layers) - 1:
-                h = self._half(h)
-        return Judgement((self.score(h),), None, tuple(features))
+                h = self._downsample(h)
+        return DiscriminatorOutput((self.score(h),), None, tuple(features))
 
-    def _half(self, x: Tensor) -> Tensor:
+    def _downsample(self, x: Tensor) -> Tensor:
         kernel = self.blur.to(x.dtype).expand(x.shape[1], 1, 4, 4)
         x = functional.pad(x, (1, 1, 1, 1), mode="replicate")
         return functional.conv2d(x, kernel, stride=2, groups=x.shape[1])
 
 
-def _scale_free(x: Tensor) -> Tensor:
-    """Frozen features differ by an order of magnitude between stages: bring them to 1."""
+def _unit_rms(x: Tensor) -> Tensor:
+    """Scale each sample to RMS 1; stages of frozen networks differ by an order of magnitude."""
     return x / (x.float().square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-6).to(x.dtype)

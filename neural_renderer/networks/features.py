@@ -1,8 +1,8 @@
-"""Frozen pretrained feature networks, for losses and discriminators, read from local files.
+"""Frozen pretrained feature networks for losses and discriminators, read from local files.
 
-No network is shipped or fetched here: `load_vgg16` and `load_efficientnet_lite0` read the
-usual public weights (torchvision's VGG16 keys `features.N.weight`; EfficientNet-Lite0 keys
-`_blocks.N._depthwise_conv.weight`, Apache-2.0) from .pth or .safetensors files.
+Nothing is downloaded. `load_vgg16` and `load_efficientnet_lite0` read the usual public weights
+from .pth or .safetensors files: torchvision's VGG16 (keys `features.N.weight`) and EfficientNet-
+Lite0 (keys `_blocks.N._depthwise_conv.weight`, Apache-2.0).
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 VGG16_PLAN = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512)
-"""Convolution widths of VGG16 to relu4_3; 0 = max pooling (Simonyan & Zisserman, 2015)."""
-VGG16_TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+"""Convolution widths of VGG16 up to relu4_3; 0 is max pooling (Simonyan & Zisserman, 2015)."""
 
 LITE0_STAGES = (
     (1, 16, 3, 1, 1), (2, 24, 3, 2, 6), (2, 40, 5, 2, 6), (3, 80, 3, 2, 6),
@@ -37,44 +36,54 @@ LITE0_STAGES = (
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors or .pth file, or ConfigError."""
+    """All tensors of a .safetensors or .pth file. Raises ConfigError if it cannot be read."""
     if not path.is_file():
-        raise ConfigError(f"no feature weights at {path}: give a file, or leave the option out")
+        raise ConfigError(
+            f"no feature weights at {path}: give the path of a .pth or .safetensors file, or leave "
+            "the option out"
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{path} cannot be read as weights ({first}): copy it again") from error
+        raise ConfigError(
+            f"{path} cannot be read as weights ({first}): download or copy the file again"
+        ) from error
     return tensors
 
 
-def picked(
+def select_tensors(
     path: Path, tensors: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
 ) -> dict[str, Tensor]:
-    """The tensors of these names and shapes, or ConfigError that names the first other one."""
+    """The tensors named in `shapes`.
+
+    Raises:
+        ConfigError: a tensor is missing from the file `path`, or has another shape.
+    """
     missing = sorted(shapes.keys() - tensors.keys())
     if missing:
-        raise ConfigError(f"{path} holds other weights: missing {missing[0]} (+{len(missing) - 1})")
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ConfigError(f"{path} holds weights of another network: missing {missing[0]}{more}")
     for name, shape in shapes.items():
         if tensors[name].shape != shape:
             raise ConfigError(
-                f"{path} holds other weights: {name} should be {tuple(shape)}, is "
-                f"{tuple(tensors[name].shape)}"
+                f"{path} holds weights of another network: expected {name} of shape "
+                f"{tuple(shape)}, got {tuple(tensors[name].shape)}"
             )
     return {name: tensors[name] for name in shapes}
 
 
-def with_torchvision_weights(net: NetT, path: Path) -> NetT:
-    """`net`, frozen, with torchvision's keys `features.N.weight` and `.bias` from `path`."""
+def load_torchvision_weights(net: NetT, path: Path) -> NetT:
+    """Fill `net` with torchvision's tensors `features.N.weight` and `.bias`, and freeze it."""
     own = {k: v.shape for k, v in net.state_dict().items() if k.startswith("features.")}
-    net.load_state_dict(picked(path, read_tensors(path), own), strict=False)
+    net.load_state_dict(select_tensors(path, read_tensors(path), own), strict=False)
     return net.requires_grad_(False).eval()
 
 
 class ImageNetInput(nn.Module):
-    """[-1, 1] RGB to ImageNet-normalised."""
+    """Converts RGB in [-1, 1] to ImageNet's mean and standard deviation."""
 
     mean: Tensor
     std: Tensor
@@ -86,11 +95,12 @@ class ImageNetInput(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """rgb (B, 3, H, W) in [-1, 1]."""
-        return ((rgb + 1.0) / 2.0 - self.mean) / self.std
+        normalised: Tensor = ((rgb + 1.0) / 2.0 - self.mean) / self.std
+        return normalised
 
 
 class Vgg16Features(nn.Module):
-    """relu1_2, relu2_2, relu3_3 and, where `taps` = 4, relu4_3 of VGG16."""
+    """The first `taps` of the VGG16 maps relu1_2, relu2_2, relu3_3 and relu4_3."""
 
     def __init__(self, taps: int = 3) -> None:
         super().__init__()
@@ -106,7 +116,7 @@ class Vgg16Features(nn.Module):
         self.features = nn.Sequential(*layers)
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
-        """rgb (B, 3, H, W) in [-1, 1] -> one map per tap."""
+        """From RGB (B, 3, H, W) in [-1, 1] to one map per tap."""
         x, taps = self.normalise(rgb), []
         for i, layer in enumerate(self.features):
             x = layer(x)
@@ -117,11 +127,11 @@ class Vgg16Features(nn.Module):
 
 def load_vgg16(path: Path, taps: int = 3) -> Vgg16Features:
     """Frozen VGG16 features with weights from `path`."""
-    return with_torchvision_weights(Vgg16Features(taps), path)
+    return load_torchvision_weights(Vgg16Features(taps), path)
 
 
 class LiteBlock(nn.Module):
-    """Inverted residual of EfficientNet-Lite (no squeeze-excite, ReLU6), BN folded in."""
+    """Inverted residual block of EfficientNet-Lite: no squeeze-excite, ReLU6, folded batch norm."""
 
     def __init__(self, cin: int, cout: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -132,11 +142,11 @@ class LiteBlock(nn.Module):
         self.kernel, self.stride, self.skip = kernel, stride, stride == 1 and cin == cout
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, Cin, H, W) -> (B, Cout, H / stride, W / stride)."""
+        """From (B, Cin, H, W) to (B, Cout, H / stride, W / stride)."""
         h = functional.relu6(self.expand(x)) if self.expand is not None else x
         h = functional.relu6(self.depthwise(_pad_same(h, self.kernel, self.stride)))
-        h = self.project(h)
-        return x + h if self.skip else h
+        out: Tensor = self.project(h)
+        return x + out if self.skip else out
 
 
 class EfficientNetLite0Features(nn.Module):
@@ -161,7 +171,7 @@ class EfficientNetLite0Features(nn.Module):
         self.taps = tuple(taps)
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
-        """rgb (B, 3, H, W) in [-1, 1] -> four maps."""
+        """From RGB (B, 3, H, W) in [-1, 1] to four maps."""
         x = functional.relu6(self.stem(_pad_same(self.normalise(rgb), 3, 2)))
         taps = []
         for i, block in enumerate(self.blocks):
@@ -172,7 +182,7 @@ class EfficientNetLite0Features(nn.Module):
 
 
 def load_efficientnet_lite0(path: Path) -> EfficientNetLite0Features:
-    """Frozen EfficientNet-Lite0 features with weights from `path`, batch norm folded."""
+    """Frozen EfficientNet-Lite0 features with weights from `path`; batch norm is folded."""
     net = EfficientNetLite0Features()
     tensors = read_tensors(path)
 
@@ -193,11 +203,11 @@ def load_efficientnet_lite0(path: Path) -> EfficientNetLite0Features:
 def _fold(
     conv: nn.Conv2d, path: Path, tensors: Mapping[str, Tensor], conv_name: str, bn: str
 ) -> None:
-    """Batch norm (eps 1e-3) folded into the convolution before it."""
+    """Fold a batch norm (eps 1e-3) into the convolution before it."""
     width = torch.Size([conv.out_channels])
     norms = (f"{bn}.{part}" for part in ("weight", "bias", "running_mean", "running_var"))
     shapes = {f"{conv_name}.weight": conv.weight.shape} | dict.fromkeys(norms, width)
-    tensors = picked(path, tensors, shapes)
+    tensors = select_tensors(path, tensors, shapes)
     scale = tensors[f"{bn}.weight"] / (tensors[f"{bn}.running_var"] + 1e-3).sqrt()
     with torch.no_grad():
         conv.weight.copy_(tensors[f"{conv_name}.weight"] * scale[:, None, None, None])
@@ -206,7 +216,7 @@ def _fold(
 
 
 def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """TensorFlow's SAME padding: the odd pixel goes right and below."""
+    """SAME padding of TensorFlow: an odd pixel goes to the right and bottom."""
     pads = []
     for size in (x.shape[-1], x.shape[-2]):
         total = max((-(-size // stride) - 1) * stride + kernel - size, 0)

@@ -1,35 +1,48 @@
 """The generator: labels, depth and noise in, a street photograph out.
 
-    groups, layout, depth, noise --1/2--> label embedding 1/2 ... 1/32
-                                              |      (maps for SPADE at each level)
-    start from the 1/32 embedding --> SPADE block, up --> ... --> 1/2 --> pixel shuffle
-    style: class features looked up per pixel, attention at 1/16, generated SPADE weights
-    history: own last output, warped by exact motion: SPADE map at 1/2 and 1/4, and blend
+A U-shaped network with SPADE blocks (see `spade`) at five levels, level 0 at 1/2 of the resolution
+and level 4 at 1/32:
 
-Plain arguments, no modes: without history pass none, without style there is
-`baselines.UnstyledGenerator`. Cost and sizes: `SIZES`, counted by a test.
+    input --> space-to-depth --> embedding at 1/2 ... 1/32      (SPADE maps of each level)
+    embedding at 1/32 + style --> blocks, upsample --> ... --> blocks at 1/2 --> pixel shuffle
+
+* Style (see `style`): weights of SPADE that depend on it, class features, and attention to the
+  exemplars at 1/16.
+* History: the previous output, warped along the motion. It is a SPADE map at 1/2 and 1/4, and the
+  new image is blended with it (see `blend`).
+
+`build` has the sizes, `baselines` the generators that this one is compared with.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sim2street.neural_renderer.networks.motion import blend_history
-from sim2street.neural_renderer.networks.spade import (
-    ModulationWeights,
-    SpadeBlock,
-    doubled,
-    halved,
-    padding_at,
-    spread,
+from sim2street.neural_renderer.networks.blend import blend_history
+from sim2street.neural_renderer.networks.interface import (
+    GEOMETRY_CHANNELS,
+    LAYOUT_CHANNELS,
+    NOISE_CHANNELS,
+    CompiledStyle,
+    FrameGenerator,
+    GeneratorInput,
+    GeneratorOutput,
+    History,
 )
+from sim2street.neural_renderer.networks.resampling import (
+    cell_offsets,
+    downsample2x,
+    pixel_shuffle2x,
+    smoothing_before_shuffle,
+    unshuffle_weight,
+    upsample2x,
+)
+from sim2street.neural_renderer.networks.spade import SpadeBlock, coverage_weights
 from sim2street.neural_renderer.networks.style import (
     CLASS_CHANNELS,
     CODE_CHANNELS,
@@ -37,120 +50,35 @@ from sim2street.neural_renderer.networks.style import (
     LabelKey,
     StyleCode,
     StyleEncoder,
+    apply_colours,
     attend,
     attention_tokens,
     colour_table,
-    in_colours,
 )
 
-NOISE_CHANNELS = 3
-LAYOUT_CHANNELS = 8
-GEOMETRY_CHANNELS = 2
+LEVELS = 5
+HISTORY_LEVELS = 2
+"""The history is a SPADE map at level 0 and level 1."""
+ATTENTION_LEVEL = 3
+REPLICATE_FROM_LEVEL = 2
+"""From this level on, blocks pad by replication. Zero padding at coarse levels would affect half of
+a training image; on larger images the edge of that zone would show as streaks."""
+
 STYLE_MAP_CHANNELS = 24
 HISTORY_CHANNELS = 16
-LEVELS = 5
-MOST_KEPT = 0.7
-"""Of a pixel's history: with more, facades are means of ten drawings that differ, and so grey."""
 
-SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    "tiny": ((24, 48, 88, 160, 160), (1, 1, 1, 1, 1)),
-    "small": ((32, 64, 128, 256, 256), (1, 1, 1, 1, 1)),
-    "base": ((56, 112, 208, 288, 288), (1, 2, 2, 1, 1)),
-}
-"""Per size: channels at 1/2, 1/4, 1/8, 1/16, 1/32, and SPADE blocks at each."""
-
-
-@dataclass(frozen=True)
-class GeneratorInput:
-    """What one frame gives the generator; batch dimension first, one device.
-
-    Attributes:
-        groups: float (B, G, H, W) multi-hot label groups; H and W divisible by 32.
-        layout: float (B, 8, H, W), edges between things, places in them and windows of facades,
-            see `layout.layout`.
-        geometry: float (B, 2, H, W), `inputs.inverse_depth` and `inputs.height_over_camera`;
-            zeros where the sample has no depth.
-        has_depth: float (B, 1, 1, 1), 1 where the sample has depth.
-        noise: float (B, 3, H, W) world-anchored, in [-1, 1].
-    """
-
-    groups: Tensor
-    layout: Tensor
-    geometry: Tensor
-    has_depth: Tensor
-    noise: Tensor
-
-
-@dataclass(frozen=True)
-class History:
-    """The own last output as seen from the current camera.
-
-    Attributes:
-        rgb: float (B, 3, H, W) in [-1, 1], warped by exact motion.
-        validity: float (B, 1, H, W), 0 where disoccluded or outside.
-        age: float (B, 1, 1, 1), frames since the restart / 8, clipped to [0, 1].
-    """
-
-    rgb: Tensor
-    validity: Tensor
-    age: Tensor
-
-
-@dataclass(frozen=True)
-class CompiledStyle:
-    """All that a style contributes and no frame changes; made once by `Generator.compile_style`.
-
-    Attributes:
-        modulation: per level, per block, the weights of its two SPADEs; they take the
-            coverage by groups in place of the class features of the style.
-        start: (B, C, 1, 1) added to the start tensor.
-        keys, values: the exemplars' tokens, see `style.attention_tokens`.
-        colour: see `style.colour_table`.
-    """
-
-    modulation: tuple[tuple[tuple[ModulationWeights, ...], ...], ...]
-    start: Tensor
-    keys: Tensor
-    values: Tensor
-    colour: Tensor
-
-
-@dataclass(frozen=True)
-class GeneratorOutput:
-    """rgb and raw float (B, 3, H, W) in [-1, 1]; keep (B, 1, H, W) share of the history."""
-
-    rgb: Tensor
-    raw: Tensor
-    keep: Tensor
-
-
-class FrameGenerator(nn.Module, ABC):
-    """What trainer and session ask of a generator; `styled`: whether exemplars matter to it."""
-
-    styled: ClassVar[bool] = True
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """Of the weights, and so of what `forward` takes outside autocast."""
-
-    @abstractmethod
-    def encode_style(self, rgb: Tensor, groups: Tensor) -> StyleCode:
-        """E_F: exemplars (B, K, 3, H, W) in [-1, 1] and their groups (B, K, G, H, W)."""
-
-    @abstractmethod
-    def compile_style(self, style: StyleCode) -> CompiledStyle:
-        """E_P: everything that does not depend on the current frame."""
-
-    @abstractmethod
-    def forward(
-        self, x: GeneratorInput, style: CompiledStyle, history: History | None = None
-    ) -> GeneratorOutput:
-        """One frame. All spatial inputs share (B, H, W), H and W divisible by 32."""
+MAX_HISTORY_WEIGHT = 0.7
+"""Upper bound on the blend weight of the previous frame; higher values grey out facades."""
 
 
 class Generator(FrameGenerator):
-    """Few-shot vid2vid generator with a SPADE decoder."""
+    """Few-shot vid2vid generator (Wang et al., NeurIPS 2019) with a SPADE decoder.
+
+    Args:
+        groups: G, number of label groups.
+        widths: channels of each level.
+        blocks: number of SPADE blocks of each level.
+    """
 
     def __init__(self, groups: int, widths: tuple[int, ...], blocks: tuple[int, ...]) -> None:
         super().__init__()
@@ -171,7 +99,12 @@ class Generator(FrameGenerator):
         self.start_from_code = nn.Linear(CODE_CHANNELS, widths[-1])
         self.blocks = nn.ModuleList(
             nn.ModuleList(
-                SpadeBlock(width, _map_channels(level, width), CODE_CHANNELS, padding_at(level))
+                SpadeBlock(
+                    width,
+                    _map_channels(level, width),
+                    CODE_CHANNELS,
+                    "replicate" if level >= REPLICATE_FROM_LEVEL else "zeros",
+                )
                 for _ in range(blocks[level])
             )
             for level, width in enumerate(widths)
@@ -180,22 +113,22 @@ class Generator(FrameGenerator):
         self.to_pixels = nn.Conv2d(widths[0], 4 * 4, 3, padding=1)
         self.smooth = nn.Conv2d(4, 4, 3, padding=1, groups=4)
         self.widths = widths
-        self.taps: Tensor
-        self.register_buffer("taps", _taps(), persistent=False)
+        self.offsets: Tensor
+        self.register_buffer("offsets", cell_offsets(), persistent=False)
         self.binomial: Tensor
         binomial = torch.tensor([0.25, 0.5, 0.25])
         self.register_buffer("binomial", binomial[:, None] * binomial, persistent=False)
         self._initialise(groups)
 
     def _initialise(self, groups: int) -> None:
-        """Signals of size one everywhere, no lattice to start with, history columns zero.
+        """Scale all weights so that activations start near unit variance.
 
-        ICNR behind the pixel shuffle, and smoothing that leaves the binomial's zero where it
-        is and little else of its blur. Most of a frame is kept to begin with (sigmoid(2)):
-        with less, nothing pulls the share of the history up.
-
-        The label groups are sparse and the noise is not: with one scale for both, the noise
-        drowns the labels for hundreds of steps.
+        * Layout edges and windows get the scale of a label group. All other dense inputs, such as
+          the noise, get less: with one scale for all, they drown the sparse labels.
+        * The four sub-pixels of a cell start equal (ICNR, Aitken et al., 2017), so that the pixel
+          shuffle starts without a lattice, and `smooth` undoes most of the blur of `binomial`.
+        * The history weight starts high, at sigmoid(2), or training would not raise it, while the
+          weights that read the history map start at zero.
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -203,16 +136,15 @@ class Generator(FrameGenerator):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         weight = self.to_pixels.weight
-        seed = torch.empty(4, *weight.shape[1:])
-        nn.init.normal_(seed, std=0.2 / (9 * weight.shape[1]) ** 0.5)
+        cell = torch.empty(4, *weight.shape[1:])
+        nn.init.normal_(cell, std=0.2 / (9 * weight.shape[1]) ** 0.5)
         with torch.no_grad():
             self.start_from_code.weight.mul_(0.3)
             self.stem.weight.normal_(std=0.7)
-            # As loud as a label group: edges, and windows, the last of the layout.
-            windows = 4 * (groups + LAYOUT_CHANNELS - 1)
+            windows = 4 * (groups + LAYOUT_CHANNELS - 1)  # the last layout channel
             self.stem.weight[:, 4 * (groups + 1) : windows].normal_(std=0.15)
             self.stem.weight[:, windows + 4 :].normal_(std=0.15)
-            weight.copy_(seed.repeat_interleave(4, dim=0))
+            weight.copy_(cell.repeat_interleave(4, dim=0))
             assert self.to_pixels.bias is not None
             self.to_pixels.bias[12:] = 2.0
             sharpen = torch.tensor([-0.25, 1.5, -0.25])
@@ -226,31 +158,28 @@ class Generator(FrameGenerator):
                 weight[:, -HISTORY_CHANNELS:] = 0.0
 
     def history_weights(self) -> list[Tensor]:
-        """Weights (out, in, 1, 1) whose last `HISTORY_CHANNELS` inputs are the history's map."""
-        blocks = [block for level in range(2) for block in self._level(level)]
+        """Weights (out, in, 1, 1) whose last `HISTORY_CHANNELS` inputs are the history map."""
+        blocks = [block for level in range(HISTORY_LEVELS) for block in self._level(level)]
         spades = [spade for block in blocks for spade in (block.spade_0, block.spade_1)]
         return [conv.weight for spade in spades for conv in (spade.modulation, spade.down)]
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights, and so of what `forward` takes outside autocast."""
         return self.stem.weight.dtype
 
     def _level(self, level: int) -> list[SpadeBlock]:
         return cast(list[SpadeBlock], list(cast(nn.ModuleList, self.blocks[level])))
 
     def encode_style(self, rgb: Tensor, groups: Tensor) -> StyleCode:
-        """E_F: exemplars (B, K, 3, H, W) in [-1, 1] and their groups (B, K, G, H, W)."""
         style: StyleCode = self.style_encoder(rgb, groups)
         return style
 
     def compile_style(self, style: StyleCode) -> CompiledStyle:
-        """E_P: everything that does not depend on the current frame."""
-        looks = [to_map(style.classes) for to_map in self.class_maps]
+        features = [to_map(style.classes) for to_map in self.class_maps]
         modulation = tuple(
             tuple(
                 tuple(
-                    _of_coverage(weights, looks[level], width)
+                    coverage_weights(weights, features[level], width)
                     for weights in block.weights(style.code)
                 )
                 for block in self._level(level)
@@ -263,49 +192,42 @@ class Generator(FrameGenerator):
     def forward(
         self, x: GeneratorInput, style: CompiledStyle, history: History | None = None
     ) -> GeneratorOutput:
-        """One frame. All spatial inputs share (B, H, W), H and W divisible by 32."""
         embeddings = self._embed(x)
-        coverage = halved(x.groups.to(self.dtype))
-        maps = self._maps(x, coverage, style, embeddings, history)
+        coverage = downsample2x(x.groups.to(self.dtype))
+        maps = self._spade_maps(x, coverage, style, embeddings, history)
         h = embeddings[-1] + style.start.to(embeddings[-1].dtype)
         for level in reversed(range(LEVELS)):
             for block, weights in zip(self._level(level), style.modulation[level], strict=True):
                 h = block(h, maps[level], weights)
             if level > 0:
-                h = doubled(self.ups[level - 1](h))
+                h = upsample2x(self.ups[level - 1](h))
         pixels = self._to_pixels(functional.leaky_relu_(h, 0.2))
-        raw = in_colours(torch.tanh(pixels[:, :3]), coverage, style.colour)
+        raw = apply_colours(torch.tanh(pixels[:, :3]), coverage, style.colour)
         if history is None:
             return GeneratorOutput(raw, raw, torch.zeros_like(raw[:, :1]))
-        keep = torch.sigmoid(pixels[:, 3:]).clamp_max(MOST_KEPT) * history.validity
-        return GeneratorOutput(blend_history(raw, history.rgb, keep), raw, keep)
+        weight = torch.sigmoid(pixels[:, 3:]).clamp_max(MAX_HISTORY_WEIGHT) * history.validity
+        return GeneratorOutput(blend_history(raw, history.rgb, weight), raw, weight)
 
     def _to_pixels(self, h: Tensor) -> Tensor:
-        """Picture and keep, before tanh and sigmoid: float32 (B, 4, H, W).
+        """RGB and history weight before tanh and sigmoid: float32 (B, 4, H, W).
 
-        `binomial(smooth(pixel_shuffle(to_pixels(h), 2)))`. The binomial is fixed: it is zero
-        at two pixels a period, where losses through strided features pull pixel shuffles into
-        a lattice. (Learned smoothing alone let one through: 6 to 10 times its surroundings in
-        the spectrum.) All smoothing happens before the shuffle: there four pixels are four
-        channels, and convolutions have no thin ones to be slow with.
+        Computes `binomial(smooth(pixel_shuffle(to_pixels(h), 2)))`. The fixed binomial is zero at a
+        period of two pixels, where losses through strided features favour a lattice; learned
+        smoothing alone does not suppress it.
         """
-        taps, blur = self.taps, self.binomial
-        kernel = functional.conv2d(self.smooth.weight, blur[None, None], padding=2)[:, 0]
-        one = torch.eye(4, device=kernel.device, dtype=kernel.dtype)
-        weight = torch.einsum("cuv,yuas,xvbt,cd->cyxdstab", kernel, taps, taps, one)
+        weight = smoothing_before_shuffle(self.smooth.weight, self.binomial, self.offsets)
         assert self.smooth.bias is not None
         bias = self.smooth.bias.repeat_interleave(4)
-        weight = weight.reshape(16, 16, 3, 3).contiguous(memory_format=torch.channels_last)
-        return spread(functional.conv2d(self.to_pixels(h), weight, bias, padding=1))
+        return pixel_shuffle2x(functional.conv2d(self.to_pixels(h), weight, bias, padding=1))
 
     def _embed(self, x: GeneratorInput) -> list[Tensor]:
-        """Label embedding at 1/2 ... 1/32. Space-to-depth first: no thin label is lost."""
+        """Embeddings of the input at 1/2 ... 1/32; space-to-depth keeps thin labels."""
         groups = x.groups.shape[1]
         depth_flag = x.has_depth.expand_as(x.geometry[:, :1])
         planes = (x.layout, x.geometry, depth_flag, x.noise)
         rest = torch.cat([plane.to(self.dtype) for plane in planes], dim=1)
-        # Two convolutions: groups come with channels last, the rest plane by plane.
-        weight = _strided(self.stem)
+        # Two convolutions, because groups are stored channels last and the rest is not.
+        weight = unshuffle_weight(self.stem)
         h = functional.conv2d(x.groups.to(self.dtype), weight[:, :groups], self.stem.bias, stride=2)
         h = functional.leaky_relu_(h + functional.conv2d(rest, weight[:, groups:], stride=2), 0.2)
         embeddings = [h]
@@ -314,7 +236,7 @@ class Generator(FrameGenerator):
             embeddings.append(h)
         return embeddings
 
-    def _maps(
+    def _spade_maps(
         self,
         x: GeneratorInput,
         coverage: Tensor,
@@ -322,20 +244,21 @@ class Generator(FrameGenerator):
         embeddings: list[Tensor],
         history: History | None,
     ) -> list[Tensor]:
-        """SPADE's maps per level: label embedding, coverage by groups (at 1/2), history."""
-        past = self._history_maps(x, history)
+        """Maps of each level: embedding, label coverage (given at 1/2), attention, history."""
+        history_maps = self._history_maps(x, history)
         maps = []
         for level, embedding in enumerate(embeddings):
-            coverage = halved(coverage) if level else coverage
+            coverage = downsample2x(coverage) if level else coverage
             parts = [embedding, coverage]
-            if level == 3:
+            if level == ATTENTION_LEVEL:
                 parts.append(self.attended(attend(self.query(coverage), style.keys, style.values)))
-            if level < 2:
-                parts.append(past[level])
+            if level < HISTORY_LEVELS:
+                parts.append(history_maps[level])
             maps.append(torch.cat([part.to(embedding.dtype) for part in parts], dim=1))
         return maps
 
     def _history_maps(self, x: GeneratorInput, history: History | None) -> tuple[Tensor, Tensor]:
+        """Embedded history at 1/2 and 1/4; zeros for samples without any valid pixel."""
         b, _, h, w = x.groups.shape
         if history is None:
             zeros = x.groups.new_zeros(b, HISTORY_CHANNELS, h // 2, w // 2)
@@ -343,58 +266,18 @@ class Generator(FrameGenerator):
         valid = history.validity.to(self.dtype)
         age = valid * history.age.to(self.dtype)
         stack = torch.cat([history.rgb.to(self.dtype) * valid, valid, age], dim=1)
-        weight, bias = _strided(self.history_stem), self.history_stem.bias
+        weight, bias = unshuffle_weight(self.history_stem), self.history_stem.bias
         half = functional.leaky_relu_(functional.conv2d(stack, weight, bias, stride=2), 0.2)
         quarter = functional.leaky_relu_(self.history_down(half), 0.2)
-        known = (valid.amax(dim=(1, 2, 3), keepdim=True) > 0).to(self.dtype)
-        return half * known, quarter * known  # none in a batch is as none alone
-
-
-def _strided(conv: nn.Conv2d) -> Tensor:
-    """Weights of a 1x1 convolution behind `pixel_unshuffle(x, 2)` as 2x2 with stride 2.
-
-    The same sums without the rearranged copy.
-    """
-    weight = conv.weight
-    return weight.view(len(weight), -1, 2, 2).contiguous(memory_format=torch.channels_last)
-
-
-def _of_coverage(weights: ModulationWeights, looks: Tensor, width: int) -> ModulationWeights:
-    """Weights for maps with the coverage by groups behind the first `width` channels.
-
-    The paper's maps hold the style's class features there, (B, G, 24) `looks` weighted by
-    coverage: two linear steps in one.
-    """
-    after = weights.weight.shape[2] - width - STYLE_MAP_CHANNELS
-    embedding, style, rest = weights.weight.split([width, STYLE_MAP_CHANNELS, after], dim=2)
-    coverage = style @ looks.to(style.dtype).transpose(1, 2)
-    return ModulationWeights(torch.cat([embedding, coverage, rest], dim=2), weights.bias)
-
-
-def _taps() -> Tensor:
-    """Where a pixel's neighbours are once pixels are in cells of two, along one axis.
-
-    (2, 5, 3, 2): of sub-pixel y, the neighbour -2 to 2 further is in the cell -1, 0 or 1
-    further, and there which sub-pixel.
-    """
-    taps = torch.zeros(2, 5, 3, 2)
-    for y in range(2):
-        for step in range(5):
-            cell, sub = divmod(y + step, 2)
-            taps[y, step, cell, sub] = 1.0
-    return taps
+        # The biases alone would make a sample without history differ from `history=None`.
+        has_history = (valid.amax(dim=(1, 2, 3), keepdim=True) > 0).to(self.dtype)
+        return half * has_history, quarter * has_history
 
 
 def _map_channels(level: int, width: int) -> int:
     channels = width + STYLE_MAP_CHANNELS
-    if level == 3:
+    if level == ATTENTION_LEVEL:
         channels += STYLE_MAP_CHANNELS
-    if level < 2:
+    if level < HISTORY_LEVELS:
         channels += HISTORY_CHANNELS
     return channels
-
-
-def build_generator(size: str, groups: int) -> Generator:
-    """The generator of one of `SIZES`."""
-    widths, blocks = SIZES[size]
-    return Generator(groups, widths, blocks)

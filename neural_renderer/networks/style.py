@@ -1,10 +1,9 @@
-"""Few-shot style: exemplars become a `StyleCode` once, every frame reads it.
+"""Few-shot style: K exemplar photographs are encoded once as a `StyleCode`.
 
-E_F, E_A and E_P of few-shot vid2vid (Wang et al., NeurIPS 2019, section 3), reduced to what
-a few drives can teach: features averaged per class (with a learned fallback for classes the
-exemplars do not show), one global code, and attention from the current labels to the
-exemplars' at 1/16 of the resolution. All of it works for any K >= 1 and is independent of
-the current frame except the attention's query.
+A small version of few-shot vid2vid (Wang et al., NeurIPS 2019, section 3), for training on a few
+drives. A style consists of one feature vector per label group (with a learned fallback for groups
+that the exemplars do not show), one global code, and tokens that attention looks up by label at
+1/16 of the resolution. Any K >= 1 works. Only the query of the attention depends on the frame.
 """
 
 from __future__ import annotations
@@ -19,30 +18,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sim2street.bridge.errors import RendererError
-from sim2street.neural_renderer.networks.spade import doubled
+from sim2street.neural_renderer.networks.resampling import upsample2x
 
 CLASS_CHANNELS = 64
 CODE_CHANNELS = 64
 KEY_CHANNELS = 32
 VALUE_CHANNELS = 64
 COLOUR_CHANNELS = 3
-NO_TOKEN = -1e4
-"""Logit of a token that is none: exp of it is 0, and it stays finite in half precision."""
+MASKED_LOGIT = -1e4
+"""Logit of padding tokens: its exponential is 0, and it is finite in half precision."""
 
 
 @dataclass(frozen=True)
 class StyleCode:
-    """What K exemplars became; batch dimension first.
+    """The encoding of K exemplars; batch dimension first.
 
     Attributes:
-        classes: float32 (B, G, 64) features per label group.
-        code: float32 (B, 64) global code.
-        keys: float32 (B, N, 32) and values float32 (B, N, 64): the exemplars' tokens at
-            1/16 resolution, N = K * (H/16) * (W/16).
-        log_weight: float32 (B, N) added to the attention's logits (0, or log of the share
-            of this token's style in a blend; -inf = no token).
-        colour: float32 (B, G, 3) in [-1, 1], how far the red, green and blue of each label
-            group are bent up; zeros change nothing. See `style_colours`.
+        classes: float32 (B, G, 64), features of each label group.
+        code: float32 (B, 64), global code.
+        keys: float32 (B, N, 32), of the exemplars' tokens at 1/16 of the resolution; N = K * (H/16)
+            * (W/16).
+        values: float32 (B, N, 64), of the same tokens.
+        log_weight: float32 (B, N), added to the logits of the attention: 0; in a blend, the log of
+            the weight of each token; -inf for padding.
+        colour: float32 (B, G, 3) in [-1, 1], strength of the tone curve on red, green and blue of
+            each label group, see `apply_colours`; 0 changes nothing.
     """
 
     classes: Tensor
@@ -53,12 +53,12 @@ class StyleCode:
     colour: Tensor
 
     def to(self, device: torch.device | str) -> StyleCode:
-        """The same style on another device."""
+        """A copy on `device`."""
         return StyleCode(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
 def stack_styles(styles: Sequence[StyleCode]) -> StyleCode:
-    """One batch out of several styles, whatever their number of tokens."""
+    """Concatenate styles to one batch; missing tokens are padded."""
     tokens = max(style.keys.shape[1] for style in styles)
 
     def padded(x: Tensor, value: float) -> Tensor:
@@ -77,18 +77,19 @@ def stack_styles(styles: Sequence[StyleCode]) -> StyleCode:
 
 
 def blend_styles(styles: Sequence[StyleCode], weights: Sequence[float]) -> StyleCode:
-    """Weighted mean of codes, class features and colours; tokens are pooled with log weights.
+    """Weighted mean of codes, class features and colours; all tokens are kept, with log weights.
 
     Args:
-        weights: positive, one per style; normalised here.
+        weights: positive, one per style; they need not sum to 1.
 
     Raises:
-        RendererError: no style, or a weight that is not positive and finite.
+        RendererError: there is no style, or a weight is not positive and finite.
     """
-    fit = all(0.0 < weight < math.inf for weight in weights)
-    if len(styles) != len(weights) or not styles or not fit:
+    valid = all(0.0 < weight < math.inf for weight in weights)
+    if len(styles) != len(weights) or not styles or not valid:
         raise RendererError(
-            f"a blend of styles takes one positive weight for each, got {list(weights)}"
+            f"blending {len(styles)} styles needs one positive weight per style, "
+            f"got {list(weights)}"
         )
     shares = [weight / sum(weights) for weight in weights]
 
@@ -111,7 +112,7 @@ def blend_styles(styles: Sequence[StyleCode], weights: Sequence[float]) -> Style
 
 
 class StyleEncoder(nn.Module):
-    """E_F: exemplars (image and labels) to a StyleCode."""
+    """Encodes exemplar photographs and their labels (E_F of the paper)."""
 
     def __init__(self, groups: int) -> None:
         super().__init__()
@@ -131,7 +132,12 @@ class StyleEncoder(nn.Module):
         self.to_value = nn.Conv2d(widths[3], VALUE_CHANNELS, 1)
 
     def forward(self, rgb: Tensor, groups: Tensor) -> StyleCode:
-        """rgb (B, K, 3, H, W) in [-1, 1], groups (B, K, G, H, W) multi-hot; H, W % 16 == 0."""
+        """Encode K exemplars.
+
+        Args:
+            rgb: (B, K, 3, H, W) in [-1, 1]; H and W divisible by 16.
+            groups: (B, K, G, H, W), multi-hot label groups.
+        """
         b, k = rgb.shape[:2]
         images, labels = rgb.flatten(0, 1), groups.flatten(0, 1)
         x = torch.cat([images, labels], dim=1)
@@ -142,10 +148,11 @@ class StyleEncoder(nn.Module):
             features.append(x)
         eighth, sixteenth = features[1].float(), features[2]
         masks = functional.avg_pool2d(labels.float(), 8)
-        small = functional.avg_pool2d(images.float(), 8)
-        means, present = _class_means(torch.cat([eighth, small, small.square()], 1), masks, b, k)
-        whole = torch.cat([sixteenth.float(), _pool(small, 2), _pool(small.square(), 2)], dim=1)
-        code = self.to_code(whole.mean(dim=(2, 3)).unflatten(0, (b, k)).mean(dim=1))
+        colours = functional.avg_pool2d(images.float(), 8)
+        moments = torch.cat([colours, colours.square()], dim=1)
+        means, present = _class_means(torch.cat([eighth, moments], dim=1), masks, b, k)
+        global_features = torch.cat([sixteenth.float(), functional.avg_pool2d(moments, 2)], dim=1)
+        code = self.to_code(global_features.mean(dim=(2, 3)).unflatten(0, (b, k)).mean(dim=1))
         fallback = self.fallback + self.fallback_from_code(code)[:, None]
         classes = present * self.to_class(means) + (1.0 - present) * fallback
         pooled = functional.avg_pool2d(masks, 2).to(labels.dtype)
@@ -160,7 +167,7 @@ class StyleEncoder(nn.Module):
 
 
 class LabelKey(nn.Module):
-    """E_A's embedding of labels for keys and queries, at 1/16 resolution."""
+    """Embeds labels as keys and queries of the attention, at 1/16 of the resolution."""
 
     def __init__(self, groups: int) -> None:
         super().__init__()
@@ -168,25 +175,31 @@ class LabelKey(nn.Module):
         self.conv = nn.Conv2d(KEY_CHANNELS, KEY_CHANNELS, 3, padding=1)
 
     def forward(self, coverage: Tensor) -> Tensor:
-        """Share of each group, (B, G, H/16, W/16), to (B, 32, H/16, W/16)."""
-        return self.conv(functional.leaky_relu(self.embed(coverage), 0.2))
+        """From the share of each label group (B, G, H/16, W/16) to (B, 32, H/16, W/16)."""
+        out: Tensor = self.conv(functional.leaky_relu(self.embed(coverage), 0.2))
+        return out
 
 
 def attention_tokens(style: StyleCode) -> tuple[Tensor, Tensor]:
-    """Keys and values (B, N, 64) as `attend` wants them, made once per style.
+    """Keys and values, both (B, N, 64), for `attend`; computed once per style.
 
-    The logits' weights become one more channel of the keys (the query's is 1), and keys get
-    as wide as values: so no mask, and the fused kernels take them.
+    The log weights become one more channel of the keys, which `attend` multiplies by 1, and keys
+    are padded to the width of values. Fused attention kernels need this: equal widths and no mask.
     """
-    log_weight = style.log_weight.clamp_min(NO_TOKEN)[..., None] * KEY_CHANNELS**0.5
+    log_weight = style.log_weight.clamp_min(MASKED_LOGIT)[..., None] * KEY_CHANNELS**0.5
     keys = torch.cat([style.keys, log_weight.to(style.keys.dtype)], dim=-1)
     return functional.pad(keys, (0, VALUE_CHANNELS - keys.shape[-1])), style.values
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """E_A: query (B, 32, h, w) reads the exemplars' values: (B, 64, h, w).
+    """Attention from labels (B, 32, h, w) to the tokens of exemplars (E_A of the paper).
 
-    Keys and values: `attention_tokens`.
+    Args:
+        query: (B, 32, h, w), see `LabelKey`.
+        keys, values: see `attention_tokens`.
+
+    Returns:
+        (B, 64, h, w).
     """
     h, w = query.shape[-2:]
     q = functional.pad(query.flatten(2).transpose(1, 2), (0, 1), value=1.0)
@@ -195,33 +208,38 @@ def attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         q[:, None], keys[:, None].to(q.dtype), values[:, None].to(q.dtype),
         scale=KEY_CHANNELS**-0.5,
     )  # fmt: skip
-    return out[:, 0].transpose(1, 2).unflatten(2, (h, w))
+    read: Tensor = out[:, 0].transpose(1, 2).unflatten(2, (h, w))
+    return read
 
 
 def colour_table(style: StyleCode) -> Tensor:
-    """How far each channel is bent in a label group, and 1: float32 (B, 4, G)."""
+    """Tone curve strengths of red, green and blue per label group, then 1: float32 (B, 4, G)."""
     ones = torch.ones_like(style.colour[..., :1])
     return torch.cat([style.colour, ones], dim=-1).transpose(1, 2).float()
 
 
-def in_colours(rgb: Tensor, coverage: Tensor, colour: Tensor) -> Tensor:
-    """Channels bent by label group, soft over a pixel or two where groups meet.
+def apply_colours(rgb: Tensor, coverage: Tensor, colour: Tensor) -> Tensor:
+    """Apply the tone curve `x + a (1 - x^2)`, whose strength a depends on label and channel.
 
-    `x + a (1 - x^2)` leaves black and white where they are, and so edges without halos.
-    rgb (B, 3, H, W) in [-1, 1], coverage (B, G, H / 2, W / 2), colour: a
-    `colour_table`.
+    Black and white stay fixed, so edges get no halos. Strengths are interpolated over a pixel or
+    two where label groups meet.
+
+    Args:
+        rgb: (B, 3, H, W) in [-1, 1].
+        coverage: (B, G, H / 2, W / 2), share of each label group.
+        colour: see `colour_table`.
     """
     maps = (colour @ coverage.float().flatten(2)).unflatten(2, coverage.shape[-2:])
-    bend = maps[:, :COLOUR_CHANNELS] / maps[:, COLOUR_CHANNELS:].clamp_min(1e-3)
-    return (rgb + doubled(bend) * (1.0 - rgb.square())).clamp(-1.0, 1.0)
+    strength = maps[:, :COLOUR_CHANNELS] / maps[:, COLOUR_CHANNELS:].clamp_min(1e-3)
+    return (rgb + upsample2x(strength) * (1.0 - rgb.square())).clamp(-1.0, 1.0)
 
 
 def _class_means(features: Tensor, masks: Tensor, b: int, k: int) -> tuple[Tensor, Tensor]:
-    """Mean feature per class over all K exemplars: (B, G, C), and presence (B, G, 1)."""
+    """Mean feature of each label group over K exemplars, (B, G, C).
+
+    The second value is presence (B, G, 1): 0 where no exemplar shows the group, rising to 1 at one
+    cell of 8x8 pixels.
+    """
     sums = torch.einsum("nchw,nghw->ngc", features, masks).unflatten(0, (b, k)).sum(dim=1)
     weight = masks.sum(dim=(2, 3)).unflatten(0, (b, k)).sum(dim=1)[..., None]
     return sums / weight.clamp_min(1e-3), weight.clamp(0.0, 1.0)
-
-
-def _pool(x: Tensor, factor: int) -> Tensor:
-    return functional.avg_pool2d(x, factor)

@@ -1,1 +1,1 @@
-"""What executes a trained generator, and in which numeric precision."""
+"""Choice of the numeric precision in which a generator runs."""

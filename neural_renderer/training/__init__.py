@@ -1,1 +1,1 @@
-"""Training: losses, schedule, state and the loop."""
+"""Training of the generator; `trainer.py` is the place to start reading."""

@@ -1,4 +1,4 @@
-"""What a training run is made of; one YAML file each, `configs/train/*.yaml`."""
+"""The configuration of a training run; one YAML file each in `configs/train/`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,33 @@ from sim2street.neural_renderer.data.photos import PhotoSourceConfig
 
 
 class LossWeights(StrictModel):
-    """Weight of every term of the generator's loss, and R1 of the discriminators'.
+    """Weights of the loss terms; 0 switches a term off.
 
-    `segmentation_unpaired` is for pictures without a target: nothing but discriminators
-    holds them back from patterns that only the segmentation head takes for a car.
-    `style` compares pictures without a target with their exemplars, region by region;
-    `temporal` compares a frame with its predecessor as moved exactly, `steady` what the
-    generator drew of it before the history was blended in; `temporal_adversarial` is the
-    hinge loss of a discriminator on such pairs, taught by real video. `windows` is for the
-    shade of windows that the generator is told of, see `surfaces.window_shade`; `paint` for
-    cars and signs of few colours, see `surfaces.uneven_paint`, and, in pictures without a
-    target, for cars that are no chrome, see `surfaces.lumpy_paint`; and in these `ground` for
-    even roads, see `surfaces.lumpy_ground` and `surfaces.patchy_ground`, `walls` for facades
-    without ledges, see `surfaces.restless_walls`, and `tone` for people who are no silhouettes,
-    see `surfaces.out_of_tone`.
+    "With a target" means that there is a photograph (or a teacher's image) of just these labels,
+    "without a target" that there is none: clips of a simulated world, and labels that are painted
+    in another photograph's style.
+
+    Attributes:
+        segmentation: the segmentation head must read the labels from images with a target.
+        segmentation_unpaired: the same for images without a target. Higher values let patterns
+            through that only the segmentation head takes for a car.
+        adversarial: hinge loss of the patch and the feature discriminator.
+        perceptual: L1 between VGG16 features of image and target.
+        feature_matching: L1 between hidden maps of the patch discriminator, image and target.
+        coarse_colour: L1 between image and target at an eighth of the size.
+        pixel: L1 between image and target at full size; for distillation.
+        style: VGG16 statistics of each label group against the exemplars', without a target.
+        temporal: L1 between a frame of a clip and its warped predecessor.
+        steady: the same for the frame before the history is blended in.
+        windows: brightness of facade and vehicle windows, `surfaces.window_darkness`.
+        paint: colour variation of cars and signs, `surfaces.colour_variation`; without a target
+            also brightness variation of cars, `surfaces.car_brightness_variation`.
+        ground: brightness variation of roads without a target, `surfaces.road_fine_variation` and
+            `surfaces.road_coarse_variation`.
+        walls: variation of facades without a target, `surfaces.facade_variation`.
+        tone: brightness of people and signs without a target, `surfaces.relative_brightness`.
+        temporal_adversarial: hinge loss of the temporal discriminator; needs real video.
+        r1: gradient penalty of the patch and the temporal discriminator.
     """
 
     segmentation: float = 1.0
@@ -48,23 +61,28 @@ class LossWeights(StrictModel):
 
 
 class Phase(StrictModel):
-    """A stretch of training at one resolution.
+    """A part of the training with its own image size and mix of data.
+
+    Every step is either a step of stills (single photographs) or a step of clips (consecutive
+    frames). All shares are probabilities in [0, 1].
 
     Attributes:
-        steps: how many.
-        size_px: (width, height) of training pictures, divisible by 32.
-        zoom: range of a crop's width as a fraction of the photograph's; half of the
-            default at the same `size_px` trains for twice the resolution.
-        batch_size: stills a step. clip_batch_size: clips a step.
-        mix: share of each photo source by name.
-        clip_share: share of steps on clips; `frames` views each.
-        town_share: share of the clip steps that are town clips without a target picture.
-        video_share: share of the clip steps that are real video, a target in every frame,
-            of sources with a `video_step` (whatever their share in `mix`).
-        swap_share: share of the still steps that paint every photograph's labels in the
-            next one's style: without a target picture too.
-        rare_share: share of the stills that are moved to people, cyclists or signs, see
-            `PhotoDatasetConfig`.
+        steps: number of steps.
+        size_px: (width, height) of the training images, multiples of 32.
+        zoom: range of a crop's width as a fraction of the photograph's width. At the same
+            `size_px`, half the zoom shows objects at twice the resolution.
+        batch_size: stills in one batch.
+        clip_batch_size: clips in one batch.
+        mix: share of each photo source, by name; normalised to add up to 1.
+        clip_share: share of the steps that train on clips.
+        frames: frames in a clip.
+        town_share: share of the clip steps on packed clips of a simulated world (no target).
+        video_share: share of the clip steps on real video (a target in every frame), from sources
+            with a `video_step`, whatever their share in `mix`. The rest of the clip steps moves the
+            camera through single photographs.
+        swap_share: share of the still steps that paint each photograph's labels in the style of
+            the next photograph in the batch (no target).
+        rare_share: share of the stills whose crop is moved to a person, cyclist or sign.
     """
 
     steps: int = Field(ge=1)
@@ -82,9 +100,9 @@ class Phase(StrictModel):
 
     @field_validator("size_px")
     @classmethod
-    def _fits_the_network(cls, size_px: tuple[int, int]) -> tuple[int, int]:
+    def _check_size(cls, size_px: tuple[int, int]) -> tuple[int, int]:
         if min(size_px) < 32 or size_px[0] % 32 or size_px[1] % 32:
-            raise ValueError("width and height must be multiples of 32")
+            raise ValueError(f"width and height must be multiples of 32, got {size_px}")
         return size_px
 
 
@@ -92,20 +110,33 @@ class TrainConfig(StrictModel):
     """One training run.
 
     Attributes:
-        size, kind: of the generator, see `networks.baselines.build_frame_generator`.
-        exemplars: K during training.
-        accumulate: batches a step, one after the other: larger batches in the same memory.
-        workers: processes that make batches ahead of time; 0: between the steps.
-        teacher: a checkpoint whose pictures are the targets instead of the photographs
+        size: size of the generator, "tiny" or "small".
+        kind: "few-shot" (styles from exemplars), "spade" (the same network without styles) or
+            "plain" (encoder and decoder as in pix2pixHD).
+        accumulate: batches in one step, computed one after the other. Gradients are averaged:
+            like a larger batch, without more memory.
+        workers: processes that prepare batches ahead; 0: the training process does it itself.
+        teacher: a checkpoint whose images are the targets, in place of the photographs
             (distillation); None: photographs.
-        history_map: whether the history is a SPADE map too, or is blended in only; learnt
-            from clips of few frames, the map lets long drives drift.
-        validation: photographs for the sample sheets only.
-        vgg16, efficientnet_lite0: files of pretrained features; without the first there is
-            no perceptual loss, without the second no feature discriminator.
-        town_clips: folder of packed town clips, for phases with a town share.
-        decay_steps: learning rates fall linearly to a tenth over the last so many steps.
-        checkpoint_every_s, sample_every: seconds and steps.
+        history_map: whether the previous frame is also an input of the generator; if not, it is
+            only blended into the output. As an input, learnt from clips of few frames, it lets long
+            drives drift.
+        seed: start of all random numbers.
+        exemplars: photographs that a style is read from, K in the papers.
+        sources: photographs to train on.
+        validation: photographs that the sample sheets show; empty: those of `sources`.
+        town_clips: folder of clips packed by `sim2street pack`, for phases with a `town_share`.
+        phases: trained one after the other.
+        lr_generator, lr_discriminator: learning rates (Adam).
+        decay_steps: the learning rates fall linearly to a tenth over the last so many steps.
+        ema_decay: decay of the moving average of the generator's weights, which is exported.
+        weights: of the loss terms.
+        vgg16: weights of VGG16; None: no `perceptual` and no `style` term.
+        efficientnet_lite0: weights of EfficientNet-Lite0; None: no feature discriminator, and so no
+            `segmentation` term.
+        checkpoint_every_s: seconds between writes of the state and the checkpoint.
+        sample_every: steps between sample sheets.
+        license: text that the exported checkpoint carries and that users of it are shown.
     """
 
     size: str = "small"
@@ -124,8 +155,6 @@ class TrainConfig(StrictModel):
     lr_discriminator: float = 4e-4
     decay_steps: int = 1000
     ema_decay: float = 0.998
-    r1_every: int = 16
-    label_mix_every: int = 8
     weights: LossWeights = LossWeights()
     vgg16: Path | None = None
     efficientnet_lite0: Path | None = None
@@ -134,23 +163,27 @@ class TrainConfig(StrictModel):
     license: str = "research use only: trained on data sets with non-commercial terms"
 
     @model_validator(mode="after")
-    def _knows_what_it_mixes(self) -> TrainConfig:
-        known = [source.name for source in self.sources]
+    def _check_consistency(self) -> TrainConfig:
+        names = [source.name for source in self.sources]
         for phase in self.phases:
             for name in phase.mix:
-                if name not in known:
-                    raise ValueError(f"a phase mixes '{name}'{did_you_mean(name, known)}")
+                if name not in names:
+                    raise ValueError(f"a phase mixes '{name}'{did_you_mean(name, names)}")
             if phase.town_share + phase.video_share > 1.0:
                 raise ValueError("a phase's town_share and video_share add up to more than 1")
             if phase.clip_share and phase.town_share and self.town_clips is None:
                 raise ValueError("a phase has a town_share, but there is no town_clips folder")
             if phase.video_share and not any(source.video_step for source in self.sources):
                 raise ValueError("a phase has a video_share, but no source has a video_step")
-        seen = any(phase.clip_share and phase.video_share for phase in self.phases)
-        if self.weights.temporal_adversarial and not seen:
-            raise ValueError("temporal_adversarial needs a phase with a video_share of its clips")
+        has_video = any(phase.clip_share and phase.video_share for phase in self.phases)
+        if self.weights.temporal_adversarial and not has_video:
+            raise ValueError(
+                "temporal_adversarial needs a phase with a video_share and a clip_share above 0"
+            )
         if self.kind == "plain" and not self.history_map:
-            raise ValueError("history_map: false, but the kind 'plain' has no history at all")
+            raise ValueError(
+                "history_map: false has no meaning for kind 'plain': it has no history"
+            )
         return self
 
     @property
@@ -159,14 +192,14 @@ class TrainConfig(StrictModel):
         return sum(phase.steps for phase in self.phases)
 
     def with_packs(self, folder: Path) -> TrainConfig:
-        """The same run with relative feature networks and town clips looked up in `folder`."""
-        named = {
+        """The same run; relative paths of feature networks and town clips start at `folder`."""
+        paths = {
             name: getattr(self, name) for name in ("vgg16", "efficientnet_lite0", "town_clips")
         }
-        return self.model_copy(update={n: folder / path for n, path in named.items() if path})
+        return self.model_copy(update={n: folder / path for n, path in paths.items() if path})
 
     def phase_at(self, step: int) -> tuple[int, Phase]:
-        """Index and phase of a step (the last one beyond the end)."""
+        """Index and phase of a step, counted from 0; beyond the end, the last phase."""
         for index, phase in enumerate(self.phases):
             if step < phase.steps:
                 return index, phase

@@ -1,4 +1,4 @@
-"""Scalars of a run: TensorBoard event files, smoothed so that curves can be read."""
+"""The TensorBoard log of a run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 WRITE_EVERY = 25
+"""Steps that one point of a curve averages."""
 
 
 class ScalarLog:
-    """Means over the last 25 steps, written as one point each."""
+    """Writes scalars to `tensorboard/`, each as its mean over `WRITE_EVERY` steps."""
 
     def __init__(self, out_dir: Path) -> None:
         self._writer = SummaryWriter(str(out_dir / "tensorboard"))

@@ -1,4 +1,8 @@
-"""One training step's losses: what the generator and the discriminators are told."""
+"""The losses of one training step: named, weighted terms for generator and discriminators.
+
+Terms of the discriminators' loss are called d_..., terms of the generator's loss g_... . An image
+is "paired" when there is a target: a photograph or teacher's image of just its labels.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +13,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sim2street.neural_renderer.conditions.generator_input import anchored_noise, generator_input
-from sim2street.neural_renderer.conditions.reprojection import surface_points
+from sim2street.neural_renderer.conditions.assemble import assemble
 from sim2street.neural_renderer.data.batch import Batch
-from sim2street.neural_renderer.networks.discriminators import Judgement
-from sim2street.neural_renderer.networks.generator import CompiledStyle, GeneratorInput
-from sim2street.neural_renderer.training import losses, surfaces
+from sim2street.neural_renderer.networks.discriminators import (
+    DiscriminatorOutput,
+    PatchDiscriminator,
+)
+from sim2street.neural_renderer.networks.interface import CompiledStyle, GeneratorInput
+from sim2street.neural_renderer.training import losses
 from sim2street.neural_renderer.training.config import LossWeights
 from sim2street.neural_renderer.training.state import TrainState
 from sim2street.neural_renderer.training.targets import Exemplars, exemplars_of, style_of
 
-PERCEPTUAL_TAPS = (0.25, 0.35, 0.4)
+PERCEPTUAL_LAYER_WEIGHTS = (0.25, 0.35, 0.4)
+"""For VGG16's relu1_2, relu2_2 and relu3_3."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """A batch as the networks see it.
+    """A batch of stills, ready for the generator.
 
     Attributes:
-        groups: of the target's labels.
+        x: the generator's input.
+        style: computed from the exemplars.
+        groups: label groups (B, G, H, W) of the images to paint.
+        exemplars: images and label groups of the exemplars.
     """
 
     x: GeneratorInput
@@ -46,52 +56,62 @@ def conditions(state: TrainState, batch: Batch, rng: torch.Generator) -> Conditi
 
 
 def still_input(groups: Tensor, batch: Batch, rng: torch.Generator) -> GeneratorInput:
-    """GeneratorInput of photographs, noise anchored to their pseudo-depth."""
+    """The generator's input for a batch of photographs, with their pseudo-depth."""
     b = groups.shape[0]
-    depth_m = batch.depth_m[:, 0]
-    points_m = surface_points(depth_m, batch.camera, batch.pose[:, None])
-    seeds = torch.randint(0, 2**20, (b,), generator=rng).to(groups.device)
-    noise = anchored_noise(points_m, depth_m, batch.camera[:, 0], seeds)
-    return generator_input(
-        groups, batch.layout, depth_m, batch.camera, batch.pose[:, 2, :3], batch.has_depth, noise
+    noise_seed = torch.randint(0, 2**20, (b,), generator=rng).to(groups.device)
+    return assemble(
+        groups,
+        batch.layout,
+        batch.depth_m[:, 0],
+        batch.camera,
+        batch.pose[:, None],
+        batch.has_depth,
+        noise_seed,
     )
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Both discriminators' opinions of one batch of pictures."""
+class DiscriminatorOutputs:
+    """What both discriminators say about a batch of images; `feature` may be missing."""
 
-    patch: Judgement
-    semantic: Judgement | None
+    patch: DiscriminatorOutput
+    feature: DiscriminatorOutput | None
 
 
-def judge(state: TrainState, rgb: Tensor, lite_maps: list[Tensor] | None) -> Judged:
-    """rgb (B, 3, H, W), already augmented; `lite_maps` its frozen features, if any."""
-    semantic = None
-    if state.semantic is not None and lite_maps is not None:
-        semantic = state.semantic(lite_maps)
-    return Judged(state.patch(rgb), semantic)
+def discriminate(
+    state: TrainState, rgb: Tensor, features: list[Tensor] | None
+) -> DiscriminatorOutputs:
+    """Run the discriminators on images (B, 3, H, W).
+
+    features: the images' EfficientNet features; None leaves the feature discriminator out.
+    """
+    feature = None
+    if state.feature_discriminator is not None and features is not None:
+        feature = state.feature_discriminator(features)
+    return DiscriminatorOutputs(state.patch_discriminator(rgb), feature)
 
 
 def discriminator_losses(
-    real: Judged, fake: Judged, real_groups: Tensor, paired: bool = True
+    real: DiscriminatorOutputs,
+    fake: DiscriminatorOutputs,
+    real_groups: Tensor,
+    paired: bool = True,
 ) -> dict[str, Tensor]:
-    """Named terms of the discriminators' loss.
+    """Terms of the discriminators' loss.
 
-    Pictures without a target teach the segmentation head what is fake, or the generator finds
-    patterns that it reads as a car and nobody else does: as long as it never saw town frames as
-    fakes, near cars were bark and signs red with a blue rim. The feature network's scores do
-    not see them: they would learn that the town's geometry is fake.
+    Unpaired images train the patch discriminator and the segmentation head as fakes; otherwise
+    the generator finds textures that only this head reads as a car. They do not train the feature
+    discriminator's real/fake scores, which would learn that a simulated town's geometry is fake.
     """
     terms = {"d_patch": losses.hinge_discriminator(real.patch, fake.patch)}
-    if real.semantic is None or fake.semantic is None:
+    if real.feature is None or fake.feature is None:
         return terms
     if paired:
-        terms["d_feature"] = losses.hinge_discriminator(real.semantic, fake.semantic)
-    logits_real, logits_fake = real.semantic.segmentation, fake.semantic.segmentation
+        terms["d_feature"] = losses.hinge_discriminator(real.feature, fake.feature)
+    logits_real, logits_fake = real.feature.segmentation, fake.feature.segmentation
     assert logits_real is not None
     assert logits_fake is not None
-    targets = losses.shrunken_labels(real_groups, logits_real.shape[-2:])
+    targets = losses.resized_labels(real_groups, logits_real.shape[-2:])
     weights = losses.class_weights(targets)
     terms["d_segment"] = losses.segmentation_real(
         logits_real, targets, weights
@@ -99,27 +119,66 @@ def discriminator_losses(
     return terms
 
 
-def adversarial_losses(
-    fake: Judged, real: Judged, groups: Tensor, weights: LossWeights, paired: bool = True
+def temporal_discriminator_losses(
+    state: TrainState, fake: Tensor, real: Tensor, r1_weight: float
 ) -> dict[str, Tensor]:
-    """Named, weighted terms the discriminators give the generator.
+    """Terms of the temporal discriminator's loss, for pairs of frames (B, 6, H, W)."""
+    discriminator = state.temporal_discriminator
+    assert discriminator is not None
+    with state.autocast():
+        outputs = discriminator(real), discriminator(fake.detach())
+        terms = {"d_temporal": losses.hinge_discriminator(*outputs)}
+    return terms | {"d_temporal_r1": r1_weight * patch_r1(discriminator, real)}
 
-    Unpaired pictures are matched in no features, and the feature network's scores, which
-    never saw them as fakes, are left out; its segmentation head still reads their labels.
+
+def patch_r1(discriminator: PatchDiscriminator, images: Tensor) -> Tensor:
+    """R1 penalty of a discriminator on raw pixels at real images, in float32."""
+    images = images.detach().requires_grad_(True)
+    (scores,) = discriminator(images).scores
+    return losses.r1_penalty(scores, images)
+
+
+def label_mix_loss(
+    state: TrainState, real: Tensor, fake: Tensor, groups: Tensor, rng: torch.Generator
+) -> Tensor:
+    """Segmentation logits of mixed images must be the mix of the logits (OASIS, eq. 4)."""
+    efficientnet, discriminator = state.efficientnet, state.feature_discriminator
+    assert efficientnet is not None
+    assert discriminator is not None
+    pick = (torch.rand(groups.shape[1], generator=rng) < 0.5).to(groups.device)
+    mixed, mask = losses.label_mix(real, fake, groups, pick)
+    with state.autocast():
+        with torch.no_grad():
+            features = [efficientnet(x) for x in (mixed, real, fake)]
+        of_mixed, of_real, of_fake = (discriminator(f).segmentation for f in features)
+    small = functional.adaptive_avg_pool2d(mask.float(), of_mixed.shape[-2:])
+    loss: Tensor = (of_mixed - (small * of_real + (1.0 - small) * of_fake)).square().mean()
+    return loss
+
+
+def adversarial_losses(
+    fake: DiscriminatorOutputs,
+    real: DiscriminatorOutputs,
+    groups: Tensor,
+    weights: LossWeights,
+    paired: bool = True,
+) -> dict[str, Tensor]:
+    """Terms of the generator's loss that come from the discriminators.
+
+    Unpaired images get no feature matching, which needs a target, and no score from the feature
+    discriminator, which never saw such images as fakes.
     """
-    terms = {
-        "g_patch": weights.adversarial * losses.hinge_generator(fake.patch),
-    }
+    terms = {"g_patch": weights.adversarial * losses.hinge_generator(fake.patch)}
     if paired:
         matching = losses.feature_matching(fake.patch, real.patch)
         terms["g_matching"] = weights.feature_matching * matching
-    if fake.semantic is None:
+    if fake.feature is None:
         return terms
     if paired:
-        terms["g_feature"] = weights.adversarial * losses.hinge_generator(fake.semantic)
-    logits = fake.semantic.segmentation
+        terms["g_feature"] = weights.adversarial * losses.hinge_generator(fake.feature)
+    logits = fake.feature.segmentation
     assert logits is not None
-    targets = losses.shrunken_labels(groups, logits.shape[-2:])
+    targets = losses.resized_labels(groups, logits.shape[-2:])
     weight = weights.segmentation if paired else weights.segmentation_unpaired
     terms["g_segment"] = weight * losses.segmentation_real(
         logits, targets, losses.class_weights(targets)
@@ -127,23 +186,31 @@ def adversarial_losses(
     return terms
 
 
-def picture_losses(
+def target_losses(
     state: TrainState,
     fake: Tensor,
-    real: Tensor,
+    target: Tensor,
     valid: Tensor,
     weights: LossWeights,
     rng: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Named, weighted terms that compare with the target picture."""
-    terms = {"g_colour": weights.coarse_colour * losses.coarse_colour(fake, real, valid)}
+    """Terms of the generator's loss that compare with the target image.
+
+    valid: (B, 1, H, W), 1 where the target counts (not used by the perceptual term).
+    """
+    terms = {"g_colour": weights.coarse_colour * losses.coarse_colour(fake, target, valid)}
     if weights.pixel:
-        difference = (fake.float() - real.float()).abs() * valid
+        difference = (fake.float() - target.float()).abs() * valid
         terms["g_pixel"] = weights.pixel * difference.sum() / (3.0 * valid.sum()).clamp_min(1.0)
     if state.vgg is None or not weights.perceptual:
         return terms
-    (both,) = _looked_at(state, [torch.cat([fake, real.to(fake.dtype)])], rng)
-    terms["g_perceptual"] = weights.perceptual * _vgg_term(state, both, fake.shape[0])
+    both = torch.cat([fake, target.to(fake.dtype)])
+    (both,) = _half_size_or_quarter(state.step, [both], rng)
+    b = fake.shape[0]
+    with torch.no_grad():
+        target_features = state.vgg(both[b:].detach())
+    distance = losses.perceptual(state.vgg(both[:b]), target_features, PERCEPTUAL_LAYER_WEIGHTS)
+    terms["g_perceptual"] = weights.perceptual * distance
     return terms
 
 
@@ -155,84 +222,32 @@ def style_losses(
     weights: LossWeights,
     rng: torch.Generator,
 ) -> dict[str, Tensor]:
-    """What a picture without a target can be compared with: the look of its exemplars.
-
-    All at half size and a quarter at full size in turn, as in `picture_losses`: the same
-    quarter of each, for streets lie alike.
-    """
+    """Term of the generator's loss that compares unpaired images with their exemplars."""
     if state.vgg is None or not weights.style:
         return {}
-    like, like_groups = exemplars
-    shown = [fake, groups, like.flatten(0, 1), like_groups.flatten(0, 1)]
-    fake, groups, like, labels = _looked_at(state, shown, rng)
+    reference, reference_groups = exemplars
+    images = [fake, groups, reference.flatten(0, 1), reference_groups.flatten(0, 1)]
+    fake, groups, reference, labels = _half_size_or_quarter(state.step, images, rng)
     with torch.no_grad():
-        wanted = state.vgg(like.to(fake.dtype))
-    gap = losses.region_statistics(
-        state.vgg(fake), groups, wanted, labels.unflatten(0, like_groups.shape[:2]),
-        PERCEPTUAL_TAPS, one_sided=True,
+        reference_features = state.vgg(reference.to(fake.dtype))
+    distance = losses.region_statistics(
+        state.vgg(fake), groups,
+        reference_features, labels.unflatten(0, reference_groups.shape[:2]),
+        PERCEPTUAL_LAYER_WEIGHTS, one_sided=True,
     )  # fmt: skip
-    return {"g_style": weights.style * gap}
+    return {"g_style": weights.style * distance}
 
 
-def surface_losses(
-    names: Sequence[str],
-    fake: Tensor,
-    groups: Tensor,
-    windows: Tensor,
-    weights: LossWeights,
-    paired: bool = True,
-) -> dict[str, Tensor]:
-    """Shade of the windows that the generator was told of; how even and how bright things are.
+def _half_size_or_quarter(
+    step: int, images: Sequence[Tensor], rng: torch.Generator
+) -> list[Tensor]:
+    """Odd steps: whole images at half size. Even steps: a random quarter at full size.
 
-    How bright people and signs are, a target tells better than the middle half of photographs,
-    which the other half exceeds: that term is for pictures without one. So are those for roads
-    and facades, on which a target may have shadows and shop fronts.
-
-    Args:
-        names: of the groups (B, G, H, W).
+    The quarter is the same in all images (B, C, H, W). Either costs a fourth of VGG16 at full size.
     """
-    fake = fake.float()
-
-    def of(*members: str) -> Tensor:
-        return groups[:, [names.index(name) for name in members]].amax(dim=1, keepdim=True)
-
-    terms = {}
-    if weights.windows:
-        wall, body = of("building"), of("car", "truck")
-        shade = surfaces.window_shade(fake, wall, windows)
-        terms["g_windows"] = weights.windows * shade
-        shade = surfaces.window_shade(fake, body, windows, surfaces.PANE_SHADE)
-        terms["g_panes"] = weights.windows * shade
-    if weights.paint:
-        cars = surfaces.uneven_paint(fake, of("car"))
-        signs = surfaces.uneven_paint(fake, of("sign"), surfaces.SIGN_UNREST)
-        if not paired:
-            cars = cars + surfaces.lumpy_paint(fake, of("car"), windows)
-        terms["g_paint"] = weights.paint * (cars + signs)
-    if weights.ground and not paired:
-        uneven = surfaces.lumpy_ground(fake, of("road")) + surfaces.patchy_ground(fake, of("road"))
-        terms["g_ground"] = weights.ground * uneven
-    if weights.walls and not paired:
-        terms["g_walls"] = weights.walls * surfaces.restless_walls(fake, of("building"), windows)
-    if weights.tone and not paired:
-        people = surfaces.out_of_tone(fake, of("person"), surfaces.PERSON_TONE)
-        signs = surfaces.out_of_tone(fake, of("sign"), surfaces.SIGN_TONE)
-        terms["g_tone"] = weights.tone * (people + signs)
-    return terms
-
-
-def _looked_at(state: TrainState, pictures: Sequence[Tensor], rng: torch.Generator) -> list[Tensor]:
-    """In turn: all of each (B, C, H, W) at half size, the same quarter of each at full size."""
-    if state.step % 2:
-        return [functional.avg_pool2d(x, 2) for x in pictures]
-    h, w = pictures[0].shape[-2:]
+    if step % 2:
+        return [functional.avg_pool2d(x, 2) for x in images]
+    h, w = images[0].shape[-2:]
     top = int(torch.randint(0, h - h // 2, (), generator=rng))
     left = int(torch.randint(0, w - w // 2, (), generator=rng))
-    return [x[..., top : top + h // 2, left : left + w // 2] for x in pictures]
-
-
-def _vgg_term(state: TrainState, both: Tensor, b: int) -> Tensor:
-    assert state.vgg is not None
-    with torch.no_grad():
-        real = state.vgg(both[b:].detach())
-    return losses.perceptual(state.vgg(both[:b]), real, PERCEPTUAL_TAPS)
+    return [x[..., top : top + h // 2, left : left + w // 2] for x in images]

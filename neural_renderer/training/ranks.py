@@ -1,8 +1,8 @@
-"""Several processes on one run (`torchrun`): who am I, mean gradients, who writes.
+"""Training in several processes, started by `torchrun`.
 
-Without an initialised process group everything here is the identity. All ranks start from
-the same seed and see the same mean gradients, so their weights stay equal; each draws
-batches of its own; rank 0 alone writes.
+All ranks start from the same seed and apply the same averaged gradients, so that their weights stay
+equal. Each rank draws its own batches; only rank 0 writes files. In a single process the functions
+here do nothing.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from torch import Tensor, distributed
 
 from sim2street.configs import ConfigError
 
-DEADLINE = timedelta(minutes=10)
-"""How long a rank waits for the others before it gives up."""
+TIMEOUT = timedelta(minutes=10)
+"""How long a rank waits for the others before it fails."""
 
 
 def rank() -> int:
-    """This process, 0 = the one that writes."""
-    return distributed.get_rank() if _is_several() else 0
+    """Number of this process; 0 is the one that writes files."""
+    return distributed.get_rank() if _is_distributed() else 0
 
 
-def ranks() -> int:
-    """How many processes train together."""
-    return distributed.get_world_size() if _is_several() else 1
+def world_size() -> int:
+    """Number of processes that train together."""
+    return distributed.get_world_size() if _is_distributed() else 1
 
 
 @contextmanager
-def joined_ranks(device: torch.device) -> Iterator[torch.device]:
-    """Join the processes that `torchrun` started, if it did; gives this rank's device."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or _is_several():
+def process_group(device: torch.device) -> Iterator[torch.device]:
+    """Join the processes that `torchrun` started, if it did; yields this rank's device."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or _is_distributed():
         yield device
         return
     on_gpu = device.type == "cuda"
     if on_gpu:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=DEADLINE)
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
     try:
         yield device
     finally:
@@ -51,13 +51,14 @@ def joined_ranks(device: torch.device) -> Iterator[torch.device]:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """No other run trains in `folder` meanwhile; the system lets go when a process dies.
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Create `folder` and lock it against other training processes.
 
-    A folder in which nothing was begun is not left behind.
+    The lock ends with the block, or when the process dies. A folder that holds nothing but the lock
+    is removed again.
 
     Raises:
-        ConfigError: another one does.
+        ConfigError: another process holds the lock.
     """
     if rank() != 0:
         yield
@@ -68,7 +69,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock = FileLock(path).acquire(timeout=0)
     except Timeout:
         raise ConfigError(
-            f"another process trains in {folder}: stop it, or give another folder"
+            f"another process trains in {folder}: stop it, or choose another folder"
         ) from None
     try:
         with lock:
@@ -81,32 +82,32 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def rank_zero_first() -> Iterator[None]:
-    """Rank 0 runs the block before the others: what it leaves on disk, they find."""
+    """Rank 0 runs the block before the others, which then find the files that it wrote."""
     if rank() > 0:
-        meet()
+        barrier()
     yield
     if rank() == 0:
-        meet()
+        barrier()
 
 
-def meet() -> None:
-    """Wait until all ranks are here."""
-    if _is_several():
+def barrier() -> None:
+    """Wait until all ranks have called this."""
+    if _is_distributed():
         distributed.barrier()
 
 
 def average_gradients(parameters: Sequence[Tensor]) -> None:
-    """Mean over ranks of the gradients that there are; the same ones on every rank."""
-    if not _is_several():
+    """Replace each gradient by its mean over ranks; all ranks must have the same gradients set."""
+    if not _is_distributed():
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
-    flat /= ranks()
+    flat /= world_size()
     sizes = [gradient.numel() for gradient in gradients]
     for gradient, mean in zip(gradients, flat.split(sizes), strict=True):
         gradient.copy_(mean.view_as(gradient))
 
 
-def _is_several() -> bool:
+def _is_distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized()

@@ -1,7 +1,8 @@
-"""Clips through the generator as a session would render them: own output fed back.
+"""Rendering clips during training, with the generator's own output as the previous frame.
 
-The previous frame is always the model's own output, detached (a real one would teach it to
-rely on what it never gets), moved by exact motion. Only the last frame carries gradients.
+The previous frame is the generator's output, as in serving, and not the photograph: from the
+photograph the generator would learn to rely on a history better than it ever gets. It is warped by
+the exact motion and detached; only the last frame has gradients.
 """
 
 from __future__ import annotations
@@ -11,16 +12,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sim2street.neural_renderer.conditions.generator_input import anchored_noise, generator_input
+from sim2street.neural_renderer.conditions.assemble import assemble
 from sim2street.neural_renderer.conditions.reprojection import (
     clip_moves,
     movers_in,
     reproject,
-    surface_points,
     visible_before,
 )
 from sim2street.neural_renderer.data.batch import ClipBatch
-from sim2street.neural_renderer.networks.generator import (
+from sim2street.neural_renderer.networks.interface import (
     CompiledStyle,
     FrameGenerator,
     GeneratorInput,
@@ -29,19 +29,26 @@ from sim2street.neural_renderer.networks.generator import (
 from sim2street.neural_renderer.networks.motion import catmull_rom_warp
 
 HISTORY_DROPOUT = 0.1
+"""Probability that a sample's history is dropped, and that noise is added to it."""
+
 HISTORY_NOISE = 0.1
+"""Standard deviation of that noise, for images in [-1, 1]."""
+
+DEPTH_DROPOUT = 0.3
+"""Probability that a clip's depth is hidden from the generator."""
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """The last frame of a clip, and the one before as seen from it.
+    """The last frame of a clip as rendered, and its predecessor.
 
     Attributes:
-        rgb, raw: (B, 3, H, W) with gradients, after and before the history is blended in.
-        previous: the predecessor, warped, detached.
-        validity: (B, 1, H, W), 1 where the predecessor is comparable.
-        groups: (B, G, H, W) labels of the last frame.
-        windows: (B, 1, H, W), those of its windows that the generator was told of.
+        rgb: (B, 3, H, W) in [-1, 1], with gradients.
+        raw: the same before the history is blended in.
+        previous: the rendered predecessor, warped into the last frame, without gradients.
+        validity: (B, 1, H, W), 1 where the predecessor shows the same surface point.
+        groups: (B, G, H, W), label groups of the last frame.
+        windows: (B, 1, H, W), windows in the generator's input.
     """
 
     rgb: Tensor
@@ -59,21 +66,20 @@ def roll_out(
     groups: Tensor,
     rng: torch.Generator,
 ) -> Rollout:
-    """Render a clip frame by frame.
+    """Render the frames of a batch of clips one after the other.
 
-    Args:
-        groups: float (B, T, G, H, W) of all frames.
+    groups: label groups of all frames, float (B, T, G, H, W).
     """
     b, t = groups.shape[:2]
     seeds = torch.randint(0, 2**20, (b,), generator=rng).to(groups.device)
-    drop_depth = (torch.rand(b, generator=rng) < 0.3).to(groups.device)
+    drop_depth = (torch.rand(b, generator=rng) < DEPTH_DROPOUT).to(groups.device)
     history, rgb, raw = None, None, None
     for frame in range(t):
         x = frame_input(clip, groups[:, frame], frame, seeds, ~drop_depth)
         if rgb is not None:
-            warped, validity = previous_seen_now(clip, rgb.detach().float(), frame)
+            warped, validity = warp_previous(clip, rgb.detach().float(), frame)
             age = torch.full((b, 1, 1, 1), min((frame - 1) / 8.0, 1.0), device=rgb.device)
-            history = disturbed(History(warped, validity, age), rng)
+            history = degraded(History(warped, validity, age), rng)
         with torch.set_grad_enabled(frame == t - 1):
             out = generator(x, style, history)
             rgb, raw = out.rgb, out.raw
@@ -83,29 +89,30 @@ def roll_out(
 
 
 def frame_input(
-    clip: ClipBatch, groups: Tensor, frame: int, seeds: Tensor, has_depth: Tensor
+    clip: ClipBatch, groups: Tensor, frame: int, noise_seed: Tensor, has_depth: Tensor
 ) -> GeneratorInput:
-    """One frame of a clip as the generator's input, noise fixed to the world and to movers."""
-    depth_m = clip.depth_m[:, frame, 0]
+    """The generator's input for one frame of a clip."""
     pose = clip.pose[:, frame].double()
     own = torch.linalg.inv(clip.actor_pose[:, frame].double()) @ pose[:, None]
-    matrices = torch.cat([pose[:, None], own], dim=1).float()
-    movers = movers_in(clip.instances[:, frame, 0])
-    points_m = surface_points(depth_m, clip.camera, matrices, movers)
-    noise = anchored_noise(points_m, depth_m, clip.camera[:, 0], seeds)
-    return generator_input(
+    return assemble(
         groups,
         clip.layout[:, frame],
-        depth_m,
+        clip.depth_m[:, frame, 0],
         clip.camera,
-        clip.pose[:, frame, 2, :3],
+        torch.cat([pose[:, None], own], dim=1).float(),
         has_depth,
-        noise,
+        noise_seed,
+        movers_in(clip.instances[:, frame, 0]),
     )
 
 
-def previous_seen_now(clip: ClipBatch, rgb: Tensor, frame: int) -> tuple[Tensor, Tensor]:
-    """The picture of `frame - 1` warped to `frame`, and where that is valid."""
+def warp_previous(clip: ClipBatch, rgb: Tensor, frame: int) -> tuple[Tensor, Tensor]:
+    """Warp `rgb` (B, 3, H, W), an image of frame `frame - 1`, into frame `frame`.
+
+    Returns:
+        The warped image, and the validity (B, 1, H, W): 1 where frame `frame - 1` showed the same
+        surface point.
+    """
     now, before = frame, frame - 1
     known = clip.actor_present[:, now] & clip.actor_present[:, before]
     moves = clip_moves(
@@ -121,27 +128,29 @@ def previous_seen_now(clip: ClipBatch, rgb: Tensor, frame: int) -> tuple[Tensor,
     return warped, visible[:, None].float()
 
 
-def aligned(rgb: Tensor, previous: Tensor, validity: Tensor) -> Tensor:
-    """What the temporal discriminator sees: a frame and its predecessor moved onto it exactly.
+def temporal_pair(rgb: Tensor, previous: Tensor, validity: Tensor) -> Tensor:
+    """The temporal discriminator's input (B, 6, H, W): a frame and its warped predecessor.
 
-    (B, 6, H, W). Where the predecessor did not show the place, the frame stands twice: there
-    is nothing to tell. vid2vid (Wang et al., NeurIPS 2018, section 3.2) gives its temporal
-    discriminator estimated flow instead, for it knows no exact motion.
+    Where the predecessor is not valid, it is replaced by the frame itself. vid2vid (Wang et al.,
+    NeurIPS 2018, section 3.2) uses estimated optical flow instead of exact motion.
     """
-    shown = validity > 0.5
-    return torch.cat([rgb.float(), torch.where(shown, previous, rgb.detach().float())], dim=1)
+    valid = validity > 0.5
+    return torch.cat([rgb.float(), torch.where(valid, previous, rgb.detach().float())], dim=1)
 
 
-def real_pair(clip: ClipBatch) -> Tensor | None:
-    """The same of the photographs of a video, or None where a clip has no two."""
+def real_temporal_pair(clip: ClipBatch) -> Tensor | None:
+    """`temporal_pair` of a real video's last two frames; None for clips without both."""
     if not bool(clip.has_rgb[:, -2:].all()):
         return None
     last = clip.rgb.shape[1] - 1
-    return aligned(clip.rgb[:, last], *previous_seen_now(clip, clip.rgb[:, last - 1], last))
+    return temporal_pair(clip.rgb[:, last], *warp_previous(clip, clip.rgb[:, last - 1], last))
 
 
-def disturbed(history: History, rng: torch.Generator) -> History:
-    """Some histories are lost or noisy, so that a session can start and recover."""
+def degraded(history: History, rng: torch.Generator) -> History:
+    """Drop some samples' histories and add noise to others.
+
+    The generator learns from it to start without a history and to recover from a bad one.
+    """
     b = history.rgb.shape[0]
     device = history.rgb.device
     kept = (torch.rand(b, 1, 1, 1, generator=rng) >= HISTORY_DROPOUT).float().to(device)

@@ -1,7 +1,9 @@
-"""Where a run's batches come from: photographs prepared once, one dataset per phase."""
+"""A run's batches: photographs prepared once, then crops and clips drawn for each step."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,27 +11,43 @@ import numpy as np
 from sim2street.configs import ConfigError
 from sim2street.neural_renderer.data.batch import Batch, ClipBatch
 from sim2street.neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
-from sim2street.neural_renderer.data.motion_clips import still_clips
 from sim2street.neural_renderer.data.photo_cache import load_cached_photos
+from sim2street.neural_renderer.data.photo_clips import photo_clips
 from sim2street.neural_renderer.data.photos import PhotoSourceConfig, list_photos
+from sim2street.neural_renderer.data.prefetch import prefetched
 from sim2street.neural_renderer.data.prepare import PreparedPhoto
 from sim2street.neural_renderer.data.town_clips import TownClips, TownClipsConfig
-from sim2street.neural_renderer.data.video import Video, find_videos, track
+from sim2street.neural_renderer.data.video import Video, find_videos, track_camera
 from sim2street.neural_renderer.data.video_clips import video_clips
 from sim2street.neural_renderer.training.config import Phase, TrainConfig
+from sim2street.neural_renderer.training.ranks import rank, world_size
 
 Photos = dict[str, list[PreparedPhoto]]
-Drawn = tuple[int, ClipBatch | None, Batch]
-"""The number of a draw, clips or None, and photographs."""
+"""Prepared photographs by the name of their source."""
+
+
+@dataclass(frozen=True)
+class StepData:
+    """One batch.
+
+    Attributes:
+        draw: number of the batch, counted over steps, accumulation and ranks.
+        clips: None for a batch of stills.
+        stills: the batch itself, or, beside clips, as many photographs as there are clips.
+    """
+
+    draw: int
+    clips: ClipBatch | None
+    stills: Batch
 
 
 def load_sources(sources: tuple[PhotoSourceConfig, ...], cache: Path) -> Photos:
-    """Read and prepare all photographs, or read them prepared from `cache`."""
+    """Read and prepare all photographs, or read them from `cache` where they were prepared."""
     return {s.name: load_cached_photos(s, list_photos(s), cache) for s in sources}
 
 
 def at_root(config: TrainConfig, root: Path) -> TrainConfig:
-    """The same run with relative data folders looked up under `root`."""
+    """The same run; relative data folders start at `root`."""
 
     def moved(sources: tuple[PhotoSourceConfig, ...]) -> tuple[PhotoSourceConfig, ...]:
         return tuple(s.model_copy(update={"root": root / s.root}) for s in sources)
@@ -38,71 +56,90 @@ def at_root(config: TrainConfig, root: Path) -> TrainConfig:
     return config.model_copy(update=update)
 
 
-class Source:
-    """Batches of stills and clips by step."""
+class BatchSource:
+    """Draws the batches of a run, each from the seed and its number alone.
+
+    Attributes:
+        seen_tags: tags that occur in the training photographs, ascending.
+    """
 
     def __init__(self, config: TrainConfig, cache: Path) -> None:
+        """Load and prepare all photographs and clips.
+
+        Raises:
+            ConfigError: no photo source, or data that is missing or does not fit the config.
+        """
         if not config.sources:
-            raise ConfigError("a training run needs at least one photo source")
+            raise ConfigError("a training run needs photographs: add a source to `sources`")
         self._config = config
         self._photos = load_sources(config.sources, cache)
         self._validation = load_sources(config.validation, cache)
         self._datasets = [self._dataset(phase) for phase in config.phases]
-        self._towns = [self._town(phase) for phase in config.phases]
-        self._videos = self._tracked()
+        self._towns = [self._town_clips(phase) for phase in config.phases]
+        self._videos = self._load_videos()
         self.seen_tags = _seen_tags(self._photos)
 
-    def drawn(self, step: int, draw: int) -> Drawn:
-        """Everything that a draw of a step needs: its clips, if any, and photographs."""
-        clip = self.clip(step, draw)
-        stills = self.batch(step, draw, len(clip.drives) if clip else None)
-        if clip is None and self._swaps(step):
-            stills = stills.in_next_style()
-        return draw, clip, stills
+    def batches(self, first_step: int, end_step: int) -> Iterator[StepData]:
+        """This rank's batches of the steps before `end_step`, `accumulate` for each step."""
+        accumulate = self._config.accumulate
 
-    def batch(self, step: int, draw: int, batch_size: int | None = None) -> Batch:
-        """The stills of a step's phase, from the seed and the number of the draw alone.
+        def make(number: int) -> StepData:
+            return self.step_data(number // accumulate, number * world_size() + rank())
 
-        `draw` is `step` itself unless a step has several batches (accumulation, ranks).
+        last_step = max(first_step, end_step)
+        numbers = first_step * accumulate, last_step * accumulate
+        return prefetched(make, *numbers, self._config.workers)
+
+    def step_data(self, step: int, draw: int) -> StepData:
+        """Batch number `draw`, of the kind (stills, clips) and size that `step` asks for.
+
+        The kind depends on the step alone, so that all batches of a step are of one kind.
         """
         index, phase = self._config.phase_at(step)
-        return self._datasets[index].batch(draw, batch_size or phase.batch_size, phase.mix)
+        clips = self._clips(step, draw)
+        batch_size = len(clips.drives) if clips else phase.batch_size
+        stills = self._datasets[index].batch(draw, batch_size, phase.mix)
+        if clips is None and self._swaps_styles(step):
+            stills = stills.with_next_style()
+        return StepData(draw, clips, stills)
 
-    def clip(self, step: int, draw: int) -> ClipBatch | None:
-        """The clips of a step, or None where the step is one of stills.
+    def samples(self, count: int, step: int) -> Batch:
+        """Fixed stills for a sample sheet: validation photographs where there are any."""
+        _, phase = self._config.phase_at(step)
+        config = PhotoDatasetConfig(
+            size_px=phase.size_px, exemplars=self._config.exemplars, zoom=(0.9, 1.0),
+            flip=False, tone=0.0, depth_dropout=0.0, roughen=None,
+        )  # fmt: skip
+        return PhotoDataset(config, self._validation or self._photos, seed=7).batch(0, count)
 
-        Which of the two depends on the step alone: all its batches are of one kind.
-        """
+    def _clips(self, step: int, draw: int) -> ClipBatch | None:
+        """The clips of a batch; None in a step of stills."""
         index, phase = self._config.phase_at(step)
         rng = np.random.default_rng((self._config.seed, step, 3))
         if rng.random() >= phase.clip_share:
             return None
+        size = phase.clip_batch_size, phase.frames
         town, dataset, kind = self._towns[index], self._datasets[index], rng.random()
         if town is not None and kind < phase.town_share:
-            return town.clips(draw, phase.clip_batch_size, phase.frames)
+            return town.clips(draw, *size)
         if kind < phase.town_share + phase.video_share:
-            return video_clips(dataset, self._videos, draw, phase.clip_batch_size, phase.frames)
-        return still_clips(dataset, draw, phase.clip_batch_size, phase.frames, phase.mix)
+            return video_clips(dataset, self._videos, draw, *size)
+        return photo_clips(dataset, draw, *size, phase.mix)
 
-    def _swaps(self, step: int) -> bool:
-        """Whether a step of stills has no targets, from the step alone as in `clip`."""
+    def _swaps_styles(self, step: int) -> bool:
+        """Whether a step of stills paints each photograph in the next one's style."""
         _, phase = self._config.phase_at(step)
         return np.random.default_rng((self._config.seed, step, 4)).random() < phase.swap_share
 
-    def samples(self, count: int, step: int) -> Batch:
-        """Fixed samples for a sheet: validation photographs where there are any."""
-        _, phase = self._config.phase_at(step)
-        photos = self._validation or self._photos
-        config = self._dataset_config(phase, zoom=(0.9, 1.0), plain=True)
-        return PhotoDataset(config, photos, seed=7).batch(0, count)
-
     def _dataset(self, phase: Phase) -> PhotoDataset:
-        return PhotoDataset(
-            self._dataset_config(phase, phase.zoom), self._photos, self._config.seed
-        )
+        config = PhotoDatasetConfig(
+            size_px=phase.size_px, exemplars=self._config.exemplars, zoom=phase.zoom,
+            rare_share=phase.rare_share,
+        )  # fmt: skip
+        return PhotoDataset(config, self._photos, self._config.seed)
 
-    def _tracked(self) -> list[Video]:
-        """The sources' videos with their cameras' ways, where a phase asks for video."""
+    def _load_videos(self) -> list[Video]:
+        """The sources' videos with camera poses, if a phase asks for video."""
         phases = [p for p in self._config.phases if p.clip_share and p.video_share]
         if not phases:
             return []
@@ -113,32 +150,19 @@ class Source:
         frames, longest = max(p.frames for p in phases), max(map(len, runs), default=0)
         if longest < frames:
             raise ConfigError(
-                f"a phase asks for video of {frames} frames, but at most {longest} pictures follow "
-                "each other a source's video_step apart in their names' numbers"
+                f"a phase asks for video of {frames} frames, but at most {longest} photographs "
+                "have frame numbers that differ by their source's video_step; lower `frames` or "
+                "correct `video_step`"
             )
-        return [track(run) for run in runs]
+        return [track_camera(run) for run in runs]
 
-    def _town(self, phase: Phase) -> TownClips | None:
+    def _town_clips(self, phase: Phase) -> TownClips | None:
         if not phase.town_share or not phase.clip_share:
             return None
         if self._config.town_clips is None:
             raise ConfigError("a phase has a town_share, but there is no town_clips folder")
         config = TownClipsConfig(size_px=phase.size_px, zoom=phase.zoom)
         return TownClips(self._config.town_clips, config, self._config.seed)
-
-    def _dataset_config(
-        self, phase: Phase, zoom: tuple[float, float], plain: bool = False
-    ) -> PhotoDatasetConfig:
-        config = PhotoDatasetConfig(
-            size_px=phase.size_px,
-            exemplars=self._config.exemplars,
-            zoom=zoom,
-            rare_share=phase.rare_share,
-        )
-        if not plain:
-            return config
-        as_they_are = {"tone": 0.0, "depth_dropout": 0.0, "roughen": None, "rare_share": 0.0}
-        return config.model_copy(update={"flip": False, **as_they_are})
 
 
 def _seen_tags(photos: Photos) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""All state of a training run in one file: the same command again goes on exactly."""
+"""The state of a training run, and its file, from which the same command continues exactly."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from sim2street.neural_renderer.checkpoint import (
     load_generator,
     save_generator,
 )
-from sim2street.neural_renderer.conditions.generator_input import ClassMap
-from sim2street.neural_renderer.networks.baselines import build_frame_generator
+from sim2street.neural_renderer.conditions.class_map import ClassMap
+from sim2street.neural_renderer.networks.build import SIZES, build_frame_generator
 from sim2street.neural_renderer.networks.discriminators import (
     FeatureDiscriminator,
     PatchDiscriminator,
@@ -32,13 +32,9 @@ from sim2street.neural_renderer.networks.features import (
     load_efficientnet_lite0,
     load_vgg16,
 )
-from sim2street.neural_renderer.networks.generator import (
-    HISTORY_CHANNELS,
-    SIZES,
-    FrameGenerator,
-    Generator,
-)
-from sim2street.neural_renderer.runtimes.precision import bfloat16_pays
+from sim2street.neural_renderer.networks.generator import HISTORY_CHANNELS, Generator
+from sim2street.neural_renderer.networks.interface import FrameGenerator
+from sim2street.neural_renderer.runtimes.precision import preferred_dtype
 from sim2street.neural_renderer.training.config import TrainConfig
 
 
@@ -46,49 +42,61 @@ from sim2street.neural_renderer.training.config import TrainConfig
 class TrainState:
     """Networks, optimisers and the step counter.
 
-    The frozen feature networks and the teacher are not saved: they come from their own files.
-
     Attributes:
-        temporal: judges a frame and its predecessor, see `rollout.aligned`.
-        age: steps behind the weights that the run started from (`--init-from`).
-        loss_networks: sha256 of the files of the networks that its losses look through.
+        class_map: tags to label groups.
+        generator: learns by gradients.
+        ema: moving average of the generator's weights; this is what is exported.
+        patch_discriminator: works on raw pixels.
+        feature_discriminator: works on features of `efficientnet`, has the segmentation head.
+        temporal_discriminator: works on pairs of frames, see `rollout.temporal_pair`.
+        vgg, efficientnet: frozen feature networks, loaded from their own files.
+        teacher: frozen generator whose images are the targets (distillation).
+        loss_networks: sha256 of the files of the frozen feature networks.
+        step: steps of this run so far.
+        previous_steps: steps behind the weights that the run started from (`--init-from`).
     """
 
     class_map: ClassMap
     generator: FrameGenerator
     ema: FrameGenerator
-    patch: PatchDiscriminator
-    semantic: FeatureDiscriminator | None
-    temporal: PatchDiscriminator | None
+    patch_discriminator: PatchDiscriminator
+    feature_discriminator: FeatureDiscriminator | None
+    temporal_discriminator: PatchDiscriminator | None
     optimiser_g: torch.optim.Adam
     optimiser_d: torch.optim.Adam
     vgg: Vgg16Features | None
-    lite: EfficientNetLite0Features | None
+    efficientnet: EfficientNetLite0Features | None
     device: torch.device
     teacher: FrameGenerator | None = None
     loss_networks: tuple[str, ...] = ()
     step: int = 0
-    age: int = 0
+    previous_steps: int = 0
 
     def modules(self) -> dict[str, nn.Module]:
-        """What is saved, by name."""
+        """The networks that are saved, by their names in the file."""
         named: dict[str, nn.Module | None] = {
             "generator": self.generator,
             "ema": self.ema,
-            "patch": self.patch,
-            "semantic": self.semantic,
-            "temporal": self.temporal,
+            "patch": self.patch_discriminator,
+            "semantic": self.feature_discriminator,
+            "temporal": self.temporal_discriminator,
         }
         return {name: module for name, module in named.items() if module is not None}
 
     def autocast(self) -> torch.autocast:
-        """Mixed precision in bfloat16, where that pays."""
+        """Mixed precision in bfloat16 on devices where it is faster."""
         kind = self.device.type
-        return torch.autocast(kind, torch.bfloat16, enabled=bfloat16_pays(self.device))
+        enabled = preferred_dtype(self.device) is torch.bfloat16
+        return torch.autocast(kind, torch.bfloat16, enabled=enabled)
 
 
 def build_state(config: TrainConfig, device: torch.device) -> TrainState:
-    """Networks from the seed (set before they are built), optimisers, frozen features."""
+    """A new state: initial weights from the config's seed, frozen networks from their files.
+
+    Raises:
+        ConfigError: unknown generator size, or a missing or unusable file of a feature network.
+        CheckpointError: the teacher cannot be read or has other label groups.
+    """
     torch.manual_seed(config.seed)
     class_map = ClassMap.default()
     groups = len(class_map.names)
@@ -96,28 +104,33 @@ def build_state(config: TrainConfig, device: torch.device) -> TrainState:
         raise ConfigError(
             f"unknown generator size '{config.size}'{did_you_mean(config.size, list(SIZES))}"
         )
-    teacher = _teacher(config, class_map, device)
+    teacher = _load_teacher(config, class_map, device)
     generator = build_frame_generator(config.kind, config.size, groups)
-    lite = load_efficientnet_lite0(config.efficientnet_lite0) if config.efficientnet_lite0 else None
+    efficientnet = (
+        load_efficientnet_lite0(config.efficientnet_lite0) if config.efficientnet_lite0 else None
+    )
     vgg = load_vgg16(config.vgg16) if config.vgg16 else None
     patch = PatchDiscriminator()
-    semantic = FeatureDiscriminator(lite.channels, groups) if lite is not None else None
+    feature = (
+        FeatureDiscriminator(efficientnet.channels, groups) if efficientnet is not None else None
+    )
     temporal = PatchDiscriminator(2 * 3) if config.weights.temporal_adversarial else None
-    for module in (generator, patch, semantic, temporal, lite, vgg):
+    for module in (generator, patch, feature, temporal, efficientnet, vgg):
         if module is not None:
             module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    judges = [p for d in (patch, semantic, temporal) if d is not None for p in d.parameters()]
+    discriminators = [d for d in (patch, feature, temporal) if d is not None]
+    d_parameters = [p for d in discriminators for p in d.parameters()]
     return TrainState(
         class_map,
         generator,
         copy.deepcopy(generator).requires_grad_(False).eval(),
         patch,
-        semantic,
+        feature,
         temporal,
         torch.optim.Adam(generator.parameters(), lr=config.lr_generator, betas=(0.0, 0.99)),
-        torch.optim.Adam(judges, lr=config.lr_discriminator, betas=(0.0, 0.99)),
+        torch.optim.Adam(d_parameters, lr=config.lr_discriminator, betas=(0.0, 0.99)),
         vgg,
-        lite,
+        efficientnet,
         device,
         teacher,
         tuple(
@@ -128,11 +141,11 @@ def build_state(config: TrainConfig, device: torch.device) -> TrainState:
     )
 
 
-def hold_history_map(state: TrainState) -> None:
-    """Zero the weights of the history's SPADE map and give them no gradients.
+def disable_history_map(state: TrainState) -> None:
+    """Set the weights of the history input to zero and keep them there.
 
-    They stay at zero: what is drawn depends on the present alone, whatever number of frames
-    came before, and the history acts by being blended in.
+    The new image of a frame then does not depend on earlier frames; the history only acts where
+    it is blended in. Without this, errors feed back through the input and long drives drift.
     """
     for net in (state.generator, state.ema):
         assert isinstance(net, Generator)
@@ -140,31 +153,34 @@ def hold_history_map(state: TrainState) -> None:
             with torch.no_grad():
                 weight[:, -HISTORY_CHANNELS:] = 0.0
             if weight.requires_grad:
-                weight.register_hook(_without_history)
+                weight.register_hook(_zero_history_gradient)
 
 
-def _without_history(gradient: Tensor) -> Tensor:
+def _zero_history_gradient(gradient: Tensor) -> Tensor:
     gradient = gradient.clone()
     gradient[:, -HISTORY_CHANNELS:] = 0.0
     return gradient
 
 
-def _teacher(
+def _load_teacher(
     config: TrainConfig, class_map: ClassMap, device: torch.device
 ) -> FrameGenerator | None:
     if config.teacher is None:
         return None
     teacher, info = load_generator(config.teacher)
     if info.class_map != class_map:
-        raise CheckpointError(f"{config.teacher} knows other label groups than this version trains")
+        raise CheckpointError(
+            f"{config.teacher} has other label groups than this version of sim2street trains; "
+            "use a teacher that was trained with this version"
+        )
     return teacher.requires_grad_(False).to(device)
 
 
 def save_state(state: TrainState, config: TrainConfig, path: Path) -> None:
-    """Write everything needed to go on, atomically."""
+    """Write everything needed to continue; an interrupted write leaves the old file intact."""
     content: dict[str, Any] = {
         "step": state.step,
-        "age": state.age,
+        "age": state.previous_steps,
         "config": config.model_dump(mode="json"),
         "modules": {name: module.state_dict() for name, module in state.modules().items()},
         "optimiser_g": state.optimiser_g.state_dict(),
@@ -176,12 +192,16 @@ def save_state(state: TrainState, config: TrainConfig, path: Path) -> None:
 
 
 def read_state(path: Path, device: torch.device) -> dict[str, Any]:
-    """What `save_state` wrote, or CheckpointError with the reason in brackets."""
-    reason = "no step and modules in it"
+    """The content of a file that `save_state` wrote.
+
+    Raises:
+        CheckpointError: it is no such file; the reason is in brackets.
+    """
+    reason = "it has no 'step' and 'modules'"
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, UnpicklingError) as error:
-        content, reason = None, (str(error) or "cut short").splitlines()[0]
+        content, reason = None, (str(error) or "the file is incomplete").splitlines()[0]
     if isinstance(content, dict) and isinstance(content.get("step"), int):
         modules = content.get("modules")
         if isinstance(modules, dict) and all(isinstance(m, dict) for m in modules.values()):
@@ -190,7 +210,11 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def load_state(state: TrainState, path: Path) -> None:
-    """Continue from a saved state; refuses one that does not fit."""
+    """Continue from a saved state.
+
+    Raises:
+        CheckpointError: unreadable, or written by a run with other networks.
+    """
     try:
         content = read_state(path, state.device)
         for name, module in state.modules().items():
@@ -199,20 +223,23 @@ def load_state(state: TrainState, path: Path) -> None:
         state.optimiser_d.load_state_dict(content["optimiser_d"])
     except (CheckpointError, RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(
-            f"{path} does not fit this run ({str(error).splitlines()[0]}): train in another "
-            "folder, or start from its weights with --init-from"
+            f"{path} does not fit this run's config ({str(error).splitlines()[0]}): train in "
+            "another folder, or start from its weights with --init-from"
         ) from error
     state.step = int(content["step"])
-    state.age = int(content.get("age", 0))
+    state.previous_steps = int(content.get("age", 0))
 
 
 def export_ema(
     state: TrainState, config: TrainConfig, seen_tags: tuple[int, ...], path: Path
 ) -> None:
-    """Write the averaged generator as a serving checkpoint."""
+    """Write the averaged generator as a checkpoint for serving.
+
+    seen_tags: tags that occur in the training photographs.
+    """
     info = CheckpointInfo(
         config.size,
-        state.age + state.step,
+        state.previous_steps + state.step,
         state.class_map,
         seen_tags,
         config.license,

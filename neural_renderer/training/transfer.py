@@ -1,8 +1,8 @@
-"""Starting from other weights: the only partial load there is, and the seeds it reads.
+"""Starting a run from other weights (`--init-from`), and seeds, the small files made for it.
 
-A seed is a folder of safetensors files of at most 15 MiB: generator, average and
-discriminators in float16, without the optimisers' state. A run that starts from one warms
-its learning rates up and goes on averaging where the seed stopped.
+A seed is a folder of safetensors files of at most 15 MiB each: generator, averaged generator and
+discriminators in float16, without the state of the optimisers. A run that starts from a seed warms
+its learning rates up again and continues the averaging.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ from sim2street.neural_renderer.training.state import TrainState, read_state
 FORMAT = "sim2street-seed/1"
 SEED_FILES = "seed_*.safetensors"
 PART_BYTES = 15 * 2**20 - 2**16
-"""Tensors of a part together; its header takes the rest of 15 MiB."""
+"""Most bytes of tensors in one file of a seed; the file's header takes the rest of 15 MiB."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors by name ("generator.stem.weight", "ema...", "patch...", "semantic...").
+    """Weights that a run can start from.
 
-    `step`: training steps behind them.
+    Attributes:
+        tensors: by name of network and tensor, such as "generator.stem.weight"; the networks are
+            those of `TrainState.modules`.
+        step: training steps behind them.
     """
 
     tensors: Mapping[str, Tensor]
@@ -41,7 +44,14 @@ class Weights:
 
 @dataclass(frozen=True)
 class Transfer:
-    """What became of a partial load: tensors taken, left at their start, and not used."""
+    """What was loaded from other weights.
+
+    Attributes:
+        taken: names of the loaded tensors.
+        new: names of the run's tensors that keep their initial values.
+        dropped: names of the tensors in the file that the run has no use for.
+        step: training steps behind the loaded weights.
+    """
 
     taken: tuple[str, ...]
     new: tuple[str, ...]
@@ -49,19 +59,19 @@ class Transfer:
     step: int
 
     def lines(self, most: int = 8) -> list[str]:
-        """For people: counts, and the first names of what is new or dropped."""
-        told = [f"taken {len(self.taken)} tensors, from step {self.step}"]
+        """Text for people: counts, and the first `most` names of what is new or dropped."""
+        lines = [f"taken {len(self.taken)} tensors, from step {self.step}"]
         for what, names in (("new", self.new), ("dropped", self.dropped)):
             shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-            told.append(f"{what} {len(names)}{': ' + shown if names else ''}")
-        return told
+            lines.append(f"{what} {len(names)}{': ' + shown if names else ''}")
+        return lines
 
 
 def start_from(state: TrainState, path: Path) -> Transfer:
-    """Fill a fresh state with what fits of a state, a seed or a serving checkpoint.
+    """Load every tensor whose name and shape fit from a state, a seed or a checkpoint.
 
     Raises:
-        CheckpointError: unreadable, or nothing of it fits the generator.
+        CheckpointError: unreadable, or no tensor fits the generator.
     """
     weights = read_weights(path)
     taken: list[str] = []
@@ -79,22 +89,30 @@ def start_from(state: TrainState, path: Path) -> Transfer:
         module.load_state_dict(own)
     if not any(name.startswith("generator.") for name in taken):
         raise CheckpointError(
-            f"nothing of {path} fits this run's generator: is its size or kind another one?"
+            f"no tensor in {path} fits this run's generator: check that the config's size and kind "
+            "are those of the weights"
         )
-    state.age = weights.step
+    state.previous_steps = weights.step
     dropped = sorted(set(weights.tensors) - set(taken))
     return Transfer(tuple(taken), tuple(new), tuple(dropped), weights.step)
 
 
 def read_weights(path: Path) -> Weights:
-    """A run's state (.pt), a seed (folder) or a serving checkpoint (.safetensors)."""
+    """Read a run's state (.pt), a seed (folder) or a serving checkpoint (.safetensors).
+
+    A checkpoint has one generator, which is taken for both the current and the averaged one.
+
+    Raises:
+        CheckpointError: none of these, or damaged.
+    """
     if path.is_dir():
         return _read_seed(path)
     if path.suffix == ".safetensors":
         tensors, info = read_checkpoint(path)
-        both = {f"{who}.{key}": t for who in ("generator", "ema") for key, t in tensors.items()}
+        names = "generator", "ema"
+        both = {f"{name}.{key}": t for name in names for key, t in tensors.items()}
         return Weights(both, info.step)
-    content = _any_state(path)
+    content = _read_state(path)
     tensors = {
         f"{name}.{key}": tensor
         for name, module in content["modules"].items()
@@ -104,20 +122,20 @@ def read_weights(path: Path) -> Weights:
 
 
 def write_seed(source: Path, folder: Path) -> list[Path]:
-    """Write a run's state (or any weights) as a seed into an empty folder; its files.
+    """Write a run's state (or any other weights) as a seed; returns its files.
 
-    A seed that is there already is replaced; what else lies beside it stays.
+    The folder must be new, empty or a seed, which is replaced; other files in it stay.
 
     Raises:
-        CheckpointError: the source cannot be read, or the folder holds something else.
+        CheckpointError: the source cannot be read, or the folder holds files but no seed.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        _read_seed(folder)  # refuses to write into what is no seed
+        _read_seed(folder)  # raises for a folder that is no seed
     weights = read_weights(source)
-    parts = list(_parts(weights.tensors))
-    beside = folder.absolute().parent
-    beside.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=beside, prefix=".seed-") as unfinished:
+    parts = list(_half_precision_parts(weights.tensors))
+    parent = folder.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".seed-") as unfinished:
         names = []
         for index, tensors in enumerate(parts):
             name = f"seed_{index + 1}_of_{len(parts)}.safetensors"
@@ -132,18 +150,19 @@ def write_seed(source: Path, folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _parts(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+def _half_precision_parts(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors in float16, in groups of at most `PART_BYTES`."""
     part: dict[str, Tensor] = {}
     size = 0
     for name, tensor in tensors.items():
         half = tensor.detach().half() if tensor.is_floating_point() else tensor.detach()
         half = half.cpu().contiguous().clone()
-        bytes_each = half.numel() * half.element_size()
-        if part and size + bytes_each > PART_BYTES:
+        tensor_bytes = half.numel() * half.element_size()
+        if part and size + tensor_bytes > PART_BYTES:
             yield part
             part, size = {}, 0
         part[name] = half
-        size += bytes_each
+        size += tensor_bytes
     yield part
 
 
@@ -162,14 +181,16 @@ def _read_seed(folder: Path) -> Weights:
         if metadata.get("format") != FORMAT:
             raise CheckpointError(f"{path}: expected format {FORMAT}, got {json.dumps(metadata)}")
     if len(files) != int(metadata["parts"]):
-        raise CheckpointError(f"{folder} has {len(files)} of {metadata['parts']} parts of a seed")
+        raise CheckpointError(
+            f"{folder} has {len(files)} of a seed's {metadata['parts']} files; copy all of them"
+        )
     return Weights(tensors, int(metadata["step"]))
 
 
-def _any_state(path: Path) -> dict[str, Any]:
+def _read_state(path: Path) -> dict[str, Any]:
     try:
         return read_state(path, torch.device("cpu"))
     except CheckpointError as error:
         raise CheckpointError(
-            f"{error}: give a state.pt, a seed's folder or a .safetensors checkpoint"
+            f"{error}: expected a state.pt, the folder of a seed or a .safetensors checkpoint"
         ) from error

@@ -11,7 +11,7 @@ from sim2street.apps.cli import run
 from sim2street.bridge.frame import Camera
 from sim2street.bridge.geometry import motion, visible_before
 from sim2street.neural_renderer.evaluation.timing import (
-    FRAMES_A_TURN,
+    FRAMES_PER_TURN,
     Timing,
     street_view,
     time_in_turns,
@@ -37,18 +37,18 @@ def test_contestants_take_turns() -> None:
         time.sleep(0.01)
 
     timings = time_in_turns({"slow": slow, "fast": lambda: order.append("fast")}, turns=2)
-    assert order[: 2 * FRAMES_A_TURN] == ["slow"] * FRAMES_A_TURN + ["fast"] * FRAMES_A_TURN
-    assert timings["slow"].frames == 2 * FRAMES_A_TURN  # the first turn warms up
+    assert order[: 2 * FRAMES_PER_TURN] == ["slow"] * FRAMES_PER_TURN + ["fast"] * FRAMES_PER_TURN
+    assert timings["slow"].frames == 2 * FRAMES_PER_TURN  # the first turn warms up
     assert timings["slow"].median_s > 0.009 > timings["fast"].median_s
     assert len(timings["slow"].turns_s) == 2
-    assert timings["fast"].times_as_fast_as(timings["slow"]) > 2.0
+    assert timings["fast"].speedup_over(timings["slow"]) > 2.0
 
 
 def test_a_ratio_is_taken_turn_by_turn() -> None:
     """The machine was busy in the second turn, and both felt it."""
     quick = Timing(0.0, 0.0, 12, (1.0, 10.0, 1.0))
     slow = Timing(0.0, 0.0, 12, (3.0, 30.0, 3.0))
-    assert quick.times_as_fast_as(slow) == 3.0
+    assert quick.speedup_over(slow) == 3.0
 
 
 def test_the_table_names_all_and_their_conditions(capsys) -> None:

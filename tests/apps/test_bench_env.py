@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from sim2street.apps.cli import run
-from sim2street.apps.env_timing import STAGES, lane_keeping, shares, take_turns
-from sim2street.envs.observations import STATE_FIELDS
+from sim2street.apps.env_timing import STAGES, lane_keeping_action, stage_shares, time_in_turns
+from sim2street.envs.state import STATE_FIELDS
 
 SMALL_TOWN = """
 world: town_short
@@ -23,14 +23,14 @@ world_settings:
 """
 
 
-class Contestant:
+class FakeEnv:
     """Says that it took a known time per step, twice as long in its first turn, the warm-up."""
 
     def __init__(self, name: str, step_s: float, order: list[str]) -> None:
         self._name, self._step_s, self._order = name, step_s, order
         self._spent_s = 0.0
 
-    def take(self, steps: int) -> tuple[int, float]:
+    def run(self, steps: int) -> tuple[int, float]:
         warming_up = self._name not in self._order
         self._order.append(self._name)
         seconds = steps * self._step_s * (2.0 if warming_up else 1.0)
@@ -43,13 +43,14 @@ class Contestant:
 
 def test_contestants_take_turns_and_the_first_one_does_not_count() -> None:
     order: list[str] = []
-    contestants = {"a": Contestant("a", 0.002, order), "b": Contestant("b", 0.001, order)}
-    measured = take_turns(contestants, turns=2, steps=5)
+    contestants = {"a": FakeEnv("a", 0.002, order), "b": FakeEnv("b", 0.001, order)}
+    measured = time_in_turns(contestants, turns=2, steps=5)
     assert order == ["a", "b"] * 3
     assert measured["a"].rates == pytest.approx([1000.0, 1000.0])
     assert measured["b"].median == measured["b"].best == pytest.approx(2000.0)
     assert measured["a"].stages == pytest.approx({"simulate": 0.001, "render": 0.003})
-    assert shares(measured["a"].stages)[1] == ("render", pytest.approx(0.003), pytest.approx(0.75))
+    render = stage_shares(measured["a"].stages)[1]
+    assert render == ("render", pytest.approx(0.003), pytest.approx(0.75))
 
 
 def test_the_driver_steers_back_to_its_lane() -> None:
@@ -57,7 +58,7 @@ def test_the_driver_steers_back_to_its_lane() -> None:
     state = np.zeros((2, len(names)), np.float32)
     state[0, names.index("lane offset / 2 m")] = 0.5  # left of its lane
     state[1, names.index("speed / 20 m/s")] = 0.5  # too fast
-    steer, accel = lane_keeping(state).T
+    steer, accel = lane_keeping_action(state).T
     assert steer[0] > 0.0 == steer[1]
     assert accel[0] > 0.0 > accel[1]
 
@@ -93,7 +94,7 @@ def test_highway_env_is_timed_where_it_is_installed() -> None:
         "    picture = env._env.step(1)[0]\n"
         "    assert picture.shape == (48, 96, 3), picture.shape\n"
         "    assert picture.std() > 1.0\n"
-        "    assert env.take(2)[0] == 2\n"
+        "    assert env.run(2)[0] == 2\n"
     )  # in a process of its own: pygame warns, and keeps a display
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

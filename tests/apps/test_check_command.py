@@ -1,4 +1,4 @@
-"""`sim2street check-world` against a good server and a wrong one."""
+"""`sim2street check-world` against a correct server and a wrong one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sim2street.bridge.frame import SKY_DEPTH_M, View
 
 
 class EuclideanDepthWorld(StraightRoadWorld):
-    """Sends the length of the ray where depth along the axis is asked for."""
+    """Sends the distance along each ray instead of the depth along the optical axis."""
 
     def _view(self) -> View:
         view, camera = super()._view(), self.camera
@@ -22,12 +22,12 @@ class EuclideanDepthWorld(StraightRoadWorld):
         return dataclasses.replace(view, depth_m=depth.astype(np.float32))
 
 
-def test_a_good_world_passes(served_world, capsys) -> None:
+def test_a_correct_world_passes(served_world, capsys) -> None:
     assert run(["check-world", served_world]) == 0
-    assert "keeps the contract (20 ticks)" in capsys.readouterr().out
+    assert "follows the contract (20 ticks)" in capsys.readouterr().out
 
 
-def test_a_wrong_world_is_told_what_is_wrong(serve, capsys) -> None:
+def test_the_mistake_of_a_wrong_world_is_explained(serve, capsys) -> None:
     assert run(["check-world", serve(EuclideanDepthWorld())]) == 1
     captured = capsys.readouterr()
     assert "Euclidean" in captured.out

@@ -19,7 +19,7 @@ from sim2street.apps.commands import options
 from sim2street.bridge.palette import PaletteRenderer
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["demo", "render", "record", "replay", "check-world", "keys", "doctor"]
+COMMANDS = ["demo", "render", "record", "replay", "check-world", "keys", "doctor", "watch"]
 COMMANDS += ["train", "distil", "finetune", "seed", "pack", "evaluate"]
 COMMANDS += ["style make", "style list", "style blend", "bench renderer"]
 SERVE_COMMANDS = ["serve world", "serve renderer"]
@@ -134,7 +134,7 @@ def test_render_does_not_mix_with_what_is_there(tmp_path, capsys) -> None:
         (["record", "drive.bag"], 2, "ends in .mcap"),
         (["serve", "wrld"], 2, "Did you mean 'world'"),
         (["serve", "renderer", "-r", "palette", "--bind", "tcp://*:5556"], 2, "without keys"),
-        (["serve", "world", "--bind", "5555"], 2, "is no endpoint"),
+        (["serve", "world", "--bind", "5555"], 2, "is not an endpoint"),
         (["check-world", NOBODY, "--timeout", "0.3"], 1, "127.0.0.1:9"),
     ],
 )

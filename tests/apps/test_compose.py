@@ -16,7 +16,7 @@ from sim2street.bridge.town.world import TownWorld
 from sim2street.bridge.transport import RemoteRenderer, RemoteWorld
 from sim2street.configs import ConfigError
 from sim2street.envs import ENV_CONFIGS, DrivingEnv
-from sim2street.envs.observations import STATE_FIELDS
+from sim2street.envs.state import STATE_FIELDS
 
 SMALL = {"town": 3, "cameras": {"front": {"width_px": 128, "height_px": 64}}}
 """One town, whose scene is built once, seen small."""
@@ -96,7 +96,7 @@ def test_opened_closes_what_could_not_be_opened() -> None:
 @pytest.mark.slow
 def test_the_registered_env_is_clean_under_the_checker() -> None:
     env = gymnasium.make(
-        "envs:sim2street/TownFollow-v0",
+        "sim2street:sim2street/TownFollow-v0",
         render_mode="rgb_array",
         world_settings=SMALL,
         observation={"keys": ["image", "labels", "depth_m", "state"]},

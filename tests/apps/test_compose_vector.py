@@ -1,4 +1,4 @@
-"""Vectors of envs by id and config: the town, worlds by endpoint, one renderer for all."""
+"""Vectors made from ids and configs: in the town, with remote worlds, with one renderer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.untrained import untrained_weights
 
 from sim2street.apps.compose import make_env
 from sim2street.apps.compose_vector import make_vector_env
-from sim2street.apps.env_timing import lane_keeping
+from sim2street.apps.env_timing import lane_keeping_action
 from sim2street.configs import ConfigError
 from sim2street.envs import ENV_CONFIGS
 from sim2street.envs.vector.env import DrivingVectorEnv
@@ -45,20 +45,20 @@ def assert_same(ours: Any, theirs: Any, where: str = "") -> None:
         assert str(ours) == str(theirs), where
 
 
-def drive_beside(vector: DrivingVectorEnv, single: gymnasium.Env, steps: int) -> None:
-    """Both along the lane from one seed: everything they say is the same."""
+def assert_equal_drives(vector: DrivingVectorEnv, single: gymnasium.Env, steps: int) -> None:
+    """Drive both along the lane from the same seed; all results must be equal."""
     beside = SyncVectorEnv([lambda: single])
     ours, theirs = vector.reset(seed=5), beside.reset(seed=5)
     assert_same(ours, theirs, "reset")
     for step in range(steps):
-        actions = lane_keeping(theirs[0]["state"])
+        actions = lane_keeping_action(theirs[0]["state"])
         ours, theirs = vector.step(actions), beside.step(actions)
         for part, other in zip(ours, theirs, strict=True):
             assert_same(part, other, f"step {step}")
 
 
-def test_a_vector_of_one_town_equals_a_single_one() -> None:
-    """With all that an env can do to its pictures, actions and episodes."""
+def test_a_vector_of_one_town_equals_a_single_env() -> None:
+    """With stacking, latency, repeated actions, rare rendering and random episodes."""
     settings: dict[str, Any] = {
         "world_settings": SMALL,
         "observation": {"keys": ["image", "depth_m", "state"], "stack": 2, "latency_ticks": 1},
@@ -74,7 +74,7 @@ def test_a_vector_of_one_town_equals_a_single_one() -> None:
     assert vector.spec is not None
     assert vector.spec.kwargs["vectorization_mode"] == "vector_entry_point"
     assert vector.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
-    drive_beside(vector, single, steps=7)
+    assert_equal_drives(vector, single, steps=7)
     assert np.array_equal(vector.render()[0], single.render())
     ahead = np.array([[0.1, 0.4]], np.float32)
     saved, (beside,) = vector.get_state(), [single.unwrapped.get_state()]
@@ -150,7 +150,7 @@ def test_worlds_by_endpoint_share_one_remote_renderer_and_come_back() -> None:
         assert info["tick"][1] == 0
 
 
-def test_mistakes_are_named() -> None:
+def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ConfigError, match="one for each of 3 envs, got 1"):
         make_vector_env("town_follow", 3, worlds=["town"])
     with pytest.raises(ConfigError, match="did you mean 'step_s'"):
@@ -161,7 +161,7 @@ def test_mistakes_are_named() -> None:
         make_vector_env("town_follow", 1, task={"time_limits_s": 3.0})
 
 
-def test_every_id_has_its_vector() -> None:
+def test_every_id_has_a_vector_entry_point() -> None:
     for env_id in ENV_CONFIGS:
         entry = gymnasium.spec(env_id).vector_entry_point
         assert entry == "sim2street.apps.compose_vector:make_vector_env", env_id

@@ -1,4 +1,4 @@
-"""Every registered id under Gymnasium's checkers, warnings being errors."""
+"""Every registered id passes Gymnasium's checkers; warnings are errors."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SMALL = {
 }
 TOWN_IDS = [name for name in ENV_CONFIGS if name.startswith("sim2street/Town")]
 STATE_IDS = [name for name in TOWN_IDS if "State" in name]
-SEEN_IDS = [name for name in TOWN_IDS if "State" not in name]
+CAMERA_IDS = [name for name in TOWN_IDS if "State" not in name]
 
 
-class KeptWorld(TownWorld):
-    """A town whose scene outlives its envs: building one takes seconds."""
+class ReusedTown(TownWorld):
+    """A town that stays open when an env closes it, because building its scene takes seconds."""
 
     def close(self) -> None:
         pass
@@ -41,16 +41,16 @@ class KeptWorld(TownWorld):
 
 
 @pytest.fixture(scope="module")
-def kept() -> Iterator[KeptWorld]:
-    world = KeptWorld(parse(TownConfig, SMALL))
+def reused_town() -> Iterator[ReusedTown]:
+    world = ReusedTown(parse(TownConfig, SMALL))
     yield world
     world.really_close()
 
 
 @pytest.fixture
-def in_the_kept_town(kept, monkeypatch) -> None:
-    """Whatever town an env asks for, it gets that one."""
-    monkeypatch.setitem(compose.WORLDS, "town", lambda data, source: kept)
+def in_the_reused_town(reused_town, monkeypatch) -> None:
+    """Every env that asks for a town gets the reused one."""
+    monkeypatch.setitem(compose.WORLDS, "town", lambda data, source: reused_town)
 
 
 @pytest.mark.parametrize("env_id", STATE_IDS)
@@ -64,10 +64,10 @@ def test_state_envs(env_id) -> None:
     env.close()
 
 
-@pytest.mark.parametrize("env_id", SEEN_IDS)
-@pytest.mark.usefixtures("in_the_kept_town")
+@pytest.mark.parametrize("env_id", CAMERA_IDS)
+@pytest.mark.usefixtures("in_the_reused_town")
 def test_envs_with_cameras(env_id) -> None:
-    """Neural ones too, painted by the palette here: what is checked is the env."""
+    """Including the neural ones, here with the palette: the env is checked, not the renderer."""
     styles = {"train_styles": [], "test_styles": []}
     env = gymnasium.make(env_id, renderer="palette", style="default", episodes=styles)
     check_env(env.unwrapped, skip_render_check=True)
@@ -77,7 +77,7 @@ def test_envs_with_cameras(env_id) -> None:
     env.close()
 
 
-@pytest.mark.usefixtures("in_the_kept_town")
+@pytest.mark.usefixtures("in_the_reused_town")
 @pytest.mark.parametrize("actions", ["continuous", "discrete"])
 def test_every_render_mode_and_observation(actions, monkeypatch) -> None:
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
@@ -98,10 +98,10 @@ def test_every_render_mode_and_observation(actions, monkeypatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def recording(kept, tmp_path_factory) -> Path:
-    """Two short drives."""
+def recording(reused_town, tmp_path_factory) -> Path:
+    """A recording of two short episodes."""
     path = tmp_path_factory.mktemp("recording") / "drive.mcap"
-    recorder = Recorder(kept, path)
+    recorder = Recorder(reused_town, path)
     env = DrivingEnv(recorder, observation=ObservationConfig(keys=("labels",)))
     for seed in (3, 4):
         env.reset(seed=seed)
@@ -127,7 +127,7 @@ def test_replay(recording) -> None:
     env.close()
 
 
-def test_replay_needs_a_recording(tmp_path) -> None:
+def test_replay_without_a_recording_is_refused(tmp_path) -> None:
     with pytest.raises(ConfigError, match="path"):
         make_env("replay")
     with pytest.raises(RecordingError, match="cannot read"):
@@ -135,7 +135,7 @@ def test_replay_needs_a_recording(tmp_path) -> None:
 
 
 def test_carla_by_host_and_port() -> None:
-    """The address goes where it belongs; a server that is not there is a typed error."""
+    """Host and port reach the CARLA world; a missing server raises a Sim2StreetError."""
     pytest.importorskip("carla")
     with pytest.raises(Sim2StreetError, match="59999"):
         make_env(
@@ -151,7 +151,7 @@ def test_carla_by_host_and_port() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("env_id", ["sim2street/CarlaRouteState-v0", "sim2street/CarlaRoute-v0"])
 def test_carla_envs_on_the_standin(env_id, carla_standin) -> None:
-    """Through CARLA's real client; CARLA itself promises no bit-equal episodes."""
+    """With CARLA's real client. Not check_env, because CARLA's episodes are not reproducible."""
     settings = {"vehicles": 4, "cameras": {"front": {"width_px": 64, "height_px": 32}}}
     server = carla_standin
     env = gymnasium.make(env_id, host=server.host, port=server.port, world_settings=settings)

@@ -1,4 +1,4 @@
-"""The town's envs as they are registered: tasks, splits, snapshots, options."""
+"""The registered envs of the town: tasks, splits, snapshots, options."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SMALL = {
     "cameras": {"front": {"width_px": 64, "height_px": 32}},
     "layout": {"graph": {"columns": [3, 3], "rows": [3, 3]}},
 }
-"""One small town, seen small."""
+"""A small town with a small camera."""
 
 AHEAD = np.array([0.02, 0.6])
 
 
 @pytest.fixture(scope="module")
-def painted() -> Iterator[DrivingEnv]:
-    """TownRoute with stacked and delayed pictures, two ticks a step, a picture every third."""
+def palette_env() -> Iterator[DrivingEnv]:
+    """TownRoute with stacked, delayed images, two ticks per step, and one image per 3 ticks."""
     env = make(
         "TownRoute",
         world_settings=SMALL,
@@ -53,7 +53,7 @@ def town_of(env: DrivingEnv) -> TownWorld:
 
 
 def drive(env: DrivingEnv, seed: int, steps: int) -> dict:
-    """The autopilot's episode: info of its last step."""
+    """Let the autopilot drive an episode; returns the info of its last step."""
     env.reset(seed=seed)
     driver = driver_for(env.world)
     for _ in range(steps):
@@ -91,8 +91,8 @@ def test_running_a_red_light_ends_the_route() -> None:
             frame = env.last_frame
             assert frame is not None
             steer = driver(frame).steer
-            gas = 0.5 if frame.ego.speed_mps < 6.0 else 0.0
-            *_, terminated, _, info = env.step(np.array([steer, gas], np.float32))
+            throttle = 0.5 if frame.ego.speed_mps < 6.0 else 0.0
+            *_, terminated, _, info = env.step(np.array([steer, throttle], np.float32))
             if terminated:
                 break
         if terminated:
@@ -102,7 +102,7 @@ def test_running_a_red_light_ends_the_route() -> None:
     assert not info["is_success"]
 
 
-def test_following_begins_behind_a_car_that_stays_on_the_route() -> None:
+def test_car_follow_starts_behind_a_car_that_stays_on_the_route() -> None:
     env = make("TownCarFollowState", world_settings={"town": 3})
     env.reset(seed=4)
     assert env.last_frame is not None
@@ -115,13 +115,13 @@ def test_following_begins_behind_a_car_that_stays_on_the_route() -> None:
     for _ in range(500):
         control = driver(env.last_frame)
         env.step(np.array([control.steer, control.throttle - control.brake], np.float32))
-        if env._over:
+        if env._episode_over:
             break
-        lane = int(world.simulation.state.traffic.plan[0, 0])
+        lane = int(world.simulation.state.traffic.lane_plan[0, 0])
         assert lane in world.simulation.route.state.lane_ids
 
 
-def test_turning_begins_before_a_junction_where_the_route_turns() -> None:
+def test_junction_turn_starts_before_a_junction_where_the_route_turns() -> None:
     env = make("TownJunctionTurnState", world_settings={"town": 3})
     bends = {}
     for turn in ("left", "right"):
@@ -130,14 +130,14 @@ def test_turning_begins_before_a_junction_where_the_route_turns() -> None:
             town = town_of(env).simulation
             ways = [town.town.layout.lanes[i] for i in town.route.state.lane_ids[:2]]
             assert (ways[0].junction_id, ways[1].turn) == (None, turn)
-            assert 0.0 < town.claim.to_line_m < 30.0
+            assert 0.0 < town.ego_at_junction.to_stop_line_m < 30.0
             points = town_of(env).route_ahead(12, 5.0)
             bends[turn, seed] = points[-1, 1]
     assert min(bends["left", s] for s in range(3)) > 3.0
     assert max(bends["right", s] for s in range(3)) < -3.0
 
 
-def test_towns_come_from_the_split() -> None:
+def test_towns_are_drawn_from_the_split() -> None:
     env = make("TownLaneKeepState")
     for seed in range(3):
         info = env.reset(seed=seed)[1]
@@ -150,8 +150,8 @@ def test_towns_come_from_the_split() -> None:
     assert town_of(tests).simulation.state.plan.town in TEST_TOWNS
 
 
-def test_options_are_checked_by_name(painted) -> None:
-    env = painted
+def test_misspelt_options_get_a_hint(palette_env) -> None:
+    env = palette_env
     with pytest.raises(ConfigError, match="unknown option 'stlye'; did you mean 'style'"):
         env.reset(options={"stlye": "palette"})
     with pytest.raises(ConfigError, match="did you mean 'traffic'"):
@@ -162,16 +162,16 @@ def test_options_are_checked_by_name(painted) -> None:
         env.reset(options={"turn": "back"})
 
 
-def test_two_rollouts_from_one_state_agree_to_the_last_bit(painted) -> None:
-    """As planners and world models need it, pictures included."""
-    env = painted
+def test_two_rollouts_from_one_snapshot_are_equal(palette_env) -> None:
+    """Bit by bit, including images."""
+    env = palette_env
     env.reset(seed=5)
     actions = np.random.default_rng(0).uniform((-0.1, 0.0), (0.1, 1.0), (24, 2))
     for action in actions[:6]:
         env.step(action)
     state = env.get_state()
     first = [env.step(action) for action in actions[6:]]
-    env.reset(seed=9)  # whatever comes between
+    env.reset(seed=9)  # anything may happen in between
     env.step(actions[0])
     observation, _ = env.set_state(state)
     assert env.observation_space.contains(observation)
@@ -181,12 +181,12 @@ def test_two_rollouts_from_one_state_agree_to_the_last_bit(painted) -> None:
         assert rest == rest_again
 
 
-def test_seeds_repeat_in_another_env_pictures_included(painted) -> None:
-    """And where only every fourth tick is looked at, nothing else changes."""
+def test_another_env_repeats_the_episodes_of_a_seed(palette_env) -> None:
+    """Including images, and although this env's camera sees only every fourth tick."""
     rarely = {**SMALL, "see_every": 4}
     other = make("TownRoute", world_settings=rarely, actions={"repeat": 4})
     seen = []
-    for env, steps in ((painted, 6), (other, 3)):
+    for env, steps in ((palette_env, 6), (other, 3)):
         env.reset(seed=11)
         for _ in range(steps):
             env.step(AHEAD)
@@ -199,13 +199,13 @@ def test_seeds_repeat_in_another_env_pictures_included(painted) -> None:
     assert seen[0] == seen[1]
 
 
-def test_every_town_task_has_its_variants() -> None:
-    for task in envs.TASKS:
+def test_every_town_task_has_all_variants() -> None:
+    for task in envs.TOWN_TASKS:
         for variant in envs.VARIANTS:
             assert f"sim2street/Town{task}{variant}-v0" in envs.ENV_CONFIGS
 
 
-def test_a_remote_world_keeps_its_state_to_itself(served_world) -> None:
+def test_a_remote_world_cannot_save_its_state(served_world) -> None:
     env = make("TownFollow", world=served_world)
     env.reset(seed=0)
     with pytest.raises(WorldError, match="cannot save"):
@@ -215,8 +215,8 @@ def test_a_remote_world_keeps_its_state_to_itself(served_world) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_neural_pictures_repeat_from_a_state_and_from_a_seed() -> None:
-    """The renderer's memory of the last frame is saved and taken up with the rest."""
+def test_neural_images_repeat_from_a_snapshot_and_from_a_seed() -> None:
+    """A snapshot includes the renderer's memory of the last frame."""
     pytest.importorskip("torch")
     runs = []
     for _ in range(2):

@@ -49,7 +49,7 @@ def test_a_broken_recording_says_so_and_can_be_read_as_far_as_it_goes(
     drive.write_bytes(drive.read_bytes()[:-800])
     film = tmp_path / "replay.mp4"
     assert run(["replay", str(drive), "--out", str(film)]) == 1
-    assert "is no finished recording" in capsys.readouterr().err
+    assert "is not a finished recording" in capsys.readouterr().err
     assert not film.exists()
     assert run(["replay", str(drive), "--recover", "--out", str(film)]) == 0
     assert 1 <= film_length(film) <= 10

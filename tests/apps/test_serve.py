@@ -1,4 +1,4 @@
-"""Servers as processes: announced, found, killed, started again."""
+"""`sim2street serve` as processes: found by clients, killed and restarted."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from sim2street.bridge.transport import ClientConfig, query_status
 pytestmark = pytest.mark.timeout(400)
 
 ROOT = Path(__file__).parents[2]
-STRAIGHT_ON = np.array([0.0, 0.5], np.float32)
-START_S = 90.0
+DRIVE_STRAIGHT = np.array([0.0, 0.5], np.float32)
+START_TIMEOUT_S = 90.0
 
 TOWN = """
 kind: town
@@ -53,12 +53,12 @@ def free_endpoint() -> str:
 
 @contextmanager
 def served(*arguments: str, endpoint: str) -> Iterator[subprocess.Popen[str]]:
-    """`sim2street serve ...` as a process, up and answering."""
+    """`sim2street serve ...` as a process that answers requests."""
     command = [sys.executable, "-m", "sim2street.apps.cli", "serve", *arguments, "--bind", endpoint]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, text=True) as process:
         try:
-            query_status(ClientConfig(endpoint=endpoint, open_deadline_s=START_S))
+            query_status(ClientConfig(endpoint=endpoint, open_deadline_s=START_TIMEOUT_S))
             yield process
         finally:
             process.terminate()
@@ -76,32 +76,34 @@ def test_a_served_world_and_renderer_make_an_env_of_three_processes(town) -> Non
     ):
         env = gymnasium.make("sim2street/TownFollow-v0", world=world, renderer=renderer)
         env.reset(seed=5)
-        ticks = [env.step(STRAIGHT_ON)[4]["tick"] for _ in range(20)]
+        ticks = [env.step(DRIVE_STRAIGHT)[4]["tick"] for _ in range(20)]
         env.close()
     assert ticks == list(range(1, 21))
     assert (world_process.returncode, renderer_process.returncode) == (0, 0)
 
 
-def test_a_killed_world_truncates_and_its_successor_takes_the_next_reset(town) -> None:
+def test_a_killed_world_truncates_the_episode_and_a_restarted_one_takes_the_next_reset(
+    town,
+) -> None:
     endpoint = free_endpoint()
     with served("world", town, "--supervise", endpoint=endpoint) as supervisor:
         env = gymnasium.make("sim2street/TownFollowState-v0", world=endpoint)
         env.reset(seed=5)
-        env.step(STRAIGHT_ON)
+        env.step(DRIVE_STRAIGHT)
         [server] = psutil.Process(supervisor.pid).children()
         server.send_signal(signal.SIGKILL)
-        _, reward, terminated, truncated, info = env.step(STRAIGHT_ON)
+        _, reward, terminated, truncated, info = env.step(DRIVE_STRAIGHT)
         assert (reward, terminated, truncated) == (0.0, False, True)
         assert info["error"]
         env.reset(seed=5)
-        assert env.step(STRAIGHT_ON)[4]["tick"] == 1
+        assert env.step(DRIVE_STRAIGHT)[4]["tick"] == 1
         env.close()
     assert supervisor.returncode == 0
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
-def test_every_state_id_drives_in_a_served_world() -> None:
-    """None brings settings that only a world of its own process would know."""
+def test_every_env_id_without_images_works_with_a_served_world() -> None:
+    """No id needs settings that only a world in its own process would know."""
     ids = [name for name in envs.ENV_CONFIGS if "/Town" in name and "State" in name]
     assert len(ids) >= 5
     endpoint = free_endpoint()
@@ -109,18 +111,18 @@ def test_every_state_id_drives_in_a_served_world() -> None:
         for env_id in ids:
             env = gymnasium.make(env_id, world=endpoint)
             env.reset(seed=5)
-            assert env.step(STRAIGHT_ON)[4]["tick"] == 1
+            assert env.step(DRIVE_STRAIGHT)[4]["tick"] == 1
             env.close()
 
 
-def test_a_port_in_use_is_named(town, capsys) -> None:
+def test_a_port_in_use_is_reported(town, capsys) -> None:
     endpoint = free_endpoint()
     with served("world", town, endpoint=endpoint):
         assert run(["serve", "world", town, "--bind", endpoint]) == 2
     assert "is in use by another process" in capsys.readouterr().err
 
 
-def test_a_server_says_where_it_listens_and_what_it_did(town, tmp_path) -> None:
+def test_a_server_prints_its_endpoint_and_what_it_counted(town, tmp_path) -> None:
     command = [sys.executable, "-m", "sim2street.apps.cli", "serve", "world", town]
     command += ["--bind", "tcp://127.0.0.1:0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -146,6 +148,6 @@ def test_a_thousand_ticks_through_three_processes(town) -> None:
         task = {"endings": [], "time_limit_s": 1e6}
         env = gymnasium.make("sim2street/TownFollow-v0", world=world, renderer=renderer, task=task)
         env.reset(seed=5)
-        ticks = [env.step(STRAIGHT_ON * 0.2)[4]["tick"] for _ in range(1000)]
+        ticks = [env.step(DRIVE_STRAIGHT * 0.2)[4]["tick"] for _ in range(1000)]
         env.close()
     assert ticks == list(range(1, 1001))

@@ -1,4 +1,4 @@
-"""From photographs to weights to a style to a film, by the command line alone."""
+"""Training, making a style and filming with them, through the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ phases:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Three pictures of a grey road under a blue sky, with labels, below `tmp_path`."""
+    """Three images of a grey road under a blue sky, with labels."""
     folder = tmp_path / "photos"
     rng = np.random.default_rng(0)
     for kind in ("images", "labels"):
@@ -35,13 +35,15 @@ def photos(tmp_path: Path) -> Path:
         colours = np.array([[0, 0, 0], [90, 90, 95], [0] * 3, [130, 90, 70], *([[0] * 3] * 7)])
         colours = np.vstack([colours, [120, 170, 230]])
         noise = rng.integers(-12, 12, (64, 128, 1))
-        picture = np.clip(colours[labels] + noise, 0, 255).astype(np.uint8)
-        Image.fromarray(picture).save(folder / "images" / f"{index}.png")
+        image = np.clip(colours[labels] + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(image).save(folder / "images" / f"{index}.png")
         Image.fromarray(labels).save(folder / "labels" / f"{index}.png")
     return folder
 
 
-def test_train_resume_style_and_film(photos, served_world, tmp_path, capsys) -> None:
+def test_training_resumes_and_its_weights_render_a_film(
+    photos, served_world, tmp_path, capsys
+) -> None:
     config, folder = tmp_path / "toy.yaml", tmp_path / "run"
     config.write_text(CONFIG)
     command = ["train", str(config), "--data", str(tmp_path), "--out", str(folder)]
@@ -61,7 +63,7 @@ def test_train_resume_style_and_film(photos, served_world, tmp_path, capsys) -> 
     assert "did you mean 'grey'" in capsys.readouterr().err
 
 
-def test_a_dry_run_shows_the_run_and_does_nothing(tmp_path, capsys) -> None:
+def test_a_dry_run_prints_the_config_and_writes_nothing(tmp_path, capsys) -> None:
     assert run(["train", "photos", "-o", str(tmp_path / "run"), "--dry-run"]) == 0
     assert "steps in" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
@@ -75,7 +77,9 @@ def test_a_dry_run_shows_the_run_and_does_nothing(tmp_path, capsys) -> None:
         (["demo", "-r", "no.safetensors"], 1, "no weights at"),
     ],
 )
-def test_mistakes_get_one_line(arguments, code, hint, tmp_path, monkeypatch, capsys) -> None:
+def test_user_errors_are_reported_in_one_line(
+    arguments, code, hint, tmp_path, monkeypatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(arguments) == code
     assert hint in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""docs/vector.md: its example runs, and it names every keyword and deadline."""
+"""docs/vector.md: its example runs, and its tables list every keyword and deadline."""
 
 from __future__ import annotations
 
@@ -39,6 +39,4 @@ def test_every_keyword_and_deadline_is_explained() -> None:
         "config", "render_mode", "settings",
     }  # fmt: skip
     rows = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
-    assert rows == own
-    for deadline in VectorDeadlines.model_fields:
-        assert f"`{deadline}`" in PAGE
+    assert rows == own | set(VectorDeadlines.model_fields)

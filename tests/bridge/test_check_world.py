@@ -1,4 +1,4 @@
-"""Every finding of the world check, found where it is planted and nowhere else."""
+"""The world check: every planted fault is found, and correct worlds have no findings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from support.faults import Fault, Frames, Playback
 from support.processes import ServerProcess
 from support.toy_world import ToyWorld
 
-from sim2street.bridge.check.run import Finding, check_world
+from sim2street.bridge.check.findings import Finding
+from sim2street.bridge.check.run import check_world
 from sim2street.bridge.errors import WorldError
 from sim2street.bridge.frame import EGO_UNKNOWN, POSE_UNKNOWN, Camera, Control, SensorFrame
 from sim2street.bridge.labels import Tag
@@ -27,7 +28,7 @@ X_MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 @pytest.fixture(scope="module")
 def frames() -> Frames:
-    return faults.drive(TICKS)
+    return faults.recorded_drive(TICKS)
 
 
 def relabel(old: int, new: int) -> Fault:
@@ -36,16 +37,16 @@ def relabel(old: int, new: int) -> Fault:
     )
 
 
-def trembling(frames: Frames) -> Frames:
+def shaken(frames: Frames) -> Frames:
     rng = np.random.default_rng(0)
     noise = [np.pad(rng.normal(0, 0.5, (3, 1)), ((0, 1), (3, 0))) for _ in frames]
     return [
-        faults.posed(lambda pose, by=by: pose + by)([frame])[0]
+        faults.changed_pose(lambda pose, by=by: pose + by)([frame])[0]
         for frame, by in zip(frames, noise, strict=True)
     ]
 
 
-late_pose = faults.late_in_views("pose")
+late_pose = faults.delayed_in_views("pose")
 
 PLANTED: dict[str, tuple[Fault, set[str]]] = {
     "unknown labels": (relabel(Tag.TERRAIN, 31), {"labels_unknown"}),
@@ -86,11 +87,11 @@ PLANTED: dict[str, tuple[Fault, set[str]]] = {
     ),
     "negative depth": (faults.in_view(depth_m=lambda v: -v.depth_m), {"depth_range"}),
     "z-buffer": (faults.in_view(depth_m=lambda v: v.depth_m / 1000), {"depth_normalised"}),
-    "Euclidean depth": (faults.in_view(depth_m=faults.euclidean), {"depth_euclidean"}),
+    "Euclidean depth": (faults.in_view(depth_m=faults.euclidean_depth), {"depth_euclidean"}),
     "depth in cm": (faults.scaled_depth(100.0), {"depth_centimetres", "depth_range"}),
     "positions in cm": (
-        faults.all_of(
-            faults.posed(lambda p: p * np.array([[1, 1, 1, 100]] * 3 + [[1, 1, 1, 1]])),
+        faults.combined(
+            faults.changed_pose(lambda p: p * np.array([[1, 1, 1, 100]] * 3 + [[1, 1, 1, 1]])),
             faults.in_ego(
                 pose=lambda f: (f.ego.pose * np.array([[1, 1, 1, 100]] * 3 + [[1] * 4])).astype(
                     np.float32
@@ -99,14 +100,14 @@ PLANTED: dict[str, tuple[Fault, set[str]]] = {
         ),
         {"positions_centimetres", "velocity"},
     ),
-    "OpenGL axes": (faults.posed(lambda p: p @ OPENGL), {"axes_opengl"}),
-    "body axes": (faults.posed(lambda p: p @ BODY), {"axes_body"}),
+    "OpenGL axes": (faults.changed_pose(lambda p: p @ OPENGL), {"axes_opengl"}),
+    "body axes": (faults.changed_pose(lambda p: p @ BODY), {"axes_body"}),
     "left-handed camera": (
-        faults.posed(lambda p: p @ X_MIRROR), {"pose_left_handed", "left_right_swapped"}
+        faults.changed_pose(lambda p: p @ X_MIRROR), {"pose_left_handed", "left_right_swapped"}
     ),
     "left-handed world": (
-        faults.all_of(
-            faults.posed(lambda p: Y_MIRROR @ p @ X_MIRROR),
+        faults.combined(
+            faults.changed_pose(lambda p: Y_MIRROR @ p @ X_MIRROR),
             faults.in_ego(
                 pose=lambda f: (Y_MIRROR @ f.ego.pose @ Y_MIRROR).astype(np.float32),
                 velocity_mps=lambda f: tuple(np.array(f.ego.velocity_mps) * [1, -1, 1]),
@@ -115,21 +116,21 @@ PLANTED: dict[str, tuple[Fault, set[str]]] = {
         {"left_right_swapped", "steer_sign"},
     ),
     "y of the position": (
-        faults.posed(lambda p: p * np.array([[1] * 4, [1, 1, 1, -1], [1] * 4, [1] * 4])),
+        faults.changed_pose(lambda p: p * np.array([[1] * 4, [1, 1, 1, -1], [1] * 4, [1] * 4])),
         {"position_mirrored"},
     ),
-    "world to camera": (faults.posed(np.linalg.inv), {"pose_inverted"}),
-    "column-major": (faults.posed(np.transpose), {"pose_transposed"}),
+    "world to camera": (faults.changed_pose(np.linalg.inv), {"pose_inverted"}),
+    "column-major": (faults.changed_pose(np.transpose), {"pose_transposed"}),
     "scaled rotation": (
-        faults.posed(lambda p: p * np.array([[2, 2, 2, 1]] * 3 + [[1] * 4])), {"pose"}
+        faults.changed_pose(lambda p: p * np.array([[2, 2, 2, 1]] * 3 + [[1] * 4])), {"pose"}
     ),
     "transposed rotation": (
-        faults.posed(lambda p: np.block([[p[:3, :3].T, p[:3, 3:]], [p[3:]]])),
+        faults.changed_pose(lambda p: np.block([[p[:3, :3].T, p[:3, 3:]], [p[3:]]])),
         {"rotation_transposed"},
     ),
     "poses lag": (late_pose, {"poses_lag"}),
     "the ego lags": (
-        faults.late(
+        faults.delayed(
             lambda now, before: dataclasses.replace(
                 now, ego=dataclasses.replace(now.ego, pose=before.ego.pose)
             )
@@ -137,9 +138,9 @@ PLANTED: dict[str, tuple[Fault, set[str]]] = {
         {"ego_lags"},
     ),
     "ego and cameras lag": (
-        faults.all_of(
+        faults.combined(
             late_pose,
-            faults.late(
+            faults.delayed(
                 lambda now, before: dataclasses.replace(
                     now, ego=dataclasses.replace(now.ego, pose=before.ego.pose)
                 )
@@ -147,16 +148,16 @@ PLANTED: dict[str, tuple[Fault, set[str]]] = {
         ),
         {"poses_lag"},
     ),
-    "images lag": (faults.late_in_views("labels", "depth_m", "instances"), {"images_lag"}),
+    "images lag": (faults.delayed_in_views("labels", "depth_m", "instances"), {"images_lag"}),
     "actors lag": (
-        faults.late(lambda now, before: dataclasses.replace(now, actors=before.actors)),
+        faults.delayed(lambda now, before: dataclasses.replace(now, actors=before.actors)),
         {"actors_lag"},
     ),
     "vertical field of view": (
         faults.in_view(camera=lambda v: _refocused(v.camera, 0.5)),
         {"camera", "fov_vertical"},
     ),
-    "trembling poses": (trembling, {"views_disagree", "mount"}),
+    "shaken poses": (shaken, {"views_disagree", "mount"}),
     "boxes of full size": (
         faults.in_actors(extent_m=lambda a: tuple(2 * e for e in a.extent_m)), {"extent_full"}
     ),
@@ -204,7 +205,7 @@ def codes(findings: list[Finding]) -> set[str]:
     return {finding.code for finding in findings}
 
 
-def test_a_good_world_has_no_findings(frames: Frames) -> None:
+def test_a_correct_world_has_no_findings(frames: Frames) -> None:
     assert check_world(Playback(frames), ticks=TICKS) == []
 
 
@@ -227,12 +228,13 @@ def test_planted_faults_are_explained(name: str, frames: Frames) -> None:
     ("fault", "expected"),
     [
         (
-            faults.all_of(faults.posed(lambda p: p @ OPENGL), late_pose),
+            faults.combined(faults.changed_pose(lambda p: p @ OPENGL), late_pose),
             {"axes_opengl", "poses_lag"},
         ),
         (
-            faults.all_of(
-                faults.posed(lambda p: p @ BODY), faults.in_view(depth_m=faults.euclidean)
+            faults.combined(
+                faults.changed_pose(lambda p: p @ BODY),
+                faults.in_view(depth_m=faults.euclidean_depth),
             ),
             {"axes_body", "depth_euclidean"},
         ),
@@ -244,7 +246,7 @@ def test_two_mistakes_at_once_are_both_named(
     assert codes(check_world(Playback(frames, fault), ticks=TICKS)) == expected
 
 
-def test_messages_say_what_was_seen(frames: Frames) -> None:
+def test_messages_say_what_was_observed(frames: Frames) -> None:
     found = only(check_world(Playback(frames, PLANTED["unknown labels"][0]), ticks=TICKS))
     assert found.message.startswith("front: labels unknown: 31 (seen ")
     found = only(check_world(Playback(frames, PLANTED["Euclidean depth"][0]), ticks=TICKS))
@@ -269,9 +271,9 @@ def test_specs_are_checked(changes: dict[str, object], code: str, frames: Frames
     assert code in codes(check_world(world, ticks=TICKS))
 
 
-def test_lower_tiers_are_warned_about_not_refused(frames: Frames) -> None:
+def test_lower_tiers_give_warnings_not_errors(frames: Frames) -> None:
     flags = (POSE_UNKNOWN, EGO_UNKNOWN)
-    plain = faults.all_of(
+    plain = faults.combined(
         faults.in_view(depth_m=lambda v: None, instances=lambda v: None,
                        pose=lambda v: np.eye(4, dtype=np.float32)),
         faults.in_frame(flags=lambda f: flags, actors=lambda f: ()),
@@ -284,8 +286,8 @@ def test_lower_tiers_are_warned_about_not_refused(frames: Frames) -> None:
     assert {finding.severity for finding in findings} == {"warning"}
 
 
-class Careless(ToyWorld):
-    """Has the faults that need a living world."""
+class FaultyWorld(ToyWorld):
+    """A world with a fault that cannot be planted into recorded frames."""
 
     def __init__(self, fault: str) -> None:
         super().__init__(16, 8)
@@ -324,20 +326,20 @@ class Careless(ToyWorld):
         ("steers left", "steer_sign"),
     ],
 )
-def test_faults_of_living_worlds(fault: str, code: str | None) -> None:
-    world = Careless(fault)
+def test_faults_of_running_worlds(fault: str, code: str | None) -> None:
+    world = FaultyWorld(fault)
     world.open()
     found = codes(check_world(world, ticks=12))
     assert found == ({code} if code else set())
 
 
-def test_arrays_that_change_after_they_were_returned() -> None:
-    world = Careless("reuses")
+def test_arrays_that_change_after_they_were_returned_are_found() -> None:
+    world = FaultyWorld("reuses")
     world.open()
     assert "reused_arrays" in codes(check_world(world, ticks=12))
 
 
-def test_a_gentle_world_without_buildings_passes() -> None:
+def test_a_straight_road_without_buildings_passes() -> None:
     with StraightRoadWorld() as world:
         assert check_world(world) == []
 

@@ -1,4 +1,4 @@
-"""What `validate` lets through, where data crosses a boundary."""
+"""What `validate` of the frame types accepts and refuses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sim2street.bridge.geometry import level_pose
 CAMERA = Camera.from_fov(8, 4, 60.0)
 
 
-def test_a_pose_turns_and_moves_and_does_no_more() -> None:
+def test_poses_with_a_scale_are_refused() -> None:
     actor = Actor(7, 14, level_pose(), (2.0, 1.0, 0.7))
     actor.validate()
     for factor in (0.0, 0.5, 1.2):
@@ -26,10 +26,32 @@ def test_a_pose_turns_and_moves_and_does_no_more() -> None:
             View(CAMERA, pose).validate()
 
 
-def test_motion_is_finite() -> None:
+def test_motion_must_be_finite() -> None:
     motion_px = np.zeros((4, 8, 2), np.float32)
     view = View(CAMERA, level_pose(), motion_px=motion_px, motion_from_tick=3)
     view.validate()
     motion_px[1, 2, 0] = np.nan
     with pytest.raises(FrameError, match="point outside the image"):
         view.validate()
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ({"labels": np.full((4, 8), 29, np.uint8)}, r"labels.*in \[0, 28\].*\[29, 29\]"),
+        ({"labels": np.zeros((4, 8), np.int32)}, r"labels: expected uint8 \(4, 8\), got int32"),
+        ({"depth_m": np.full((4, 8), np.nan, np.float32)}, r"depth_m.*in \[0, 1000\].*nan"),
+        ({"depth_m": np.full((4, 8), 1001, np.float32)}, r"depth_m.*got values in \[1001, 1001\]"),
+        ({"rgb": np.zeros((4, 9, 3), np.uint8)}, r"rgb.*whole number k"),
+        ({"rgb": np.zeros((0, 0, 3), np.uint8)}, r"rgb.*whole number k"),
+    ],
+)
+def test_images_that_break_the_contract_are_refused(
+    images: dict[str, np.ndarray], message: str
+) -> None:
+    with pytest.raises(FrameError, match=message):
+        View(CAMERA, level_pose(), **images).validate()
+
+
+def test_rgb_may_be_larger_than_the_labels() -> None:
+    View(CAMERA, level_pose(), rgb=np.zeros((8, 16, 3), np.uint8)).validate()

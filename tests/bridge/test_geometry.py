@@ -1,4 +1,4 @@
-"""Motion and visibility against scenes whose every ray has a closed-form answer."""
+"""Motion and visibility in scenes where every ray can be computed in closed form."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ball_actor(x, y, yaw_rad=0.0, actor_id=BALL):
 
 
 def render(pose, ball=None, camera=CAMERA):
-    """Ray-cast ground z = 0, wall x = 40, and a ball; the labels are a world-fixed pattern."""
+    """Ray-cast the ground z = 0, a wall at x = 40 and a ball, labelled with a fixed pattern."""
     rays = pixel_rays(camera).astype(np.float64) @ pose[:3, :3].astype(np.float64).T
     origin = pose[:3, 3].astype(np.float64)
     with np.errstate(divide="ignore"):
@@ -90,7 +90,7 @@ def interior(labels):
 
 
 def agreement(current, previous, now=(), before=(), source_px=None):
-    """Share of visible interior pixels whose warped label is the current label."""
+    """Share of the visible interior pixels with the same label after warping; and visibility."""
     found = motion(current, previous, now, before)
     visible = visible_before(found, current, previous)
     source_px = found.source_px if source_px is None else source_px
@@ -101,7 +101,7 @@ def agreement(current, previous, now=(), before=(), source_px=None):
     return float((warped == current.labels)[inside].mean()), visible
 
 
-def test_points_lie_where_the_camera_saw_them():
+def test_points_project_back_to_their_pixels():
     pose = camera_pose(3.0, -2.0, 0.4, pitch_rad=0.1)
     view = render(pose)
     ground = world_points(CAMERA, pose, view.depth_m)[60:]
@@ -149,7 +149,7 @@ def test_warped_labels_agree_in_both_directions(dx, dy, dyaw):
 
 
 @pytest.mark.parametrize(("dx", "dy", "dyaw"), MOVES)
-def test_a_warp_the_wrong_way_round_disagrees(dx, dy, dyaw):
+def test_a_warp_in_the_wrong_direction_disagrees(dx, dy, dyaw):
     previous = render(camera_pose(0, 0, 0.05))
     current = render(camera_pose(dx, dy, 0.05 + dyaw))
     right = motion(current, previous).source_px
@@ -177,7 +177,7 @@ def test_actor_pixels_move_with_the_actor():
     assert (warped == current.labels)[on_ball & visible].mean() < 0.9
 
 
-def test_what_a_moving_ball_uncovers_is_disoccluded():
+def test_what_a_moving_ball_uncovers_was_not_visible():
     before, now = ball_actor(9.0, 1.0), ball_actor(9.0, -1.5)
     pose = camera_pose(0, 0, 0)
     previous, current = render(pose, before), render(pose, now)
@@ -197,7 +197,7 @@ def test_a_new_actor_was_never_visible():
     assert visible[current.instances == 0].all()
 
 
-def test_the_sky_turns_but_does_not_pass_by():
+def test_the_sky_moves_with_the_rotation_only():
     previous, current = render(camera_pose(0, 0, 0)), render(camera_pose(5, 0, 0.1))
     found = motion(current, previous)
     sky = current.depth_m >= SKY_DEPTH_M

@@ -1,4 +1,4 @@
-"""Every label map as a table, and what is said about ids and names that do not fit."""
+"""Label maps: their content, and the errors for unknown ids, colours and names."""
 
 from __future__ import annotations
 
@@ -52,32 +52,32 @@ SIZES = {
 
 
 @pytest.mark.parametrize("name", sorted(TABLES))
-def test_table(name: str) -> None:
-    table = label_map(name).table
+def test_ids_map_to_the_documented_tags(name: str) -> None:
+    tags_by_id = label_map(name).tags_by_id
     for label_id, tags in TABLES[name].items():
-        assert table[label_id] == frozenset(Tag[tag] for tag in tags.split()), label_id
+        assert set(tags_by_id[label_id]) == {Tag[tag] for tag in tags.split()}, label_id
 
 
 def test_every_map_has_its_number_of_ids() -> None:
-    assert {name: len(label_map(name).table) for name in label_map_names()} == SIZES
+    assert {name: len(label_map(name).tags_by_id) for name in label_map_names()} == SIZES
 
 
 @pytest.mark.parametrize("name", ["cityscapes-train", "bdd"])
 def test_train_ids_are_tags_minus_one(name: str) -> None:
-    table = label_map(name).table
-    assert all(table[tag - 1] == {Tag(tag)} for tag in range(1, 20))
-    assert table[255] == {Tag.UNKNOWN}
+    tags_by_id = label_map(name).tags_by_id
+    assert all(tags_by_id[tag - 1] == (Tag(tag),) for tag in range(1, 20))
+    assert tags_by_id[255] == (Tag.UNKNOWN,)
 
 
 @pytest.mark.parametrize("name", label_map_names())
-def test_multihot_and_primary_agree_with_the_table(name: str) -> None:
-    lut = label_map(name)
-    assert lut.multihot.shape == (256, 29)
-    assert lut.primary.dtype == np.uint8
+def test_multihot_and_primary_agree_with_tags_by_id(name: str) -> None:
+    source_map = label_map(name)
+    assert source_map.multihot.shape == (256, 29)
+    assert source_map.primary.dtype == np.uint8
     for label_id in range(256):
-        tags = lut.table.get(label_id, frozenset({Tag.UNKNOWN}))
-        assert set(np.flatnonzero(lut.multihot[label_id])) == {int(tag) for tag in tags}
-        assert Tag(int(lut.primary[label_id])) in tags
+        tags = source_map.tags_by_id.get(label_id, (Tag.UNKNOWN,))
+        assert set(np.flatnonzero(source_map.multihot[label_id])) == {int(tag) for tag in tags}
+        assert Tag(int(source_map.primary[label_id])) in tags
 
 
 def test_to_tags_names_the_unknown_ids() -> None:
@@ -94,17 +94,17 @@ def test_unknown_map_gets_a_suggestion() -> None:
 
 
 def test_colour_labels_round_trip_and_refuse_blended_colours() -> None:
-    lut = label_map("camvid32")
-    assert lut.colors is not None
-    assert len(set(lut.colors.values())) == 32
+    source_map = label_map("camvid32")
+    assert source_map.colors is not None
+    assert len(set(source_map.colors.values())) == 32
     ids = np.arange(32, dtype=np.uint8).reshape(4, 8)
-    rgb = np.array([lut.colors[int(i)] for i in ids.ravel()], dtype=np.uint8).reshape(4, 8, 3)
-    assert np.array_equal(lut.from_colors(rgb), ids)
+    rgb = np.array([source_map.colors[int(i)] for i in ids.ravel()], np.uint8).reshape(4, 8, 3)
+    assert np.array_equal(source_map.ids_from_colors(rgb), ids)
     rgb[1, 2] = (1, 2, 3)
     with pytest.raises(LabelError, match=r"x.png: colour \(1, 2, 3\).*1 pixels"):
-        lut.from_colors(rgb, "x.png")
+        source_map.ids_from_colors(rgb, "x.png")
     with pytest.raises(LabelError, match="no colours"):
-        label_map("carla").from_colors(rgb)
+        label_map("carla").ids_from_colors(rgb)
 
 
 def test_palette_and_fingerprint() -> None:

@@ -1,4 +1,4 @@
-"""docs/protocol.md against the code: its bytes, its names, and its two whole programs."""
+"""docs/protocol.md agrees with the code: its bytes, its names and its two example programs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.noted_renderer import NotedRenderer
 from support.processes import ServerProcess
+from support.restart_logging_renderer import RestartLoggingRenderer
 
 from sim2street.bridge import errors
 from sim2street.bridge.check.run import check_world
@@ -22,24 +22,29 @@ from sim2street.bridge.frame import EGO_UNKNOWN, POSE_UNKNOWN, Camera, Control
 from sim2street.bridge.labels import Tag
 from sim2street.bridge.rendered_world import RenderedWorld
 from sim2street.bridge.transport import ClientConfig, RemoteWorld
-from sim2street.bridge.wire import schema
-from sim2street.bridge.wire.codec import DTYPES, Limits, decode, encode
+from sim2street.bridge.wire.codec import DTYPES, Body, Limits, decode, encode, pack
 from sim2street.bridge.wire.world_messages import VIEW_BUFFERS, read_control, read_frame
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 
 
-def block(title: str) -> str:
-    """The fenced block of that title."""
-    found = re.search(rf"^```{title}\n(.*?)^```", TEXT, re.M | re.S)
+def block(language: str, title: str) -> str:
+    """The content of the fenced block with this title."""
+    found = re.search(rf'^```{language} title="{title}"\n(.*?)^```', TEXT, re.M | re.S)
     assert found, title
     return found[1]
 
 
 def dump(title: str) -> bytes:
-    """The bytes of a hex dump."""
-    lines = [line.split("  ", 1)[1] for line in block(f"hex {title}").splitlines()]
+    """The bytes of the hex dump with this title."""
+    lines = [line.split("  ", 1)[1] for line in block("hex", title).splitlines()]
     return bytes.fromhex(" ".join(lines))
+
+
+def all_subclasses(model: type[Body]) -> set[type[Body]]:
+    """The model's subclasses, and theirs."""
+    direct = set(model.__subclasses__())
+    return direct.union(*(all_subclasses(each) for each in direct))
 
 
 def test_the_example_is_what_the_code_writes_and_reads() -> None:
@@ -52,7 +57,7 @@ def test_the_example_is_what_the_code_writes_and_reads() -> None:
 
     parts = [dump("frame-header"), dump("frame-labels")]
     assert f"The header ({len(parts[0])} bytes)" in TEXT
-    assert json.loads(parts[0]) == json.loads(block("json frame-header"))
+    assert json.loads(parts[0]) == json.loads(block("json", "frame-header"))
     message = decode(parts, Limits())
     assert [bytes(part) for part in encode(message)] == parts
     frame = read_frame(message)
@@ -60,15 +65,16 @@ def test_the_example_is_what_the_code_writes_and_reads() -> None:
     assert frame.view.labels.tolist() == [[Tag.SKY] * 4, [Tag.ROAD] * 4]
     assert frame.view.camera == Camera(4, 2, 3.0, 3.0, 1.5, 0.5)
     assert frame.flags == (POSE_UNKNOWN, EGO_UNKNOWN)
+    packed = pack(parts)
+    assert packed[: -len(b"".join(parts))] == dump("packed-frame")
 
 
-def test_every_name_on_the_wire_is_explained() -> None:
-    said = set(re.findall(r"[a-z_]+[a-z0-9]+", TEXT))
-    bodies = [body for body in vars(schema).values() if isinstance(body, type)]
-    names = {name for body in bodies for name in getattr(body, "model_fields", {})}
+def test_every_name_of_the_protocol_is_documented() -> None:
+    documented = set(re.findall(r"[a-z_]+[a-z0-9]+", TEXT))
+    names = {name for body in all_subclasses(Body) for name in body.model_fields}
     assert len(names) > 50
-    assert names <= said, names - said
-    assert set(DTYPES) | set(VIEW_BUFFERS) | {tag.name.lower() for tag in Tag} <= said
+    assert names <= documented, names - documented
+    assert set(DTYPES) | set(VIEW_BUFFERS) | {tag.name.lower() for tag in Tag} <= documented
     for tag in Tag:
         assert f"| {tag.value} | {tag.name.lower()} |" in TEXT
     limits = Limits()
@@ -76,21 +82,21 @@ def test_every_name_on_the_wire_is_explained() -> None:
     assert f"{limits.max_pixels} pixels" in TEXT
 
 
-def test_every_error_and_request_is_listed() -> None:
+def test_every_error_and_request_is_documented() -> None:
     listed = set(re.findall(r"^\| `(\w+)` \|", TEXT, re.M))
     raised = {
         name
         for name, value in vars(errors).items()
         if isinstance(value, type) and value.__module__ == "sim2street.bridge.errors"
     }
-    local = {"LabelError", "PeerTimeout", "RecordingError", "EpisodeEnd"}  # never on the wire
-    assert raised - local <= listed
+    never_sent = {"LabelError", "PeerTimeout", "RecordingError", "EpisodeEnd"}
+    assert raised - never_sent <= listed
     requests = {"hello", "open", "reset", "step", "close"}
     assert requests | {"styles", "open_session", "render", "restyle", "close_session"} <= listed
 
 
-def test_the_recipes_for_unity_and_unreal_are_right() -> None:
-    """A camera at 1 east, 3 north, 2 up, looking north."""
+def test_the_conversions_from_unity_and_unreal_are_right() -> None:
+    """The example is a camera at 1 east, 3 north, 2 up that looks north."""
     expected = np.array([[1, 0, 0, 1], [0, 0, 1, 3], [0, -1, 0, 2], [0, 0, 0, 1.0]])
     unity = np.eye(4)
     unity[:3, 3] = (1, 2, 3)
@@ -104,27 +110,27 @@ def test_the_recipes_for_unity_and_unreal_are_right() -> None:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[str]:
-    """The page's server, running."""
+    """Endpoint of the example server, which runs as a process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     program = tmp_path / "server.py"
-    program.write_text(block("python server"))
+    program.write_text(block("python", "server"))
     with subprocess.Popen([sys.executable, str(program), endpoint]) as process:
         yield endpoint
         process.kill()
 
 
-def test_the_server_of_the_page_is_a_world(engine: str) -> None:
+def test_the_example_server_is_a_world(engine: str) -> None:
     world = RemoteWorld(ClientConfig(endpoint=engine, open_deadline_s=10.0))
-    painter = NotedRenderer()
-    with RenderedWorld(world, painter) as rendered:
+    renderer = RestartLoggingRenderer()
+    with RenderedWorld(world, renderer) as rendered:
         first = rendered.reset(seed=3)
         second = rendered.step(Control(steer=1.0))
         assert (first.tick, second.tick) == (0, 1)
         assert second.view.rgb.shape == (32, 64, 3)
         assert (first.view.labels != second.view.labels).any()
-        assert painter.restarts == [True, True]  # without poses nothing is carried along
+        assert renderer.restarts == [True, True]  # without poses each frame is rendered on its own
         with pytest.raises(WorldLost, match="reset first"):
             world._client.request("fly")
     with RemoteWorld(ClientConfig(endpoint=engine)) as world:
@@ -133,7 +139,7 @@ def test_the_server_of_the_page_is_a_world(engine: str) -> None:
     assert {finding.severity for finding in findings} == {"warning"}
 
 
-def test_the_server_of_the_page_refuses_another_version(engine: str) -> None:
+def test_the_example_server_refuses_another_version(engine: str) -> None:
     import zmq
 
     context = zmq.Context()
@@ -147,11 +153,11 @@ def test_the_server_of_the_page_refuses_another_version(engine: str) -> None:
     context.destroy(linger=0)
 
 
-def test_the_client_of_the_page_drives_a_world(tmp_path: Path) -> None:
+def test_the_example_client_drives_a_world(tmp_path: Path) -> None:
     program = tmp_path / "client.py"
-    program.write_text(block("python client"))
+    program.write_text(block("python", "client"))
     with ServerProcess("world") as server:
-        for _ in range(2):  # it leaves the world free
+        for _ in range(2):  # the second run finds the world free again
             done = subprocess.run(
                 [sys.executable, str(program), server.endpoint],
                 capture_output=True,

@@ -1,4 +1,4 @@
-"""Recordings: what was driven is replayed bit by bit, and half a file is never a whole one."""
+"""Recordings: frames are replayed bit by bit, and incomplete files are recognised."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from support.toy_world import ToyWorld
 from sim2street.bridge.errors import EpisodeEnd, FrameError, RecordingError, WorldError
 from sim2street.bridge.frame import Control, SensorFrame
 from sim2street.bridge.palette import PaletteRenderer
-from sim2street.bridge.recording import Recorder, ReplayWorld, recover_recording
+from sim2street.bridge.recording import Recorder, ReplayWorld
+from sim2street.bridge.recording_file import recover_recording
 from sim2street.bridge.rendered_world import RenderedWorld
 from sim2street.configs import ConfigError
 
@@ -61,7 +62,7 @@ def test_replay_is_bit_exact(drive: tuple[Path, list[SensorFrame]]) -> None:
                 assert replay.last_control == control_at(tick)
             with pytest.raises(EpisodeEnd, match=f"ends after {TICKS} ticks"):
                 replay.step(Control())
-        again = replay.reset()  # from the beginning, under a number of its own
+        again = replay.reset()  # the first episode again, with a new number
         assert_same_frame(again, frames[0], ignore=("episode",))
         assert again.episode == frames[-1].episode + 1
 
@@ -80,18 +81,17 @@ def test_episodes_are_found_by_index_and_by_seed(drive: tuple[Path, list[SensorF
         ):
             with pytest.raises(ConfigError, match=reason):
                 replay.reset(options=options)
-        with pytest.raises(ConfigError, match=r"no episode of seed 5, its seeds are \[4, 9\]"):
+        with pytest.raises(ConfigError, match=r"no episode with seed 5, only \[4, 9\]"):
             replay.reset(seed=5)
         replay.reset()
         with pytest.raises(FrameError, match="steer"):
             replay.step(Control(steer=3.0))
 
 
-def test_state_only_and_without_rgb(tmp_path: Path) -> None:
+def test_recordings_without_rgb_and_replay_without_sensors(tmp_path: Path) -> None:
     path = tmp_path / "plain.mcap"
-    world = RenderedWorld(ToyWorld(16, 8), PaletteRenderer())
-    with Recorder(world, path, include_rgb=False) as recorder:
-        assert recorder.reset(0).view.rgb is not None
+    with Recorder(ToyWorld(16, 8), path) as recorder:
+        recorder.reset(0)
     replay = ReplayWorld(path)
     replay.open()
     assert "rgb" not in replay.spec.fields
@@ -115,7 +115,7 @@ def test_other_tools_can_read_the_file(drive: tuple[Path, list[SensorFrame]]) ->
     assert set(schemas["ControlBody"]["properties"]) == set(controls[0])
 
 
-def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_the_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "drive.mcap"
     recorder = Recorder(ToyWorld(16, 8), path)
     recorder.open()
@@ -131,7 +131,7 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="exists already"):
         Recorder(ToyWorld(16, 8), path).open()
     recorder.world.open()
-    with pytest.raises(RecordingError, match="open it"):
+    with pytest.raises(RecordingError, match="call open"):
         recorder.reset(0)
 
 
@@ -162,7 +162,7 @@ print("closed")
 """
 
 
-def test_a_full_disk_is_told_once_and_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_leaves_only_the_part_file(tmp_path: Path) -> None:
     path = tmp_path / "drive.mcap"
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(path)],
@@ -181,14 +181,14 @@ def test_a_full_disk_is_told_once_and_leaves_nothing_that_looks_finished(tmp_pat
         assert replay.episodes[0].ticks > 10
 
 
-def test_a_truncated_file_is_refused_and_recovered_when_asked(tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused_but_can_be_recovered(tmp_path: Path) -> None:
     path = tmp_path / "long.mcap"
     frames = record(path, seeds=(1, 2), ticks=300, size=(32, 16))
     whole = path.read_bytes()
     cut = tmp_path / "cut.mcap"
     for share in (0.3, 0.8, 0.999):
         cut.write_bytes(whole[: int(len(whole) * share)])
-        with pytest.raises(RecordingError, match="no finished recording"):
+        with pytest.raises(RecordingError, match="not a finished recording"):
             ReplayWorld(cut).open()
     cut.write_bytes(whole[: int(len(whole) * 0.8)])
     with ReplayWorld(cut, recover=True) as replay:
@@ -205,27 +205,27 @@ def test_a_truncated_file_is_refused_and_recovered_when_asked(tmp_path: Path) ->
             replay.step(Control())
 
 
-def test_damage_inside_is_found_when_it_is_reached(
+def test_damage_in_the_middle_is_found_when_it_is_reached(
     drive: tuple[Path, list[SensorFrame]], tmp_path: Path
 ) -> None:
     damaged = tmp_path / "damaged.mcap"
     data = bytearray(drive[0].read_bytes())
-    data[len(data) // 2] ^= 0xFF  # in the middle of the one chunk; the index is whole
+    data[len(data) // 2] ^= 0xFF  # in the middle of the only chunk; the index is intact
     damaged.write_bytes(data)
     with ReplayWorld(damaged) as replay:
         assert len(replay.episodes) == 2
-        with pytest.raises(RecordingError, match="damaged here"):
+        with pytest.raises(RecordingError, match="damaged at this frame"):
             replay.reset()
 
 
-def test_what_is_no_recording(tmp_path: Path) -> None:
+def test_files_that_are_not_recordings(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="No such file"):
         ReplayWorld(tmp_path / "missing.mcap").open()
     with pytest.raises(RecordingError, match="No such file"):
         ReplayWorld(tmp_path / "missing.mcap", recover=True).open()
     text = tmp_path / "text.mcap"
     text.write_text("not a recording at all" * 10)
-    with pytest.raises(RecordingError, match="no finished recording"):
+    with pytest.raises(RecordingError, match="not a finished recording"):
         ReplayWorld(text).open()
     with pytest.raises(RecordingError, match="no complete frame"):
         recover_recording(text, tmp_path / "out.mcap")

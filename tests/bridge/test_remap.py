@@ -1,4 +1,4 @@
-"""Labels changed on the way, and nothing else."""
+"""RemappedWorld changes labels and tags, and nothing else."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ def test_labels_can_be_changed_between_two_frames_and_by_reset() -> None:
             world.reset(2, {"remap": "car"})
 
 
-def test_swaps_are_no_chains() -> None:
+def test_tags_can_be_swapped() -> None:
     table = remap_table({"car": "truck", "truck": "car"})
     assert (table[Tag.CAR], table[Tag.TRUCK]) == (Tag.TRUCK, Tag.CAR)
 
 
-def test_a_wrong_name_is_answered() -> None:
+def test_an_unknown_tag_name_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"no tag 'bulding'; did you mean 'building'"):
         remap_table({"bulding": "sky"})
 
 
-def test_a_world_is_remapped_by_its_config(tmp_path) -> None:
+def test_the_config_of_a_world_can_remap_it(tmp_path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("kind: town\ntown: 3\nremap: {building: vegetation}\n")
     world = build_world(str(mine))

@@ -1,4 +1,4 @@
-"""A world with a renderer around it: what of the last frame a renderer may use."""
+"""RenderedWorld: when the renderer may use its last image, and the choice of styles."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from support.noted_renderer import NotedRenderer
+from support.restart_logging_renderer import RestartLoggingRenderer
 from support.toy_world import ToyWorld
 
 from sim2street.bridge.frame import POSE_UNKNOWN, Control, SensorFrame
-from sim2street.bridge.rendered_world import RenderedWorld
+from sim2street.bridge.rendered_world import RenderedWorld, choose_style
+from sim2street.configs import ConfigError
 
 
 class EngineWithoutPoses(ToyWorld):
@@ -31,10 +32,22 @@ class EngineWithoutPoses(ToyWorld):
 
 @pytest.mark.parametrize(("moves", "restarts"), [(True, [False, False]), (False, [True, True])])
 def test_an_engines_own_motion_stands_in_for_poses(moves: bool, restarts: list[bool]) -> None:
-    renderer = NotedRenderer()
+    renderer = RestartLoggingRenderer()
     with RenderedWorld(EngineWithoutPoses(moves), renderer) as world:
         world.open()
         world.reset(seed=0)
         for _ in range(2):
             world.step(Control())
     assert renderer.restarts[1:] == restarts
+
+
+def test_styles_are_resolved_by_name_default_and_seed() -> None:
+    known = ("day", "dusk", "rain")
+    assert choose_style("dusk", known, None) == "dusk"
+    assert choose_style("default", known, None) == "day"
+    assert choose_style("random", known, 3) == choose_style("random", known, 3)
+    assert {choose_style("random", known, seed) for seed in range(20)} == set(known)
+    assert choose_style({"day": 0.5, "rain": 0.5}, known, None) == {"day": 0.5, "rain": 0.5}
+    for unknown in ("dask", {"day": 0.5, "dask": 0.5}):
+        with pytest.raises(ConfigError, match=r"unknown style 'dask'; did you mean 'dusk'"):
+            choose_style(unknown, known, None)

@@ -1,4 +1,4 @@
-"""World, renderer and driver in three processes: a thousand ticks, and both servers killed."""
+"""World, renderer and driver in three processes; both servers are killed within 1000 ticks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from sim2street.bridge.transport import ClientConfig, RemoteRenderer, RemoteWorl
 
 SIZE = (16, 8)
 TICKS = 1000
-RENDERER_DIES_AT = 300
-WORLD_DIES_AT = 600
+RENDERER_KILLED_AT = 300
+WORLD_KILLED_AT = 600
 SLACK_S = 10.0
 
 
@@ -31,14 +31,14 @@ def control_at(tick: int) -> Control:
 
 
 def check(frame: SensorFrame, expected: SensorFrame) -> None:
-    """Labels, depth, poses and rgb of one and the same tick, bit by bit."""
+    """Labels, depth, poses and rgb belong to the same tick and equal the expected ones exactly."""
     assert (frame.tick, frame.time_s) == (expected.tick, expected.time_s)
     assert np.array_equal(frame.view.rgb, paint_labels(expected.view))
     assert_same_frame(frame, expected, ignore=("stamps", "episode", "rgb", "flags"))
 
 
 @pytest.mark.slow
-def test_a_thousand_ticks_over_kill_nine_of_either_server() -> None:
+def test_a_thousand_ticks_with_both_servers_killed_on_the_way() -> None:
     reference = ToyWorld(*SIZE)
     reference.open()
     flags: dict[int, tuple[str, ...]] = {}
@@ -54,10 +54,10 @@ def test_a_thousand_ticks_over_kill_nine_of_either_server() -> None:
             first = remote.reset(7)
             check(first, reference.reset(7))
             for tick in range(1, TICKS + 1):
-                if tick == RENDERER_DIES_AT:
+                if tick == RENDERER_KILLED_AT:
                     renderer.kill()
                     threading.Timer(0.3, renderer.start).start()
-                if tick == WORLD_DIES_AT:
+                if tick == WORLD_KILLED_AT:
                     world.kill()
                     started_s = time.monotonic()
                     with pytest.raises(WorldLost):
@@ -71,5 +71,5 @@ def test_a_thousand_ticks_over_kill_nine_of_either_server() -> None:
                 check(frame, reference.step(control_at(tick)))
                 if frame.flags:
                     flags[tick] = frame.flags
-    assert flags == {RENDERER_DIES_AT: ("render_reset",)}
-    assert frame.tick == TICKS - WORLD_DIES_AT + 1
+    assert flags == {RENDERER_KILLED_AT: ("render_reset",)}
+    assert frame.tick == TICKS - WORLD_KILLED_AT + 1

@@ -1,4 +1,4 @@
-"""Who may connect where: public endpoints need keys, and keys are checked."""
+"""Public endpoints need keys, and only clients with a known key are answered."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_which_endpoints_are_public(endpoint: str, public: bool) -> None:
     ["localhost:5555", "tcp://localhost", "tcp://a:99999", "http://a:80", "inproc://x", "ipc://",
      "tcp://:5555", ""],
 )  # fmt: skip
-def test_what_is_no_endpoint(endpoint: str) -> None:
+def test_malformed_endpoints_are_refused(endpoint: str) -> None:
     with pytest.raises(ConfigError, match="expected tcp://HOST:PORT"):
         check_endpoint(endpoint)
 
@@ -68,7 +68,7 @@ def test_a_public_bind_without_keys_is_refused(endpoint: str) -> None:
         FramePublisher(config)
 
 
-def test_a_port_in_use_is_told() -> None:
+def test_an_endpoint_in_use_is_reported() -> None:
     publisher = FramePublisher(ServerConfig(endpoint="tcp://127.0.0.1:0"))
     with pytest.raises(ConfigError, match="in use by another process"):
         serve_world(ToyWorld(), ServerConfig(endpoint=publisher.endpoint))
@@ -77,7 +77,7 @@ def test_a_port_in_use_is_told() -> None:
         FramePublisher(ServerConfig(endpoint="ipc:///no/such/folder/x"))
 
 
-def test_only_known_keys_get_a_frame(tmp_path: Path) -> None:
+def test_only_clients_with_known_keys_get_a_frame(tmp_path: Path) -> None:
     server_keys = generate_keys(tmp_path / "server", "server")
     known = generate_keys(tmp_path / "clients", "laptop")
     stranger = generate_keys(tmp_path / "strangers", "stranger")
@@ -104,10 +104,10 @@ def test_only_known_keys_get_a_frame(tmp_path: Path) -> None:
             with pytest.raises(PeerTimeout, match=hint):
                 RemoteWorld(wrong).open()
         assert query_status(good)["counters"]["handshakes_refused"] >= 1
-        assert query_status(good)["counters"]["requests"] <= 10  # none of the strangers'
+        assert query_status(good)["counters"]["requests"] <= 10  # none of the strangers
 
 
-def test_a_public_bind_with_keys_is_served(tmp_path: Path) -> None:
+def test_a_public_endpoint_with_keys_is_served(tmp_path: Path) -> None:
     keys = generate_keys(tmp_path, "both")
     settings = {"secret_key": keys.secret, "allowed_clients": tmp_path}
     with ServerProcess("world", "tcp://*:0", settings) as server:
@@ -118,7 +118,7 @@ def test_a_public_bind_with_keys_is_served(tmp_path: Path) -> None:
         assert query_status(config)["role"] == "world"
 
 
-def test_streams_ask_for_keys_too(tmp_path: Path) -> None:
+def test_frame_streams_need_keys_too(tmp_path: Path) -> None:
     keys = generate_keys(tmp_path, "both")
     stranger = generate_keys(tmp_path / "strangers", "stranger")
     config = ServerConfig(
@@ -131,24 +131,24 @@ def test_streams_ask_for_keys_too(tmp_path: Path) -> None:
     plain = ClientConfig(endpoint=publisher.endpoint)
     good = plain.model_copy(update={"secret_key": keys.secret, "server_key": keys.public})
     wrong = good.model_copy(update={"secret_key": stranger.secret})
-    watchers = [FrameSubscriber(c) for c in (good, wrong, plain)]
+    subscribers = [FrameSubscriber(c) for c in (good, wrong, plain)]
     for _ in range(200):
         publisher.publish(frame)
         try:
-            watchers[0].latest(0.05)
+            subscribers[0].latest(0.05)
             break
         except PeerTimeout:
             continue
     publisher.publish(frame)
-    assert watchers[0].latest(20.0).tick == 0
-    for watcher in watchers[1:]:
+    assert subscribers[0].latest(20.0).tick == 0
+    for subscriber in subscribers[1:]:
         with pytest.raises(PeerTimeout, match="keys"):
-            watcher.latest(1.0)
-    for end in (*watchers, publisher):
-        end.close()
+            subscriber.latest(1.0)
+    for socket in (*subscribers, publisher):
+        socket.close()
 
 
-def test_key_files(tmp_path: Path) -> None:
+def test_key_files_are_written_once_and_checked_when_read(tmp_path: Path) -> None:
     files = generate_keys(tmp_path / "new", "gpu")
     assert stat.S_IMODE(files.secret.stat().st_mode) == 0o600
     assert "secret" not in files.public.read_text().split("curve", 1)[1]

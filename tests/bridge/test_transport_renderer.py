@@ -1,4 +1,4 @@
-"""The step channel to a renderer: several clients, one batch; its death loses no frame."""
+"""RemoteRenderer and its server: several clients share a batch, and a restart loses no frame."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from sim2street.bridge.renderer import Rendering, RenderRequest, SessionConfig, 
 from sim2street.bridge.transport import ClientConfig, RemoteRenderer, query_status
 
 DEADLINE_S = 1.0
-"""Of those who are about to lose their server."""
+"""Deadline of clients whose server is about to be killed or frozen."""
 
 SLACK_S = 10.0
-"""For a busy machine; whoever does not keep a deadline hangs for longer."""
+"""Allowed on top of a deadline on a busy machine."""
 
 
 def client_config(endpoint: str, **settings: float) -> ClientConfig:
@@ -73,13 +73,15 @@ def test_remote_and_local_renderers_paint_the_same(
             assert not far.reopened
         remote.restyle(a, "palette")
         remote.close_session(a)
-        remote.close_session(a)  # unknown by now: ignored
+        remote.close_session(a)  # the second time it is ignored
         with pytest.raises(UnknownSession):
             remote.render([request(frame, a)])
         assert remote.render([]) == []
 
 
-def test_mistakes_arrive_as_themselves(server: ServerProcess, frame: SensorFrame) -> None:
+def test_errors_of_the_renderer_are_raised_with_their_class(
+    server: ServerProcess, frame: SensorFrame
+) -> None:
     with RemoteRenderer(client_config(server.endpoint)) as remote:
         config = session_config(frame)
         with pytest.raises(RendererError, match="whole multiple"):
@@ -105,23 +107,23 @@ def test_sessions_belong_to_their_client(server: ServerProcess, frame: SensorFra
     ):
         session = mine.open_session(session_config(frame))
         theirs.open_session(session_config(frame))
-        theirs._sessions[1].remote = mine._sessions[session].remote
+        theirs._sessions[1].remote_number = mine._sessions[session].remote_number
         (rendering,) = theirs.render([request(frame, 1)])
-        assert rendering.reopened  # it was refused the other's, and got one of its own
+        assert rendering.reopened  # refused the other's session, opened another one
 
 
-def test_clients_share_batches_and_one_mistake_hurts_nobody_else(frame: SensorFrame) -> None:
+def test_clients_share_batches_and_an_invalid_request_fails_alone(frame: SensorFrame) -> None:
     clients, ticks = 3, 5
     errors: list[BaseException] = []
     shapes: list[tuple[int, ...]] = []
     no_labels = SensorFrame(0, 0, 0.0, frame.ego, views={})
 
-    def drive(endpoint: str, careless: bool) -> None:
+    def drive(endpoint: str, invalid: bool) -> None:
         with RemoteRenderer(client_config(endpoint)) as remote:
             session = remote.open_session(session_config(frame))
             for tick in range(ticks):
                 asked = request(frame, session, tick)
-                if careless:
+                if invalid:
                     blind = type(frame.view)(frame.view.camera, frame.view.pose)
                     asked = RenderRequest(session, blind, tick, no_labels.episode)
                 try:
@@ -139,7 +141,7 @@ def test_clients_share_batches_and_one_mistake_hurts_nobody_else(frame: SensorFr
             thread.join(timeout=30)
         counters = query_status(server.endpoint)["counters"]
     assert len(errors) == ticks
-    assert all("no labels" in str(error) for error in errors)
+    assert all("labels is missing" in str(error) for error in errors)
     assert shapes == [(16, 32, 3)] * (2 * ticks)
     assert counters["rendered"] == 2 * ticks
 
@@ -151,10 +153,12 @@ def test_clients_share_batches_and_one_mistake_hurts_nobody_else(frame: SensorFr
             thread.join(timeout=30)
         counters = query_status(server.endpoint)["counters"]
     assert counters["rendered"] == 3 * ticks
-    assert counters["batches"] < 3 * ticks  # several clients shared a forward
+    assert counters["batches"] < 3 * ticks  # several clients shared a batch
 
 
-def test_killed_renderer_its_successor_renders_the_same_frame(frame: SensorFrame) -> None:
+def test_after_a_restart_the_same_frame_is_rendered_and_marked_as_reopened(
+    frame: SensorFrame,
+) -> None:
     with (
         ServerProcess("renderer") as server,
         RemoteRenderer(client_config(server.endpoint, deadline_s=40.0)) as remote,
@@ -166,7 +170,7 @@ def test_killed_renderer_its_successor_renders_the_same_frame(frame: SensorFrame
         after: list[Rendering] = []
         thread = threading.Thread(target=lambda: after.extend(remote.render(requests)))
         thread.start()
-        time.sleep(0.2)  # it is asking while nobody is there
+        time.sleep(0.2)  # the client is already retrying while no server runs
         server.start()
         thread.join(timeout=40)
         assert [rendering.reopened for rendering in after] == [True, True]
@@ -175,7 +179,7 @@ def test_killed_renderer_its_successor_renders_the_same_frame(frame: SensorFrame
         assert not remote.render(requests)[0].reopened
 
 
-def test_a_restyled_session_reopens_with_its_last_style_and_seed(frame: SensorFrame) -> None:
+def test_a_session_reopens_with_its_latest_style_and_its_seed(frame: SensorFrame) -> None:
     with (
         ServerProcess("renderer") as server,
         RemoteRenderer(client_config(server.endpoint)) as remote,
@@ -189,7 +193,9 @@ def test_a_restyled_session_reopens_with_its_last_style_and_seed(frame: SensorFr
         assert np.array_equal(rendering.rgb, paint_labels(frame.view))
 
 
-def test_renderer_lost_or_frozen_is_a_typed_error_in_time(frame: SensorFrame) -> None:
+def test_a_killed_or_frozen_renderer_raises_renderer_lost_within_the_deadline(
+    frame: SensorFrame,
+) -> None:
     with (
         ServerProcess("renderer") as server,
         RemoteRenderer(
@@ -211,7 +217,7 @@ def test_renderer_lost_or_frozen_is_a_typed_error_in_time(frame: SensorFrame) ->
         assert remote.render([request(frame, session)])[0].reopened
 
 
-def test_sessions_of_a_client_that_is_gone_end_with_its_lease(frame: SensorFrame) -> None:
+def test_sessions_of_a_silent_client_end_with_its_lease(frame: SensorFrame) -> None:
     with (
         ServerProcess("renderer", settings={"lease_s": 0.2}) as server,
         RemoteRenderer(client_config(server.endpoint)) as remote,

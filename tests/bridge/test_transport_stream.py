@@ -1,4 +1,4 @@
-"""The frame stream: the newest frame wins, and what was missed is counted."""
+"""The frame stream: subscribers receive the newest frame, and missed frames are counted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sim2street.bridge.frame import Control, SensorFrame
 from sim2street.bridge.transport import ClientConfig, FramePublisher, FrameSubscriber, ServerConfig
 from sim2street.bridge.wire.codec import Message, encode, pack
 
-ANYWHERE = ServerConfig(endpoint="tcp://127.0.0.1:0")
+FREE_PORT = ServerConfig(endpoint="tcp://127.0.0.1:0")
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +27,14 @@ def drive() -> list[SensorFrame]:
 
 @pytest.fixture
 def publisher() -> Iterator[FramePublisher]:
-    publisher = FramePublisher(ANYWHERE)
+    publisher = FramePublisher(FREE_PORT)
     yield publisher
     publisher.close()
 
 
 @pytest.fixture
 def subscriber(publisher: FramePublisher, drive: list[SensorFrame]) -> Iterator[FrameSubscriber]:
-    """Connected, and nothing is on its way any more."""
+    """Connected to `publisher`, with no frame waiting."""
     subscriber = FrameSubscriber(publisher.endpoint)
     until_s = time.monotonic() + 30.0
     while time.monotonic() < until_s:
@@ -51,15 +51,15 @@ def subscriber(publisher: FramePublisher, drive: list[SensorFrame]) -> Iterator[
     subscriber.close()
 
 
-def test_a_slow_watcher_sees_the_newest_frame_and_knows_what_it_missed(
+def test_a_slow_subscriber_gets_the_newest_frame_and_counts_the_missed_ones(
     publisher: FramePublisher, subscriber: FrameSubscriber, drive: list[SensorFrame]
 ) -> None:
     dropped, received = subscriber.dropped, subscriber.received
     for frame in drive[1:]:
         publisher.publish(frame)
-    time.sleep(0.3)  # a slow watcher
+    time.sleep(0.3)  # the subscriber is slow
     newest = subscriber.latest(30.0)
-    while newest.tick != drive[-1].tick:  # a wire that is slower yet
+    while newest.tick != drive[-1].tick:  # it has not arrived yet
         newest = subscriber.latest(30.0)
     assert_same_frame(newest, drive[-1], ignore=())
     seen = subscriber.received - received
@@ -69,7 +69,7 @@ def test_a_slow_watcher_sees_the_newest_frame_and_knows_what_it_missed(
         subscriber.latest(0.05)
 
 
-def test_a_fast_watcher_misses_nothing(
+def test_a_fast_subscriber_misses_nothing(
     publisher: FramePublisher, subscriber: FrameSubscriber, drive: list[SensorFrame]
 ) -> None:
     dropped = subscriber.dropped
@@ -79,8 +79,8 @@ def test_a_fast_watcher_misses_nothing(
     assert subscriber.dropped == dropped
 
 
-def test_a_publisher_waits_for_nobody(drive: list[SensorFrame]) -> None:
-    publisher = FramePublisher(ANYWHERE)
+def test_a_publisher_does_not_wait_for_subscribers(drive: list[SensorFrame]) -> None:
+    publisher = FramePublisher(FREE_PORT)
     idle = FrameSubscriber(publisher.endpoint)
     time.sleep(0.2)
     started_s = time.monotonic()
@@ -92,8 +92,8 @@ def test_a_publisher_waits_for_nobody(drive: list[SensorFrame]) -> None:
     publisher.close()
 
 
-def test_a_new_publisher_counts_from_one(drive: list[SensorFrame]) -> None:
-    first = FramePublisher(ANYWHERE)
+def test_a_restarted_publisher_does_not_count_as_dropped_frames(drive: list[SensorFrame]) -> None:
+    first = FramePublisher(FREE_PORT)
     subscriber = FrameSubscriber(first.endpoint)
     for publisher in (first, None):
         if publisher is None:
@@ -112,7 +112,7 @@ def test_a_new_publisher_counts_from_one(drive: list[SensorFrame]) -> None:
     publisher.close()
 
 
-def test_what_is_no_frame_is_refused_and_counted(drive: list[SensorFrame]) -> None:
+def test_messages_that_are_no_frames_are_refused_and_counted(drive: list[SensorFrame]) -> None:
     context = zmq.Context()
     socket = context.socket(zmq.PUB)
     port = socket.bind_to_random_port("tcp://127.0.0.1")

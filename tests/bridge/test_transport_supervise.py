@@ -1,4 +1,4 @@
-"""A supervised server comes back after any death, and goes when it is told to."""
+"""A supervised process is restarted when it dies, and ends when it is told to."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import time
 from pathlib import Path
 
 import pytest
-from support.processes import SERVE
+from support.processes import SERVE_SCRIPT
 
 from sim2street.bridge.transport import supervise
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(body: str) -> list[str]:
+def python(body: str) -> list[str]:
     return [sys.executable, "-c", body]
 
 
-def test_a_dying_process_is_started_again_until_it_ends_well(tmp_path: Path) -> None:
+def test_a_process_is_restarted_until_it_ends_well(tmp_path: Path) -> None:
     lives = tmp_path / "lives"
     body = (
         f"import os, pathlib, signal; p = pathlib.Path({str(lives)!r})\n"
@@ -30,24 +30,25 @@ def test_a_dying_process_is_started_again_until_it_ends_well(tmp_path: Path) -> 
         "os.kill(os.getpid(), signal.SIGKILL) if n == 1 else None\n"
         "raise SystemExit(3 if n == 2 else 0)\n"
     )
-    seen: list[tuple[int, int, float]] = []
-    code = supervise(run(body), threading.Event(), lambda *a: seen.append(a), first_pause_s=0.01)
+    restarts: list[tuple[int, int, float]] = []
+    stop = threading.Event()
+    code = supervise(python(body), stop, lambda *a: restarts.append(a), first_pause_s=0.01)
     assert code == 0
     assert lives.read_text() == "xxx"
-    assert seen == [(-signal.SIGKILL, 1, 0.01), (3, 2, 0.02)]
+    assert restarts == [(-signal.SIGKILL, 1, 0.01), (3, 2, 0.02)]
 
 
-def test_a_mistake_in_the_command_is_final() -> None:
-    assert supervise(run("raise SystemExit(2)"), threading.Event()) == 2
+def test_a_mistake_in_the_command_ends_the_supervision() -> None:
+    assert supervise(python("raise SystemExit(2)"), threading.Event()) == 2
     with pytest.raises(OSError, match="no/such/program"):
         supervise(["/no/such/program"], threading.Event())
 
 
-def test_a_stop_ends_the_child() -> None:
+def test_the_stop_event_ends_the_process() -> None:
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
     started_s = time.monotonic()
-    assert supervise(run("import time; time.sleep(60)"), stop) == 0
+    assert supervise(python("import time; time.sleep(60)"), stop) == 0
     assert time.monotonic() - started_s < 30.0
 
 
@@ -56,11 +57,11 @@ def test_a_signal_to_the_supervisor_ends_the_server_too(number: int, tmp_path: P
     endpoint = f"ipc://{tmp_path}/renderer"
     code = (
         "import sys; from sim2street.bridge.transport import supervise\n"
-        f"sys.exit(supervise([sys.executable, {str(SERVE)!r}, 'renderer', {endpoint!r}]))"
+        f"sys.exit(supervise([sys.executable, {str(SERVE_SCRIPT)!r}, 'renderer', {endpoint!r}]))"
     )
     paths = f"{ROOT}:{ROOT / 'tests'}"
     process = subprocess.Popen(
-        run(code), env={"PYTHONPATH": paths}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        python(code), env={"PYTHONPATH": paths}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
     assert process.stdout.readline().strip() == endpoint.encode()

@@ -1,4 +1,4 @@
-"""The step channel to a world, between real processes: nothing lost, nothing twice."""
+"""RemoteWorld and its server in real processes: no tick is lost, and none is made twice."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from sim2street.bridge.transport import ClientConfig, RemoteWorld, query_status
 from sim2street.configs import ConfigError
 
 DEADLINE_S = 1.0
-"""Of those who are about to lose their server."""
+"""Deadline of clients whose server is about to be killed or frozen."""
 
 SLACK_S = 10.0
-"""For a busy machine; whoever does not keep a deadline hangs for longer."""
+"""Allowed on top of a deadline on a busy machine."""
 
-GO = Control(steer=0.1, throttle=0.5)
+DRIVE = Control(steer=0.1, throttle=0.5)
 
 
 def client_config(endpoint: str, **settings: float) -> ClientConfig:
@@ -33,28 +33,28 @@ def client_config(endpoint: str, **settings: float) -> ClientConfig:
     return ClientConfig(endpoint=endpoint, **{**defaults, **settings})
 
 
-def dying(endpoint: str) -> ClientConfig:
-    """For servers that are about to be killed or frozen."""
+def short_deadline(endpoint: str) -> ClientConfig:
+    """For a server that is about to be killed or frozen."""
     return client_config(endpoint, deadline_s=DEADLINE_S, open_deadline_s=2.0)
 
 
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[ServerProcess]:
-    """For tests that do their server no harm."""
+    """A server for tests that leave it as it was."""
     with ServerProcess("world") as server:
         yield server
 
 
-def test_remote_and_local_worlds_give_the_same_bits(shared_server: ServerProcess) -> None:
+def test_remote_and_local_worlds_give_identical_frames(shared_server: ServerProcess) -> None:
     local = ToyWorld(32, 16)
     with RemoteWorld(client_config(shared_server.endpoint)) as remote, local:
         assert remote.spec == local.spec
         assert_same_frame(remote.reset(3), local.reset(3), ignore=("stamps", "episode"))
         for _ in range(20):
-            assert_same_frame(remote.step(GO), local.step(GO), ignore=("stamps", "episode"))
+            assert_same_frame(remote.step(DRIVE), local.step(DRIVE), ignore=("stamps", "episode"))
 
 
-def test_state_only_and_back(shared_server: ServerProcess) -> None:
+def test_a_world_is_opened_without_sensors_and_then_with_them(shared_server: ServerProcess) -> None:
     with RemoteWorld(client_config(shared_server.endpoint)) as remote:
         assert set(remote.reset(0).views) == {"front"}
     remote = RemoteWorld(client_config(shared_server.endpoint))
@@ -67,7 +67,7 @@ def test_state_only_and_back(shared_server: ServerProcess) -> None:
         assert set(remote.reset(0).views) == {"front"}
 
 
-def test_lost_replies_are_asked_for_again_and_nothing_ticks_twice(
+def test_after_a_lost_reply_the_request_is_repeated_without_a_second_tick(
     shared_server: ServerProcess,
 ) -> None:
     seen = {"step": 0, "frame": 0}
@@ -89,7 +89,7 @@ def test_lost_replies_are_asked_for_again_and_nothing_ticks_twice(
         remote.reset(0)
         local.reset(0)
         for _ in range(8):
-            assert_same_frame(remote.step(GO), local.step(GO), ignore=("stamps", "episode"))
+            assert_same_frame(remote.step(DRIVE), local.step(DRIVE), ignore=("stamps", "episode"))
     assert seen["step"] > 8  # there were retries
     assert query_status(shared_server.endpoint)["counters"]["retries"] >= retries + 3
 
@@ -106,7 +106,7 @@ def test_lost_requests_are_sent_again(shared_server: ServerProcess) -> None:
         RemoteWorld(client_config(proxy.endpoint)) as remote,
     ):
         remote.reset(0)
-        assert [remote.step(GO).tick for _ in range(4)] == [1, 2, 3, 4]
+        assert [remote.step(DRIVE).tick for _ in range(4)] == [1, 2, 3, 4]
 
 
 def test_doubled_and_late_messages_are_ignored(shared_server: ServerProcess) -> None:
@@ -123,7 +123,7 @@ def test_doubled_and_late_messages_are_ignored(shared_server: ServerProcess) -> 
         RemoteWorld(client_config(proxy.endpoint)) as remote,
     ):
         first = remote.reset(0)
-        frames = [remote.step(GO) for _ in range(10)]
+        frames = [remote.step(DRIVE) for _ in range(10)]
     assert [frame.tick for frame in frames] == list(range(1, 11))
     assert {frame.episode for frame in frames} == {first.episode}
 
@@ -131,30 +131,32 @@ def test_doubled_and_late_messages_are_ignored(shared_server: ServerProcess) -> 
 def test_repeat_returns_the_same_frame(shared_server: ServerProcess) -> None:
     with RemoteWorld(client_config(shared_server.endpoint)) as remote:
         remote.reset(0)
-        frame = remote.step(GO)
+        frame = remote.step(DRIVE)
         assert_same_frame(remote.repeat(), frame, ignore=())
-        assert remote.step(GO).tick == 2
+        assert remote.step(DRIVE).tick == 2
 
 
-def test_errors_of_the_world_arrive_as_themselves(shared_server: ServerProcess) -> None:
+def test_errors_of_the_world_are_raised_with_their_class(shared_server: ServerProcess) -> None:
     with RemoteWorld(client_config(shared_server.endpoint)) as remote:
         with pytest.raises(ConfigError, match="unknown option 'carz'; did you mean 'cars'"):
             remote.reset(0, {"carz": 1})
         with pytest.raises(WorldError, match="reset"):
-            remote.step(GO)
+            remote.step(DRIVE)
         with pytest.raises(ConfigError, match="plain JSON"):
             remote.reset(0, {"cars": object()})
         assert remote.reset(0, {"cars": 1}).actors[0].actor_id == 1
 
 
-def test_a_second_client_is_refused_until_the_first_lets_go(shared_server: ServerProcess) -> None:
+def test_a_second_client_is_refused_until_the_first_one_closes(
+    shared_server: ServerProcess,
+) -> None:
     second = RemoteWorld(client_config(shared_server.endpoint))
     with RemoteWorld(client_config(shared_server.endpoint)) as first:
         first.reset(0)
-        for _ in range(20):  # asking often does not wear the holder out
+        for _ in range(20):  # repeated attempts do not take the world from its holder
             with pytest.raises(WorldBusy, match="held by another client"):
                 second.open()
-        assert first.step(GO).tick == 1
+        assert first.step(DRIVE).tick == 1
     second.open()
     assert second.reset(0).tick == 0
     second.close()
@@ -164,19 +166,19 @@ def test_a_world_is_free_once_its_holder_is_gone(shared_server: ServerProcess) -
     first = RemoteWorld(client_config(shared_server.endpoint))
     first.open()
     first.reset(0)
-    first._client.close()  # as a killed process does: no farewell
+    first._client.close()  # as if its process were killed: no "close" is sent
     with RemoteWorld(client_config(shared_server.endpoint)) as second:
         assert second.reset(0).tick == 0
 
 
 def test_an_interrupted_step_ends_the_episode(shared_server: ServerProcess) -> None:
-    """The world may have ticked: going on would mix two ticks."""
+    """The world may have advanced: the next reply could be that of either tick."""
     with RemoteWorld(client_config(shared_server.endpoint)) as remote:
         remote.reset(0)
 
         def interrupted() -> None:
             signal.setitimer(signal.ITIMER_REAL, 0.5)
-            remote.step(GO)
+            remote.step(DRIVE)
 
         shared_server.signal(signal.SIGSTOP)
         handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -187,12 +189,12 @@ def test_an_interrupted_step_ends_the_episode(shared_server: ServerProcess) -> N
             signal.signal(signal.SIGALRM, handler)
             shared_server.signal(signal.SIGCONT)
         with pytest.raises(WorldError, match="reset"):
-            remote.step(GO)
+            remote.step(DRIVE)
         assert remote.reset(0).tick == 0
-        assert remote.step(GO).tick == 1
+        assert remote.step(DRIVE).tick == 1
 
 
-HOLD = """
+HOLD_WORLD = """
 import sys, time
 from sim2street.bridge.transport import RemoteWorld
 world = RemoteWorld(sys.argv[1])
@@ -204,7 +206,7 @@ time.sleep(60)
 
 
 def test_a_killed_client_frees_its_world(shared_server: ServerProcess) -> None:
-    command = [sys.executable, "-c", HOLD, shared_server.endpoint]
+    command = [sys.executable, "-c", HOLD_WORLD, shared_server.endpoint]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
@@ -236,26 +238,26 @@ def test_a_silent_holder_loses_the_world_after_its_lease() -> None:
         second.open()
         episode = second.reset(0).episode
         with pytest.raises(WorldLost, match="another client"):
-            first.step(GO)
-        assert second.step(GO).episode == episode
+            first.step(DRIVE)
+        assert second.step(DRIVE).episode == episode
         first.close()
         second.close()
 
 
-def test_killed_world_is_a_typed_error_and_its_successor_starts_afresh() -> None:
+def test_a_killed_world_raises_world_lost_and_its_successor_starts_a_new_episode() -> None:
     with (
         ServerProcess("world") as server,
-        RemoteWorld(dying(server.endpoint)) as remote,
+        RemoteWorld(short_deadline(server.endpoint)) as remote,
     ):
         before = remote.reset(0)
-        remote.step(GO)
+        remote.step(DRIVE)
         server.kill()
         started_s = time.monotonic()
         with pytest.raises(WorldLost, match="no answer"):
-            remote.step(GO)
+            remote.step(DRIVE)
         assert time.monotonic() - started_s < DEADLINE_S + SLACK_S
         with pytest.raises(WorldError, match="reset"):
-            remote.step(GO)
+            remote.step(DRIVE)
         with pytest.raises(WorldLost, match="Is the server running"):
             remote.reset(0)
         server.start()
@@ -263,36 +265,36 @@ def test_killed_world_is_a_typed_error_and_its_successor_starts_afresh() -> None
         assert (after.tick, after.episode) == (0, before.episode + 1)
         found = differences(after, before, ignore=("stamps", "episode"))
         assert found == []
-        assert remote.step(GO).tick == 1
+        assert remote.step(DRIVE).tick == 1
 
 
-def test_an_episode_never_goes_on_over_a_restart() -> None:
+def test_an_episode_never_continues_after_a_restart() -> None:
     with (
         ServerProcess("world") as server,
         RemoteWorld(client_config(server.endpoint)) as remote,
     ):
         remote.reset(0)
-        remote.step(GO)
+        remote.step(DRIVE)
         server.restart()
         with pytest.raises(WorldLost, match="reset"):
-            remote.step(GO)
+            remote.step(DRIVE)
         assert remote.reset(0).tick == 0
         server.restart()
         assert remote.reset(0).tick == 0  # without a step in between
 
 
-def test_frozen_world_is_lost_within_the_deadline_and_may_thaw() -> None:
-    with ServerProcess("world") as server, RemoteWorld(dying(server.endpoint)) as remote:
+def test_a_frozen_world_raises_world_lost_within_the_deadline_and_may_recover() -> None:
+    with ServerProcess("world") as server, RemoteWorld(short_deadline(server.endpoint)) as remote:
         episode = remote.reset(0).episode
         server.signal(signal.SIGSTOP)
         started_s = time.monotonic()
         with pytest.raises(WorldLost, match="frozen"):
-            remote.step(GO)
+            remote.step(DRIVE)
         assert time.monotonic() - started_s < DEADLINE_S + SLACK_S
         server.signal(signal.SIGCONT)
         frame = remote.reset(0)
         assert (frame.tick, frame.episode) == (0, episode + 1)
-        assert remote.step(GO).tick == 1
+        assert remote.step(DRIVE).tick == 1
 
 
 def test_a_reset_may_take_longer_than_a_step() -> None:
@@ -301,17 +303,17 @@ def test_a_reset_may_take_longer_than_a_step() -> None:
         RemoteWorld(client_config(server.endpoint, deadline_s=0.7)) as remote,
     ):
         assert remote.reset(0).tick == 0
-        assert remote.step(GO).tick == 1
+        assert remote.step(DRIVE).tick == 1
 
 
-def test_a_bug_in_a_world_is_told_and_ends_its_process() -> None:
+def test_a_crash_of_a_world_is_reported_and_ends_its_process() -> None:
     with ServerProcess("crashing-world") as server:
         with RemoteWorld(client_config(server.endpoint)) as remote:
             remote.reset(0)
-            remote.step(GO)
-            remote.step(GO)
+            remote.step(DRIVE)
+            remote.step(DRIVE)
             with pytest.raises(WorldLost, match="the world crashed: KeyError: 'bug'"):
-                remote.step(GO)
+                remote.step(DRIVE)
         code, errors = server.end()
         assert code == 1
         assert "KeyError" in errors
@@ -327,7 +329,7 @@ def test_servers_end_cleanly_on_signals(number: int) -> None:
             assert remote.reset(0).tick == 0
 
 
-def test_nobody_there_and_somebody_else_there() -> None:
+def test_no_server_and_a_server_with_another_role() -> None:
     with pytest.raises(PeerTimeout, match="Is the server running"):
         RemoteWorld(client_config("tcp://127.0.0.1:9", open_deadline_s=0.2)).open()
     with (
@@ -337,10 +339,10 @@ def test_nobody_there_and_somebody_else_there() -> None:
         RemoteWorld(client_config(server.endpoint)).open()
 
 
-def test_ipc(tmp_path) -> None:
+def test_a_world_is_served_over_ipc(tmp_path) -> None:
     with ServerProcess("world", f"ipc://{tmp_path}/world") as server:
         with RemoteWorld(client_config(server.endpoint)) as remote:
             remote.reset(0)
-            assert remote.step(GO).tick == 1
+            assert remote.step(DRIVE).tick == 1
         with pytest.raises(AssertionError, match="in use"):
             ServerProcess("world", server.endpoint)

@@ -1,7 +1,6 @@
-"""What every Renderer keeps. Derive a `Test...` class and give it a `renderer` fixture.
+"""Tests that every Renderer passes. Derive a `Test...` class with a `renderer` fixture.
 
-The state rules: state is per session; it restarts on a new episode, on a cut and on
-request; the same tick again returns the cached frame and advances nothing.
+The rules are in the docstrings of `sim2street.bridge.renderer.Renderer`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from support.faults import drive
+from support.faults import recorded_drive
 
 from sim2street.bridge.errors import RendererError, UnknownSession
 from sim2street.bridge.frame import SensorFrame, View
@@ -24,18 +23,18 @@ TICKS = 14
 
 
 class RendererContract:
-    """The suite.
+    """The tests.
 
     Attributes:
-        tolerance: how far (in 0..255) pictures that must be equal may differ: forwards of
-            another batch size round differently.
+        tolerance: largest difference (of 255) between images that must be equal. Networks round
+            differently for other batch sizes.
     """
 
     tolerance: ClassVar[int] = 0
 
     @pytest.fixture
     def renderer(self) -> Renderer:
-        """A renderer of its own for every test."""
+        """A new renderer."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -54,18 +53,18 @@ class RendererContract:
     def run(
         self, renderer: Renderer, session: int, frames: Sequence[SensorFrame], **changes: Any
     ) -> list[np.ndarray]:
-        """Pictures of frames, one after the other."""
+        """Images of the frames, rendered one after the other."""
         return [self.one(renderer, session, frame, **changes) for frame in frames]
 
     def one(
         self, renderer: Renderer, session: int, frame: SensorFrame, **changes: Any
     ) -> np.ndarray:
-        """The picture of one frame."""
+        """The image of one frame."""
         (rendering,) = renderer.render([ask(session, frame, **changes)])
         return rendering.rgb
 
     def same(self, a: np.ndarray, b: np.ndarray) -> bool:
-        """Whether two pictures are the same, up to rounding."""
+        """Whether two images are equal up to rounding."""
         return int(np.abs(a.astype(int) - b.astype(int)).max()) <= self.tolerance
 
     def test_styles_have_names(self, renderer: Renderer) -> None:
@@ -74,7 +73,7 @@ class RendererContract:
         assert len(set(styles)) == len(styles)
         assert all(isinstance(name, str) and name for name in styles)
 
-    def test_pictures_have_the_asked_size(
+    def test_images_have_the_requested_size(
         self, renderer: Renderer, frames: list[SensorFrame]
     ) -> None:
         camera = frames[0].view.camera
@@ -108,10 +107,10 @@ class RendererContract:
         with pytest.raises(UnknownSession):
             self.one(renderer, session, frames[0])
 
-    def test_the_arrays_of_a_request_are_the_callers_again(
+    def test_arrays_of_a_request_may_be_overwritten_after_render(
         self, renderer: Renderer, frames: list[SensorFrame]
     ) -> None:
-        """They may lie in memory that the next frame overwrites."""
+        """A caller may reuse the memory of one frame for the next."""
         kept, lent = self.open(renderer, frames), self.open(renderer, frames)
         expected = self.run(renderer, kept, frames[:4])
         for frame, picture in zip(frames[:4], expected, strict=True):
@@ -128,7 +127,7 @@ class RendererContract:
             for array in mine.values():
                 array[...] = 7
 
-    def test_a_view_without_labels_is_refused_and_hurts_nothing(
+    def test_a_view_without_labels_is_refused_and_changes_no_state(
         self, renderer: Renderer, frames: list[SensorFrame]
     ) -> None:
         session, other = self.open(renderer, frames), self.open(renderer, frames)
@@ -140,7 +139,7 @@ class RendererContract:
         after = self.one(renderer, session, frames[1])
         assert self.same(after, self.run(renderer, other, frames[:2])[-1])
 
-    def test_the_same_tick_again_is_cached_and_advances_nothing(
+    def test_the_same_tick_again_returns_the_cached_image(
         self, renderer: Renderer, frames: list[SensorFrame]
     ) -> None:
         a, b = self.open(renderer, frames), self.open(renderer, frames)
@@ -150,7 +149,7 @@ class RendererContract:
         assert np.array_equal(repeated[1], repeated[3])
         assert self.same(repeated[-1], plain[-1])
 
-    def test_pictures_belong_to_the_caller(
+    def test_images_may_be_overwritten_by_the_caller(
         self, renderer: Renderer, frames: list[SensorFrame]
     ) -> None:
         session = self.open(renderer, frames)
@@ -160,14 +159,16 @@ class RendererContract:
             first[:] = 0
         assert np.array_equal(self.one(renderer, session, frames[0]), kept)
 
-    def test_seeds_and_sessions_repeat(self, renderer: Renderer, frames: list[SensorFrame]) -> None:
+    def test_sessions_with_the_same_seed_give_the_same_images(
+        self, renderer: Renderer, frames: list[SensorFrame]
+    ) -> None:
         a, b = self.open(renderer, frames), self.open(renderer, frames)
         for one, other in zip(
             self.run(renderer, a, frames[:3]), self.run(renderer, b, frames[:3]), strict=True
         ):
             assert self.same(one, other)
 
-    def test_sessions_do_not_see_each_other(
+    def test_sessions_do_not_affect_each_other(
         self, renderer: Renderer, frames: list[SensorFrame]
     ) -> None:
         alone = self.run(renderer, self.open(renderer, frames), frames[:3])
@@ -176,7 +177,9 @@ class RendererContract:
             pictures = renderer.render([ask(a, frames[index]), ask(b, frames[index + 2])])
             assert self.same(pictures[0].rgb, alone[index])
 
-    def test_a_batch_keeps_its_order(self, renderer: Renderer, frames: list[SensorFrame]) -> None:
+    def test_results_are_in_the_order_of_the_requests(
+        self, renderer: Renderer, frames: list[SensorFrame]
+    ) -> None:
         sessions = [self.open(renderer, frames) for _ in range(3)]
         asked = [ask(s, f) for s, f in zip(sessions, frames[::5], strict=True)]
         batch = [rendering.rgb for rendering in renderer.render(asked)]
@@ -186,7 +189,9 @@ class RendererContract:
         assert renderer.render([]) == []
 
     @pytest.mark.parametrize("why", ["episode", "jump", "ticks", "request"])
-    def test_state_restarts(self, why: str, renderer: Renderer, frames: list[SensorFrame]) -> None:
+    def test_temporal_state_restarts(
+        self, why: str, renderer: Renderer, frames: list[SensorFrame]
+    ) -> None:
         session, fresh = self.open(renderer, frames), self.open(renderer, frames)
         self.run(renderer, session, frames[:3])
         changes: dict[str, Any] = {}
@@ -204,7 +209,7 @@ class RendererContract:
         after = self.one(renderer, session, last, **changes)
         assert self.same(after, self.one(renderer, fresh, last, **changes))
 
-    def test_a_restart_is_asked_for_on_the_same_tick_too(
+    def test_a_restart_renders_the_same_tick_again(
         self, renderer: Renderer, frames: list[SensorFrame]
     ) -> None:
         session, fresh = self.open(renderer, frames), self.open(renderer, frames)
@@ -212,7 +217,7 @@ class RendererContract:
         again = self.one(renderer, session, frames[2], restart=True)
         assert self.same(again, self.one(renderer, fresh, frames[2]))
 
-    def test_restyling_knows_its_styles(
+    def test_restyle_accepts_all_styles_and_no_others(
         self, renderer: Renderer, frames: list[SensorFrame]
     ) -> None:
         session = self.open(renderer, frames)
@@ -230,8 +235,8 @@ class RendererContract:
 
 @functools.cache
 def toy_drive() -> list[SensorFrame]:
-    """Driven once for all renderers."""
-    return drive(TICKS)
+    """A drive through the toy world, shared by all renderers."""
+    return recorded_drive(TICKS)
 
 
 def ask(session: int, frame: SensorFrame, **changes: Any) -> RenderRequest:

@@ -1,4 +1,4 @@
-"""The world suite on CarlaWorld: CARLA's real client against the stand-in."""
+"""The World contract on CarlaWorld: CARLA's real client with the stand-in server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make(standin: StandInProcess) -> World:
 
 
 class TestCarlaWorld(WorldContract):
-    shares_nothing = False
+    can_open_two = False
 
     @pytest.fixture
     def make_world(self, carla_standin: StandInProcess) -> MakeWorld:
@@ -45,7 +45,7 @@ class TestCarlaWorld(WorldContract):
         with make_world() as world, pytest.raises(WorldError, match="reset"):
             world.step(Control())
 
-    def test_nobody_is_left_behind(
+    def test_close_removes_the_actors(
         self,
         carla_standin: StandInProcess,
         make_world: MakeWorld,

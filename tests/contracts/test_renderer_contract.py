@@ -1,4 +1,4 @@
-"""The renderer suite on every Renderer there is."""
+"""The Renderer contract on every implementation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 class TestNeuralRenderer(RendererContract):
-    tolerance = 2  # a forward of another batch size rounds differently
+    tolerance = 2  # networks round differently for other batch sizes
 
     @pytest.fixture
     def renderer(self, weights: tuple[Path, Path]) -> Iterator[Renderer]:

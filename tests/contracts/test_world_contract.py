@@ -1,4 +1,4 @@
-"""The world suite on every World there is."""
+"""The World contract on every implementation but CARLA."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contracts.world_contract import MakeWorld, WorldContract
 from support.processes import ServerProcess
 from support.toy_world import ToyWorld
 
-from sim2street.bridge.check.run import weave
+from sim2street.bridge.check.run import weaving_control
 from sim2street.bridge.errors import WorldError
 from sim2street.bridge.frame import Control
 from sim2street.bridge.palette import PaletteRenderer
@@ -37,7 +37,7 @@ class TestRemappedWorld(WorldContract):
 
 @pytest.fixture(scope="module")
 def town() -> Iterator[World]:
-    """Building a town takes a while: one for all that do no harm to it."""
+    """Shared by all tests, because building a town takes a while."""
     with small_town() as world:
         yield world
 
@@ -78,7 +78,7 @@ def renderer_server() -> Iterator[ServerProcess]:
 
 
 class TestRemoteWorld(WorldContract):
-    shares_nothing = False
+    can_open_two = False
 
     @pytest.fixture
     def make_world(self, world_server: ServerProcess) -> MakeWorld:
@@ -92,12 +92,12 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in WorldContract.seeds:
             world.reset(seed)
             for tick in range(WorldContract.ticks):
-                world.step(weave(tick))
+                world.step(weaving_control(tick))
     return path
 
 
 class TestReplayWorld(WorldContract):
-    heeds_control = False
+    obeys_control = False
 
     @pytest.fixture
     def make_world(self, recording: Path) -> MakeWorld:
@@ -113,7 +113,7 @@ class TestRecorder(WorldContract):
         return make
 
     def test_closing_twice_and_opening_again(self, make_world: MakeWorld) -> None:
-        """A finished recording is not written over; closing twice is fine."""
+        """A finished recording is not overwritten, so it cannot be opened again."""
         world = make_world()
         world.open()
         assert world.reset(0).tick == 0
@@ -128,7 +128,7 @@ class TestRenderedWorld(WorldContract):
 
 
 class TestRenderedWorldOverTheWire(WorldContract):
-    shares_nothing = False
+    can_open_two = False
 
     @pytest.fixture
     def make_world(self, world_server: ServerProcess, renderer_server: ServerProcess) -> MakeWorld:

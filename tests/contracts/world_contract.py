@@ -1,4 +1,4 @@
-"""What every World keeps. Derive a `Test...` class and give it a `make_world` fixture."""
+"""Tests that every World passes. Derive a `Test...` class with a `make_world` fixture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.frames import assert_same_frame, differences
 
-from sim2street.bridge.check.run import check_world, weave
+from sim2street.bridge.check.run import check_world, weaving_control
 from sim2street.bridge.errors import FrameError, WorldError
 from sim2street.bridge.frame import Control, SensorFrame
 from sim2street.bridge.labels import taxonomy_fingerprint
@@ -18,22 +18,24 @@ from sim2street.bridge.world import World
 from sim2street.configs import ConfigError
 
 MakeWorld = Callable[[], World]
-APART = ("stamps", "episode")
-"""Fields in which two runs of one episode may differ."""
+NOT_REPEATED = ("stamps", "episode")
+"""Fields in which two runs of the same episode may differ."""
 
 
 class WorldContract:
-    """The suite. Class attributes say what an implementation cannot do.
+    """The tests. Class attributes describe the limits of an implementation.
 
     Attributes:
-        ticks: how far an episode can be driven at least. heeds_control: False for a
-            recording. shares_nothing: False where only one may be open at a time. seeds: two
-            seeds of different episodes.
+        ticks: number of ticks that every episode lasts at least.
+        obeys_control: False if controls have no effect (a recording).
+        can_open_two: False if only one world may be open at a time (a served world).
+        seeds: two seeds of different episodes.
+        unknown_option: reset options that are refused.
     """
 
     ticks: ClassVar[int] = 12
-    heeds_control: ClassVar[bool] = True
-    shares_nothing: ClassVar[bool] = True
+    obeys_control: ClassVar[bool] = True
+    can_open_two: ClassVar[bool] = True
     seeds: ClassVar[tuple[int, int]] = (0, 1)
     unknown_option: ClassVar[dict[str, Any]] = {"no_such_option": 1}
 
@@ -49,10 +51,13 @@ class WorldContract:
             yield world
 
     def drive(self, world: World, seed: int) -> list[SensorFrame]:
-        """An episode, start to end."""
-        return [world.reset(seed), *(world.step(weave(tick)) for tick in range(self.ticks))]
+        """All frames of an episode."""
+        return [
+            world.reset(seed),
+            *(world.step(weaving_control(tick)) for tick in range(self.ticks)),
+        ]
 
-    def test_spec_is_whole_and_stable(self, world: World) -> None:
+    def test_spec_is_complete_and_constant(self, world: World) -> None:
         spec = world.spec
         assert spec.name
         assert spec.version
@@ -78,7 +83,7 @@ class WorldContract:
                 for field in spec.fields:
                     assert getattr(view, field) is not None, f"{name}.{field} at tick {tick}"
 
-    def test_every_reset_is_an_episode_of_its_own(self, world: World) -> None:
+    def test_every_reset_starts_a_new_episode(self, world: World) -> None:
         frames = [world.reset(seed) for seed in (self.seeds[0], self.seeds[0], self.seeds[1])]
         assert [frame.tick for frame in frames] == [0, 0, 0]
         numbers = [frame.episode for frame in frames]
@@ -89,31 +94,31 @@ class WorldContract:
     def test_the_same_seed_gives_the_same_episode(self, world: World) -> None:
         first, second = (self.drive(world, self.seeds[0]) for _ in range(2))
         for a, b in zip(first, second, strict=True):
-            assert_same_frame(a, b, ignore=APART)
+            assert_same_frame(a, b, ignore=NOT_REPEATED)
         other = world.reset(self.seeds[1])
-        assert differences(other, first[0], ignore=APART)
+        assert differences(other, first[0], ignore=NOT_REPEATED)
 
     def test_a_new_world_gives_the_same_episode_too(
         self, world: World, make_world: MakeWorld
     ) -> None:
         here = self.drive(world, self.seeds[0])
-        if not self.shares_nothing:
+        if not self.can_open_two:
             world.close()
         with make_world() as another:
             there = self.drive(another, self.seeds[0])
         for a, b in zip(here, there, strict=True):
-            assert_same_frame(a, b, ignore=APART)
+            assert_same_frame(a, b, ignore=NOT_REPEATED)
 
-    def test_controls_matter(self, world: World) -> None:
-        if not self.heeds_control:
-            pytest.skip("this world does not heed its controls")
+    def test_controls_have_an_effect(self, world: World) -> None:
+        if not self.obeys_control:
+            pytest.skip("controls have no effect in this world")
         ends = []
         for control in (Control(throttle=1.0), Control(brake=1.0)):
             world.reset(self.seeds[0])
             ends.append([world.step(control) for _ in range(self.ticks)][-1])
         assert ends[0].ego.speed_mps > ends[1].ego.speed_mps + 0.1
 
-    def test_controls_out_of_range_are_refused_and_do_not_tick(self, world: World) -> None:
+    def test_controls_out_of_range_are_refused_and_do_not_advance(self, world: World) -> None:
         world.reset(self.seeds[0])
         for control in (Control(steer=1.5), Control(throttle=float("nan")), Control(brake=-0.1)):
             with pytest.raises(FrameError, match="control"):
@@ -129,24 +134,24 @@ class WorldContract:
         with pytest.raises(WorldError, match="reset"):
             world.step(Control())
 
-    def test_frames_stay_what_they_were(self, world: World) -> None:
+    def test_frames_do_not_change_later(self, world: World) -> None:
         first = world.reset(self.seeds[0])
         kept = [(v.labels.tobytes(), v.pose.tobytes()) for v in first.views.values()]
         for tick in range(3):
-            world.step(weave(tick))
+            world.step(weaving_control(tick))
         assert [(v.labels.tobytes(), v.pose.tobytes()) for v in first.views.values()] == kept
 
-    def test_state_only_is_the_same_drive_unseen(self, make_world: MakeWorld) -> None:
+    def test_without_sensors_the_drive_is_the_same(self, make_world: MakeWorld) -> None:
         drives = []
         for sensors in (True, False):
             world = make_world()
             world.open(sensors)
             drives.append(self.drive(world, self.seeds[0]))
             world.close()
-        for seen, unseen in zip(*drives, strict=True):
-            assert unseen.views == {}
-            assert differences(seen.ego, unseen.ego) == []
-            assert differences(seen.actors, unseen.actors) == []
+        for with_views, without in zip(*drives, strict=True):
+            assert without.views == {}
+            assert differences(with_views.ego, without.ego) == []
+            assert differences(with_views.actors, without.actors) == []
 
     def test_closing_twice_and_opening_again(self, make_world: MakeWorld) -> None:
         world = make_world()
@@ -160,7 +165,7 @@ class WorldContract:
     def test_the_world_check_finds_nothing(self, world: World) -> None:
         assert check_world(world, self.seeds[0], self.ticks) == []
 
-    def test_actors_and_instances_belong_together(self, world: World) -> None:
+    def test_instances_match_the_actors(self, world: World) -> None:
         """Pixels with an actor's id show that actor's tag."""
         for frame in self.drive(world, self.seeds[0]):
             tags = {actor.actor_id: actor.tag for actor in frame.actors}

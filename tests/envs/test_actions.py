@@ -1,4 +1,4 @@
-"""Actions mean what they say."""
+"""Actions become the controls they stand for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sim2street.configs import ConfigError
 from sim2street.envs.actions import ActionConfig, DiscreteActions, make_actions
 
 
-def test_continuous_actions_split_into_throttle_and_brake() -> None:
+def test_continuous_acceleration_becomes_throttle_or_brake() -> None:
     actions = make_actions(ActionConfig(max_steer=0.5))
     forward = actions.control(np.array([1.0, 0.25]))
     braking = actions.control(np.array([-1.0, -0.75]))
@@ -17,7 +17,7 @@ def test_continuous_actions_split_into_throttle_and_brake() -> None:
     assert (braking.steer, braking.throttle, braking.brake) == (-0.5, 0.0, 0.75)
 
 
-def test_every_discrete_action_is_a_valid_control_and_the_middle_coasts() -> None:
+def test_discrete_actions_are_distinct_valid_controls_and_the_middle_one_coasts() -> None:
     actions = DiscreteActions(steer_levels=5, accel_levels=3)
     controls = [actions.control(index) for index in range(15)]
     for control in controls:

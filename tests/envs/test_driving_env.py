@@ -1,4 +1,4 @@
-"""DrivingEnv on a world small enough to know every number of."""
+"""DrivingEnv in a tiny world in which every number is known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sim2street.bridge.rendered_world import RenderedWorld
 from sim2street.configs import ConfigError, parse
 from sim2street.envs import DrivingEnv, ObservationConfig, Task, TaskConfig
 from sim2street.envs.actions import ContinuousActions, DiscreteActions
-from sim2street.envs.observations import STATE_FIELDS
+from sim2street.envs.state import STATE_FIELDS
 
 ALL_KEYS = ObservationConfig(keys=("image", "labels", "depth_m", "state"))
 STRAIGHT_ON = np.array([0.0, 1.0], np.float32)
@@ -32,12 +32,12 @@ def state_env(world: StraightRoadWorld, task: TaskConfig | None = None) -> Drivi
 
 
 @pytest.mark.parametrize("actions", [ContinuousActions(), DiscreteActions()])
-def test_the_checker_has_nothing_to_say(actions) -> None:
+def test_gymnasiums_checker_passes(actions) -> None:
     env = rendered_env(actions=actions, observation=ALL_KEYS, render_mode="rgb_array")
     check_env(env, skip_render_check=True)
 
 
-def test_observations_fit_the_space_and_show_the_world() -> None:
+def test_observations_belong_to_the_space() -> None:
     env = rendered_env(observation=ALL_KEYS, image_scale=2)
     observation, info = env.reset(seed=1)
     assert env.observation_space.contains(observation)
@@ -48,7 +48,7 @@ def test_observations_fit_the_space_and_show_the_world() -> None:
     assert info["seed"] == 1
 
 
-def test_state_only_opens_the_world_without_sensors() -> None:
+def test_an_env_without_images_opens_the_world_without_sensors() -> None:
     world = StraightRoadWorld()
     env = state_env(world)
     observation, _ = env.reset(seed=0)
@@ -57,7 +57,7 @@ def test_state_only_opens_the_world_without_sensors() -> None:
     assert observation["state"].shape == (len(STATE_FIELDS),)
 
 
-def test_rewards_add_up_and_follow_the_weights() -> None:
+def test_the_reward_is_the_weighted_sum_of_its_terms() -> None:
     task = TaskConfig(rewards={"progress": 2.0, "time": -1.0}, endings=())
     env = state_env(StraightRoadWorld(), task)
     env.reset(seed=0)
@@ -122,16 +122,16 @@ def test_one_seed_fixes_the_whole_sequence_of_episodes() -> None:
     assert not np.array_equal(first[1], first[2])
 
 
-def test_render_gives_a_picture_of_its_own() -> None:
+def test_render_returns_a_copy() -> None:
     env = rendered_env(render_mode="rgb_array")
     observation, _ = env.reset(seed=0)
-    picture = env.render()
-    assert np.array_equal(picture, observation["image"])
-    picture[:] = 0
+    image = env.render()
+    assert np.array_equal(image, observation["image"])
+    image[:] = 0
     assert env.render().any()
 
 
-def test_mistakes_name_what_was_meant() -> None:
+def test_misspelt_names_get_a_hint() -> None:
     with pytest.raises(ConfigError, match="did you mean 'goal_m'"):
         state_env(StraightRoadWorld()).reset(options={"gaol_m": 3.0})
     with pytest.raises(ConfigError, match="did you mean 'progress'"):
@@ -144,14 +144,14 @@ def test_mistakes_name_what_was_meant() -> None:
         rendered_env(observation=ObservationConfig(view="frnt"))
 
 
-def test_a_failed_construction_leaves_nothing_open() -> None:
+def test_a_failed_construction_closes_the_world() -> None:
     world = StraightRoadWorld()
     with pytest.raises(ConfigError):
         rendered_env(world, observation=ObservationConfig(view="rear"))
     assert world.closed == 1
 
 
-def test_a_repeated_action_adds_up_and_stops_at_an_ending() -> None:
+def test_action_repeat_adds_rewards_and_stops_at_an_ending() -> None:
     task = TaskConfig(rewards={"progress": 1.0, "time": -1.0}, endings=("goal",))
     single, repeated = (
         DrivingEnv(
@@ -167,21 +167,21 @@ def test_a_repeated_action_adds_up_and_stops_at_an_ending() -> None:
     assert (single.metadata["render_fps"], repeated.metadata["render_fps"]) == (10, 2)
     over = False
     while not over:
-        ticks, total, at = 0, 0.0, None
+        ticks, total, last = 0, 0.0, None
         while ticks < 4 and not over:
-            at, reward, over, *_ = single.step(STRAIGHT_ON)
+            last, reward, over, *_ = single.step(STRAIGHT_ON)
             total, ticks = total + reward, ticks + 1
         observation, reward, terminated, _, info = repeated.step(STRAIGHT_ON)
         assert terminated == over
         assert reward == pytest.approx(total)
         assert info["rewards"]["time"] == pytest.approx(-0.1 * ticks)
-        assert np.array_equal(observation["state"], at["state"])
+        assert np.array_equal(observation["state"], last["state"])
     assert info["is_success"]
     assert info["tick"] % 4, "the goal is reached in the middle of a step"
     assert info["distance_m"] == pytest.approx(5.0 - 2.0, abs=1.5)
 
 
-def test_what_is_drawn_yields_to_the_task_and_to_the_caller() -> None:
+def test_options_of_caller_precede_those_of_task() -> None:
     task = TaskConfig(reset_options={"goal_m": 7.0})
     env = DrivingEnv(
         StraightRoadWorld(), Task(task), observation=ObservationConfig(keys=("state",))
@@ -192,7 +192,7 @@ def test_what_is_drawn_yields_to_the_task_and_to_the_caller() -> None:
         env.reset(options={"split": "tset"})
 
 
-def test_worlds_that_cannot_save_their_state_say_so() -> None:
+def test_get_state_of_a_world_that_cannot_save_it() -> None:
     env = state_env(StraightRoadWorld())
     env.reset(seed=0)
     with pytest.raises(WorldError, match="StraightRoadWorld cannot save its state"):

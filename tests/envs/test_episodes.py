@@ -1,4 +1,4 @@
-"""Episodes differ by their seed, and never mix what is for training with what is for tests."""
+"""Episodes are drawn from their seed, and train and test splits share nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIG = EpisodeConfig(
 )
 
 
-def test_the_seed_says_it_all() -> None:
+def test_options_depend_on_the_seed_only() -> None:
     drawn = [draw_options(CONFIG, seed) for seed in range(60)]
     assert drawn == [draw_options(CONFIG, seed) for seed in range(60)]
     assert {options["style"] for options in drawn} == {"day", "pale"}
@@ -26,7 +26,7 @@ def test_the_seed_says_it_all() -> None:
     assert all(0.5 <= options["traffic"] <= 1.5 for options in drawn)
 
 
-def test_splits_have_nothing_in_common() -> None:
+def test_splits_share_no_towns_and_styles() -> None:
     train, test = draw_options(CONFIG, 3), draw_options(CONFIG, 3, "test")
     assert (train["towns"], test["towns"]) == ([0, 10], [10, 12])
     assert (train["style"] in ("day", "pale"), test["style"]) == (True, "dusk")
@@ -34,26 +34,26 @@ def test_splits_have_nothing_in_common() -> None:
     assert draw_options(by_default, 3) == test
 
 
-def test_what_is_left_out_is_not_drawn() -> None:
+def test_an_empty_config_draws_nothing() -> None:
     assert draw_options(EpisodeConfig(), 1) == {}
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"train_towns": [0, 10], "test_towns": [9, 12]}, "in common"),
-        ({"train_towns": [4, 4]}, "first must be below"),
-        ({"train_styles": ["day"], "test_styles": ["day"]}, "not for both"),
+        ({"train_towns": [0, 10], "test_towns": [9, 12]}, "towns in common"),
+        ({"train_towns": [4, 4]}, "after last"),
+        ({"train_styles": ["day"], "test_styles": ["day"]}, "styles in common"),
         ({"traffic": [2.0, 1.0]}, "lowest"),
         ({"split": "tests"}, "split"),
         ({"train_town": [0, 1]}, "did you mean 'train_towns'"),
     ],
 )
-def test_mistakes_are_explained(wrong, message) -> None:
+def test_bad_configs_are_refused(wrong, message) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(EpisodeConfig, wrong)
 
 
-def test_unknown_splits_are_named() -> None:
+def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'test'"):
         draw_options(CONFIG, 0, "tests")

@@ -1,4 +1,4 @@
-"""What the agent gets: keys, sizes, stacks and delays, each number known."""
+"""Observations: keys, sizes, stacking and latency, with known numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPEC = WorldSpec("made", "1", 0.1, {"front": CAMERA}, frozenset(), taxonomy_fing
 
 
 def frame(tick: int, episode: int = 0, rgb: bool = True, speed_mps: float = 0.0) -> SensorFrame:
-    """Every pixel of its pictures tells the tick."""
+    """A frame in which every pixel holds the tick."""
     view = View(
         CAMERA,
         EGO.pose,
@@ -41,123 +41,125 @@ def frame(tick: int, episode: int = 0, rgb: bool = True, speed_mps: float = 0.0)
     return SensorFrame(tick, episode, tick * 0.1, ego, views={"front": view})
 
 
-def observer(**keys) -> Observer:
-    return Observer(parse(ObservationConfig, keys), SPEC)
+def make_observer(**config) -> Observer:
+    return Observer(parse(ObservationConfig, config), SPEC)
 
 
-def test_a_stack_is_oldest_first_and_begins_with_the_first() -> None:
-    eyes = observer(keys=["image", "labels", "state"], stack=3)
-    space = eyes.space
-    first = eyes.observe(frame(5, speed_mps=2.0))
-    second = eyes.observe(frame(6, speed_mps=4.0))
+def test_a_stack_is_oldest_first_and_repeats_the_first_observation() -> None:
+    observer = make_observer(keys=["image", "labels", "state"], stack=3)
+    space = observer.space
+    first = observer.observe(frame(5, speed_mps=2.0))
+    second = observer.observe(frame(6, speed_mps=4.0))
     assert space.contains(first)
     assert space.contains(second)
     assert second["image"].shape == (4, 8, 9)
     assert second["image"][0, 0].tolist() == [5, 5, 5, 5, 5, 5, 6, 6, 6]
     assert second["labels"][0, 0].tolist() == [5, 5, 6]
     assert second["state"][[0, 13, 26]].tolist() == pytest.approx([0.1, 0.1, 0.2])
-    assert np.array_equal(eyes.observe(frame(6))["image"], second["image"]), "the same tick again"
-    assert eyes.observe(frame(0, episode=1))["labels"][0, 0].tolist() == [0, 0, 0]
+    assert np.array_equal(observer.observe(frame(6))["image"], second["image"]), (
+        "the same tick again"
+    )
+    assert observer.observe(frame(0, episode=1))["labels"][0, 0].tolist() == [0, 0, 0]
 
 
-def test_latency_delays_pictures_by_ticks_and_nothing_else() -> None:
-    eyes = observer(keys=["image", "depth_m", "state"], latency_ticks=2)
+def test_latency_delays_images_only() -> None:
+    observer = make_observer(keys=["image", "depth_m", "state"], latency_ticks=2)
     seen = []
     for tick in range(5):
-        arrays = eyes.observe(frame(tick, speed_mps=float(tick)))
+        arrays = observer.observe(frame(tick, speed_mps=float(tick)))
         seen.append((int(arrays["image"][0, 0, 0]), float(arrays["depth_m"][0, 0])))
         assert arrays["state"][0] == pytest.approx(tick / 20.0)
     assert seen == [(0, 0.0), (0, 0.0), (0, 0.0), (1, 1.0), (2, 2.0)]
 
 
-def test_ticks_that_are_seen_but_not_observed_count_for_latency_only() -> None:
-    eyes = observer(keys=["image"], latency_ticks=1, stack=2)
-    eyes.observe(frame(0))
-    eyes.see(frame(1))
-    eyes.see(frame(2))
-    assert eyes.observe(frame(3))["image"][0, 0].tolist() == [0, 0, 0, 2, 2, 2]
+def test_ticks_recorded_but_not_observed_count_for_latency_only() -> None:
+    observer = make_observer(keys=["image"], latency_ticks=1, stack=2)
+    observer.observe(frame(0))
+    observer.record(frame(1))
+    observer.record(frame(2))
+    assert observer.observe(frame(3))["image"][0, 0].tolist() == [0, 0, 0, 2, 2, 2]
 
 
-def test_the_last_picture_stays_where_none_was_rendered() -> None:
-    eyes = observer(keys=["image", "labels"])
-    eyes.observe(frame(0))
-    between = eyes.observe(frame(1, rgb=False))
+def test_a_tick_without_rgb_repeats_the_last_image() -> None:
+    observer = make_observer(keys=["image", "labels"])
+    observer.observe(frame(0))
+    between = observer.observe(frame(1, rgb=False))
     assert (between["image"][0, 0, 0], between["labels"][0, 0]) == (0, 1)
     unseen = dataclasses.replace(frame(2), views={})
-    assert eyes.observe(unseen)["labels"][0, 0] == 1
-    assert eyes.observe(frame(3))["image"][0, 0, 0] == 3
+    assert observer.observe(unseen)["labels"][0, 0] == 1
+    assert observer.observe(frame(3))["image"][0, 0, 0] == 3
 
 
-def test_flat_is_a_picture_or_all_vectors_in_one() -> None:
-    picture = observer(keys=["image"], flat=True)
+def test_flat_is_one_image_or_all_vectors_joined() -> None:
+    picture = make_observer(keys=["image"], flat=True)
     assert picture.space.contains(picture.observe(frame(7)))
-    vectors = observer(keys=["state", "route"], flat=True, stack=2)
+    vectors = make_observer(keys=["state", "route"], flat=True, stack=2)
     values = vectors.observe(frame(0, speed_mps=10.0))
     assert values.shape == vectors.space.shape == (2 * (len(STATE_FIELDS) + 2 * ROUTE_POINTS),)
     assert values[0] == pytest.approx(0.5)
     with pytest.raises(ConfigError, match="plain array"):
-        observer(keys=["image", "state"], flat=True)
+        make_observer(keys=["image", "state"], flat=True)
 
 
-def test_label_maps_become_small_by_middle_or_majority() -> None:
+def test_downscaled_labels_take_the_middle_or_the_majority() -> None:
     labels = np.full((4, 8), Tag.ROAD, np.uint8)
     labels[1, 1] = Tag.CAR  # the middle of the first 2 x 2 block, one of four
     labels[2:, 6:] = Tag.CAR
     view = View(CAMERA, EGO.pose, labels, rgb=np.zeros((4, 8, 3), np.uint8))
     whole = SensorFrame(0, 0, 0.0, EGO, views={"front": view})
     small = {"downscale": 2}
-    nearest = observer(keys=["labels"], pictures=small).observe(whole)["labels"]
+    nearest = make_observer(keys=["labels"], pictures=small).observe(whole)["labels"]
     assert nearest.tolist() == [[14, 1, 1, 1], [1, 1, 1, 14]]
     most = {**small, "label_filter": "majority"}
-    assert observer(keys=["labels"], pictures=most).observe(whole)["labels"].tolist() == [
+    assert make_observer(keys=["labels"], pictures=most).observe(whole)["labels"].tolist() == [
         [1, 1, 1, 1],
         [1, 1, 1, 14],
     ]
     groups = {**most, "label_groups": {"street": ["road"], "traffic": ["car", "bus"]}}
-    grouped = observer(keys=["labels"], pictures=groups)
+    grouped = make_observer(keys=["labels"], pictures=groups)
     assert grouped.observe(whole)["labels"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 2]]
-    hot = observer(keys=["labels"], pictures={**groups, "one_hot": True}, flat=True)
+    hot = make_observer(keys=["labels"], pictures={**groups, "one_hot": True}, flat=True)
     values = hot.observe(whole)
     assert hot.space.contains(values)
     assert values[1].tolist() == [[255, 0], [255, 0], [255, 0], [0, 255]]
 
 
-def test_small_images_are_means_and_small_depths_the_nearest() -> None:
+def test_downscaled_images_are_means_and_depths_minima() -> None:
     depth_m = np.arange(32, dtype=np.float32).reshape(4, 8)
     rgb = (np.arange(32, dtype=np.uint8) * 2).reshape(4, 8, 1).repeat(3, axis=2)
     view = View(CAMERA, EGO.pose, np.zeros((4, 8), np.uint8), depth_m, rgb=rgb)
-    eyes = observer(keys=["image", "depth_m"], pictures={"downscale": 4})
-    arrays = eyes.observe(SensorFrame(0, 0, 0.0, EGO, views={"front": view}))
+    observer = make_observer(keys=["image", "depth_m"], pictures={"downscale": 4})
+    arrays = observer.observe(SensorFrame(0, 0, 0.0, EGO, views={"front": view}))
     assert arrays["depth_m"].tolist() == [[0.0, 4.0]]
     assert arrays["image"][0, :, 0].tolist() == [27, 35]
 
 
-def test_observations_are_the_callers() -> None:
+def test_observations_may_be_overwritten() -> None:
     for stack in (1, 2):
-        eyes = observer(keys=["image", "labels", "depth_m", "state", "route"], stack=stack)
+        observer = make_observer(keys=["image", "labels", "depth_m", "state", "route"], stack=stack)
         made = frame(3)
-        first = eyes.observe(made)
+        first = observer.observe(made)
         for array in first.values():
             array[...] = 0
-        again = eyes.observe(made)
+        again = observer.observe(made)
         assert again["image"].min() == 3
         assert made.view.rgb is not None
         assert made.view.rgb.min() == 3
 
 
-def test_a_memory_goes_on_exactly() -> None:
-    eyes = observer(keys=["labels", "state"], stack=2, latency_ticks=1)
+def test_a_snapshot_continues_exactly() -> None:
+    observer = make_observer(keys=["labels", "state"], stack=2, latency_ticks=1)
     for tick in range(3):
-        eyes.observe(frame(tick))
-    memory = eyes.memory
-    after = eyes.observe(frame(3))
-    eyes.observe(frame(4))
-    eyes.remember(memory)
-    again = eyes.observe(frame(3))
+        observer.observe(frame(tick))
+    saved = observer.get_state()
+    after = observer.observe(frame(3))
+    observer.observe(frame(4))
+    observer.set_state(saved)
+    again = observer.observe(frame(3))
     assert all(np.array_equal(after[key], again[key]) for key in after)
 
 
-def test_the_route_is_where_it_goes() -> None:
+def test_the_route_vector_is_points_over_distance() -> None:
     bend = tuple((5.0 * i, 0.5 * i) for i in range(1, ROUTE_POINTS + 1))
     values = route_vector(dataclasses.replace(EGO, route_ahead_m=bend))
     assert len(values) == len(ROUTE_FIELDS)
@@ -175,12 +177,12 @@ def test_the_route_is_where_it_goes() -> None:
         ({"keys": []}, "empty"),
     ],
 )
-def test_mistakes_are_explained(config, message) -> None:
+def test_bad_configs_are_refused(config, message) -> None:
     with pytest.raises(ConfigError, match=message):
-        observer(**config)
+        make_observer(**config)
 
 
-def test_a_world_without_cameras_has_vectors_only() -> None:
+def test_a_world_without_cameras_has_vector_observations_only() -> None:
     blind = dataclasses.replace(StraightRoadWorld().spec, cameras={})
     Observer(ObservationConfig(keys=("state",)), blind)
     with pytest.raises(ConfigError, match="no camera"):
@@ -198,7 +200,7 @@ def test_a_world_without_cameras_has_vectors_only() -> None:
         (NextLight(LightState.RED, 0.5), (1.0, 0.005, 0.025, 1.0)),
     ],
 )
-def test_the_state_tells_where_and_how_hard_to_stop(light, told) -> None:
+def test_the_state_gives_distance_and_braking_for_a_light(light, told) -> None:
     ego = dataclasses.replace(EGO, speed_mps=6.0, next_light=light)
     state = dict(zip(STATE_FIELDS, state_vector(ego).tolist(), strict=True))
     names = [name for name in STATE_FIELDS if "light" in name or "braking" in name]

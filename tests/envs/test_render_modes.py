@@ -1,4 +1,4 @@
-"""What render() shows in each mode."""
+"""What render() returns or shows in each render mode."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def env_for(render_mode: str, scale: int = 1) -> DrivingEnv:
     )
 
 
-def test_side_by_side_is_labels_depth_and_picture() -> None:
+def test_side_by_side_is_labels_depth_and_image() -> None:
     env = env_for("side_by_side", scale=2)
     env.reset(seed=0)
-    picture = env.render()
-    assert picture is not None
-    assert (picture.shape, picture.dtype) == ((64, 3 * 128, 3), np.uint8)
-    labels, depth, rgb = np.split(picture, 3, axis=1)
+    image = env.render()
+    assert image is not None
+    assert (image.shape, image.dtype) == ((64, 3 * 128, 3), np.uint8)
+    labels, depth, rgb = np.split(image, 3, axis=1)
     assert env.last_frame is not None
     assert np.array_equal(rgb, env.last_frame.view.rgb)
     assert np.array_equal(labels, rgb), "the palette renderer paints labels"
@@ -38,7 +38,7 @@ def test_side_by_side_is_labels_depth_and_picture() -> None:
     env.close()
 
 
-def test_a_world_without_pictures_leaves_its_panel_black() -> None:
+def test_side_by_side_without_rgb_has_a_black_panel() -> None:
     env = DrivingEnv(
         StraightRoadWorld(),
         observation=ObservationConfig(keys=("state",)),
@@ -50,12 +50,12 @@ def test_a_world_without_pictures_leaves_its_panel_black() -> None:
     assert not rgb.any()
 
 
-def test_depth_is_grey_by_its_inverse() -> None:
+def test_depth_is_painted_by_its_inverse() -> None:
     grey = paint_depth(np.array([[2.0, 4.0, 8.0, 1000.0]], np.float32))
     assert grey[0, :, 0].tolist() == [255, 255, 127, 1]
 
 
-def test_human_shows_every_step_in_a_window(monkeypatch) -> None:
+def test_human_shows_the_image_in_a_window(monkeypatch) -> None:
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     pygame = pytest.importorskip("pygame")
     env = env_for("human")
@@ -71,7 +71,7 @@ def test_human_shows_every_step_in_a_window(monkeypatch) -> None:
     env.close()
 
 
-def test_every_mode_is_declared() -> None:
+def test_metadata_lists_modes_and_fps() -> None:
     assert DrivingEnv.metadata["render_modes"] == list(RENDER_MODES)
     env = env_for("rgb_array")
     env.reset(seed=0)

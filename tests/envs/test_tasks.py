@@ -1,4 +1,4 @@
-"""Every reward term says what its name says."""
+"""Every reward term and ending by hand-made transitions, and how a task combines them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from sim2street.bridge.frame import (
     SensorFrame,
 )
 from sim2street.configs import ConfigError, parse
-from sim2street.envs.tasks import ENDINGS, TERMS, Task, TaskConfig, Transition
+from sim2street.envs.rewards import ENDINGS, REWARD_TERMS, Transition
+from sim2street.envs.tasks import Task, TaskConfig
 
 EGO = EgoState(pose=np.eye(4, dtype=np.float32), speed_mps=10.0, speed_limit_mps=10.0)
 
@@ -54,7 +55,7 @@ def red(distance_m: float) -> NextLight:
         ("gap_kept", {}, {"lead": lead(14.0)}, 0.05),
         ("gap_kept", {}, {"lead": lead(40.0)}, 0.0),
         ("gap_kept", {}, {"lead": None}, 0.0),
-        ("late_braking", {}, {"next_light": red(10.0)}, 0.3),  # 5 m/s² needed, 3 too many
+        ("late_braking", {}, {"next_light": red(10.0)}, 0.3),  # 5 m/s² needed, 3 above the limit
         ("late_braking", {}, {"next_light": red(1.0)}, 0.8),
         ("late_braking", {}, {"next_light": red(50.0)}, 0.0),
         ("late_braking", {}, {"next_light": NextLight(LightState.GREEN, 1.0)}, 0.0),
@@ -76,46 +77,51 @@ def red(distance_m: float) -> NextLight:
         ),
     ],
 )
-def test_terms(term, before, after, value) -> None:
-    assert TERMS[term](transition(before, after)) == pytest.approx(value, abs=1e-6)
+def test_values_of_terms_and_endings(term, before, after, value) -> None:
+    assert REWARD_TERMS[term](transition(before, after)) == pytest.approx(value, abs=1e-6)
 
 
-def test_steer_change_is_between_two_controls() -> None:
-    assert TERMS["steer_change"](transition({}, {}, 0.3, -0.2)) == pytest.approx(0.5)
+def test_steer_change_compares_two_controls() -> None:
+    assert REWARD_TERMS["steer_change"](transition({}, {}, 0.3, -0.2)) == pytest.approx(0.5)
 
 
-def test_the_first_ending_met_is_named_and_beats_the_time_limit() -> None:
+def test_the_first_ending_met_counts_and_precedes_the_time_limit() -> None:
     task = Task(TaskConfig(endings=("off_lane", "collision"), time_limit_s=0.5))
-    both = task.judge(transition({}, {"collision": True, "off_lane": True}))
+    both = task.evaluate(transition({}, {"collision": True, "off_lane": True}))
     assert (both.ending, both.truncated) == ("off_lane", False)
-    neither = task.judge(transition({}, {}))
+    neither = task.evaluate(transition({}, {}))
     assert (neither.ending, neither.truncated) == (None, True)
 
 
-def test_endings_are_rewards_too() -> None:
-    assert set(ENDINGS) <= set(TERMS)
+def test_every_ending_is_a_reward_term() -> None:
+    assert set(ENDINGS) <= set(REWARD_TERMS)
 
 
-def test_a_red_light_that_was_run_ends_the_episode() -> None:
+def test_running_a_red_light_ends_the_episode() -> None:
     task = Task(TaskConfig(rewards={"ran_red_light": -10.0}, endings=("ran_red_light", "goal")))
-    outcome = task.judge(transition({"next_light": red(0.8)}, {"next_light": None}))
+    outcome = task.evaluate(transition({"next_light": red(0.8)}, {"next_light": None}))
     assert (outcome.ending, outcome.reward, outcome.success) == ("ran_red_light", -10.0, False)
     assert outcome.endings == {"ran_red_light": True, "goal": False}
 
 
-def test_a_cutoff_truncates_and_an_ending_beats_it() -> None:
+def test_a_cutoff_truncates_but_an_ending_precedes_it() -> None:
     task = Task(TaskConfig(endings=("collision",), cutoffs=("lead_lost",)))
-    lost = task.judge(transition({}, {}))
-    assert (lost.ending, lost.truncated, lost.cutoff, lost.over) == (None, True, "lead_lost", True)
-    both = task.judge(transition({}, {"collision": True}))
+    lost = task.evaluate(transition({}, {}))
+    assert (lost.ending, lost.truncated, lost.cutoff, lost.episode_over) == (
+        None,
+        True,
+        "lead_lost",
+        True,
+    )
+    both = task.evaluate(transition({}, {"collision": True}))
     assert (both.ending, both.truncated, both.cutoff) == ("collision", False, None)
 
 
-def test_success_is_what_the_task_says() -> None:
+def test_success_is_configured() -> None:
     reached = transition({}, {"route_distance_m": 1.0})
-    assert Task(TaskConfig()).judge(reached).success
+    assert Task(TaskConfig()).evaluate(reached).success
     lasting = TaskConfig(endings=(), success=("time_limit",), time_limit_s=0.5)
-    assert Task(lasting).judge(transition({}, {})).success
-    assert not Task(TaskConfig(time_limit_s=0.5)).judge(transition({}, {})).success
+    assert Task(lasting).evaluate(transition({}, {})).success
+    assert not Task(TaskConfig(time_limit_s=0.5)).evaluate(transition({}, {})).success
     with pytest.raises(ConfigError, match="did you mean 'time_limit'"):
         parse(TaskConfig, {"success": ["time_limits"]})

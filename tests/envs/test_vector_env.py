@@ -1,4 +1,4 @@
-"""DrivingVectorEnv beside Gymnasium's own SyncVectorEnv of the same envs, bit by bit."""
+"""DrivingVectorEnv gives the same results as Gymnasium's SyncVectorEnv, bit by bit."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from vector_envs import (
     STRAIGHT_ON,
     WatchedRenderer,
+    assert_same,
     discrete_state_env,
     lasting_env,
-    same,
-    saved_env,
+    saving_env,
     straight_env,
 )
 
@@ -30,8 +30,8 @@ MODES = list(AutoresetMode)
 
 
 def pair(num_envs: int, mode: AutoresetMode) -> tuple[DrivingVectorEnv, SyncVectorEnv]:
-    patient = VectorDeadlines(recover_s=30.0)  # a busy machine changes nothing
-    ours = DrivingVectorEnv(straight_env, num_envs, PaletteRenderer(), mode, patient)
+    deadlines = VectorDeadlines(recover_s=30.0)  # long enough for a busy machine
+    ours = DrivingVectorEnv(straight_env, num_envs, PaletteRenderer(), mode, deadlines)
     make = [partial(straight_env, i, PaletteRenderer()) for i in range(num_envs)]
     return ours, SyncVectorEnv(make, autoreset_mode=mode)
 
@@ -45,26 +45,26 @@ def four() -> Iterator[tuple[DrivingVectorEnv, WatchedRenderer]]:
 
 
 @pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
-def test_every_autoreset_mode_is_gymnasiums(mode: AutoresetMode) -> None:
+def test_every_autoreset_mode_works_as_in_gymnasium(mode: AutoresetMode) -> None:
     """Twelve steps: episodes end by time, and the world of env 1 is lost on the way."""
     ours, theirs = pair(3, mode)
     assert ours.metadata == theirs.metadata
     assert ours.observation_space == theirs.observation_space
     assert ours.action_space == theirs.action_space
     rng = np.random.default_rng(5)
-    same(ours.reset(seed=11, options={"goal_m": 30.0}), theirs.reset(
+    assert_same(ours.reset(seed=11, options={"goal_m": 30.0}), theirs.reset(
         seed=11, options={"goal_m": 30.0}), "reset")  # fmt: skip
     errors = 0
     for step in range(12):
         actions = rng.uniform(-0.2, 1.0, (3, 2)).astype(np.float32)
         result, expected = ours.step(actions), theirs.step(actions)
-        same(list(result), list(expected), f"step {step}")
+        assert_same(list(result), list(expected), f"step {step}")
         assert ours.observation_space.contains(result[0])
         errors += "error" in str(result[4])
         over = result[2] | result[3]
         if mode is AutoresetMode.DISABLED and over.any():
             again = ours.reset(options={"reset_mask": over})
-            same(again, theirs.reset(options={"reset_mask": over}), f"reset after {step}")
+            assert_same(again, theirs.reset(options={"reset_mask": over}), f"reset after {step}")
     assert errors >= 1
     ours.close()
     theirs.close()
@@ -77,7 +77,7 @@ def test_a_vector_of_one_equals_a_single_env_step_by_step() -> None:
 
     def alike(batched: dict, info: dict, observation: dict, single_info: dict) -> None:
         assert set(batched) == set(observation)
-        same({k: batched[k][0] for k in observation}, observation, "observation")
+        assert_same({k: batched[k][0] for k in observation}, observation, "observation")
         unpacked = {k: v for k, v in info.items() if not k.startswith("_")}
         assert sorted(unpacked) == sorted(single_info)
         for key, value in single_info.items():
@@ -102,7 +102,7 @@ def test_a_vector_of_one_equals_a_single_env_step_by_step() -> None:
     vector.close()
 
 
-def test_halves_are_rendered_together_and_seeds_are_the_renderers_too(four) -> None:
+def test_each_half_is_one_batch_and_sessions_get_the_seeds(four) -> None:
     vector, renderer = four
     renderer.batches.clear()
     renderer.seeds.clear()
@@ -114,7 +114,7 @@ def test_halves_are_rendered_together_and_seeds_are_the_renderers_too(four) -> N
     assert renderer.batches == [2] * 8
 
 
-def test_one_seed_fixes_everything_and_arrays_are_the_callers(four) -> None:
+def test_a_seed_fixes_all_results_and_observations_may_be_overwritten(four) -> None:
     vector, _ = four
     actions = np.random.default_rng(2).uniform(-0.5, 1, (6, 4, 2)).astype(np.float32)
 
@@ -125,13 +125,13 @@ def test_one_seed_fixes_everything_and_arrays_are_the_callers(four) -> None:
     kept = [{key: array.copy() for key, array in batch.items()} for batch in first]
     again = drive()
     for batch, copy, other in zip(first, kept, again, strict=True):
-        same(batch, copy)
-        same(other, copy)
+        assert_same(batch, copy)
+        assert_same(other, copy)
         batch["image"][:] = 0
     assert not np.array_equal(kept[0]["state"][0], kept[0]["state"][1])
 
 
-def test_options_and_masks(four) -> None:
+def test_reset_mask_and_options(four) -> None:
     vector, _ = four
     vector.reset(seed=1)
     before, *_ = vector.step(np.tile(STRAIGHT_ON, (4, 1)))
@@ -150,11 +150,11 @@ def test_options_and_masks(four) -> None:
         vector.reset(seed=[1, 2])
 
 
-def test_a_mistake_is_raised_as_from_a_single_env_and_the_vector_goes_on(four) -> None:
+def test_an_error_of_the_caller_is_raised_and_the_vector_continues(four) -> None:
     vector, _ = four
     with pytest.raises(ConfigError, match="did you mean 'goal_m'") as caught:
         vector.reset(options={"gaol_m": 3.0})
-    assert "in world 0" in str(caught.value.__cause__)
+    assert "in env 0" in str(caught.value.__cause__)
     with pytest.raises(ResetNeeded, match="no episode"):
         vector.step(np.tile(STRAIGHT_ON, (4, 1)))
     vector.reset(seed=0)
@@ -166,21 +166,21 @@ def test_a_mistake_is_raised_as_from_a_single_env_and_the_vector_goes_on(four) -
     assert vector.step(actions)[4]["tick"].tolist() == [1, 2, 2, 2]
 
 
-def test_calls_attributes_and_pictures(four) -> None:
+def test_render_and_attributes(four) -> None:
     vector, _ = four
     observation, _ = vector.reset(seed=3)
     assert vector.render_mode == "rgb_array"
-    pictures = vector.render()
-    assert np.array_equal(np.stack(pictures), observation["image"])
+    images = vector.render()
+    assert np.array_equal(np.stack(images), observation["image"])
     vector.set_attr("nickname", ["a", "b", "c", "d"])
     assert vector.get_attr("nickname") == ("a", "b", "c", "d")
     with pytest.raises(AttributeError, match="no_such_thing"):
         vector.call("no_such_thing")
 
 
-def test_snapshots_go_on_exactly_in_any_env_of_the_vector() -> None:
+def test_a_snapshot_continues_exactly_in_any_env_of_the_vector() -> None:
     renderer = WatchedRenderer()
-    vector = DrivingVectorEnv(saved_env, 2, renderer)
+    vector = DrivingVectorEnv(saving_env, 2, renderer)
     vector.reset(seed=2)
     actions = np.array([[0.2, 1.0], [-0.1, 0.5]], np.float32)
     saved_at, *_ = vector.step(actions)
@@ -198,7 +198,7 @@ def test_snapshots_go_on_exactly_in_any_env_of_the_vector() -> None:
     vector.close()
 
 
-def test_stages_are_timed(four) -> None:
+def test_stage_seconds_increase(four) -> None:
     vector, _ = four
     vector.reset(seed=0)
     before = vector.stage_seconds
@@ -207,7 +207,7 @@ def test_stages_are_timed(four) -> None:
     assert all(vector.stage_seconds[stage] > before[stage] for stage in ("render", "transfer"))
 
 
-def test_state_only_and_discrete() -> None:
+def test_vector_observations_and_discrete_actions() -> None:
     vector = DrivingVectorEnv(discrete_state_env, 2, PaletteRenderer())
     observation, _ = vector.reset(seed=0)
     assert observation["state"].shape == (2, len(STATE_FIELDS))
@@ -220,15 +220,13 @@ def test_state_only_and_discrete() -> None:
         vector.reset()
 
 
-def test_nothing_stays_in_shared_memory(four) -> None:
-    """Names are forgotten as soon as both sides hold the memory."""
+def test_shared_memory_has_no_names_left(four) -> None:
+    """Names are removed as soon as both processes hold the memory."""
     vector, _ = four
     vector.reset(seed=0)
     vector.step(np.tile(STRAIGHT_ON, (4, 1)))
     names = {
-        block.name.lstrip("/")
-        for worker in vector._crew.workers
-        for block in worker._blocks.values()
+        block.name.lstrip("/") for worker in vector._workers for block in worker._blocks.values()
     }
     assert len(names) == 8
     assert not names & {file.name for file in Path("/dev/shm").iterdir()}

@@ -1,4 +1,4 @@
-"""Worlds and renderers of a vector that die, hang, are lost or have bugs; and every exit."""
+"""Vectors whose worlds or renderer die, hang, are lost or have bugs; and every way to exit."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from gymnasium.vector import AutoresetMode
 from vector_envs import (
     STRAIGHT_ON,
     WatchedRenderer,
+    assert_same,
     broken_env,
     dying_env,
     faulty_env,
     lasting_env,
-    same,
+    process_ids,
 )
 
 from sim2street.bridge.errors import RendererError, WorldLost
@@ -36,14 +37,14 @@ TESTS = Path(__file__).parents[1]
 SCRIPT = """
 import sys, time
 import numpy as np
-from vector_envs import lasting_env
+from vector_envs import lasting_env, process_ids
 from sim2street.bridge.palette import PaletteRenderer
 from sim2street.envs.vector.env import DrivingVectorEnv
 
 if __name__ == "__main__":
     vector = DrivingVectorEnv(lasting_env, 2, PaletteRenderer())
     vector.reset(seed=0)
-    print(*vector.pids, flush=True)
+    print(*process_ids(vector), flush=True)
     if sys.argv[1] == "leave":
         sys.exit(0)
     while True:
@@ -52,7 +53,7 @@ if __name__ == "__main__":
 
 
 def drive_until_back(vector: DrivingVectorEnv, index: int) -> list[tuple]:
-    """Steps from the first truncated one to the first that is none again, or the limit."""
+    """Results of the steps from the first truncated one to the first that is not truncated."""
     results: list[tuple] = []
     end_s = time.monotonic() + SOON_S
     while time.monotonic() < end_s:
@@ -74,13 +75,13 @@ def drive_until_back(vector: DrivingVectorEnv, index: int) -> list[tuple]:
     ],
     ids=lambda mode: mode.name,
 )
-def test_a_killed_world_is_replaced_and_the_others_never_stop(mode) -> None:
+def test_a_killed_process_is_replaced_while_the_others_continue(mode) -> None:
     renderer = WatchedRenderer()
     vector = DrivingVectorEnv(lasting_env, 3, renderer, mode)
     vector.reset(seed=7, options={"goal_m": 1e6})
     before, *_ = vector.step(ON)
     open_files = psutil.Process().num_fds()
-    victim = vector.pids[1]
+    victim = process_ids(vector)[1]
     os.kill(victim, signal.SIGKILL)
     if mode is AutoresetMode.DISABLED:
         lost, _, _, truncated, info = vector.step(ON)
@@ -95,14 +96,14 @@ def test_a_killed_world_is_replaced_and_the_others_never_stop(mode) -> None:
         assert all(results[i][4]["tick"][0] == 2 + i for i in range(len(results)))
         assert not any(result[3][[0, 2]].any() for result in results)
         if mode is AutoresetMode.SAME_STEP:
-            same(results[0][4]["final_obs"][1]["image"], before["image"][1])
+            assert_same(results[0][4]["final_obs"][1]["image"], before["image"][1])
             assert results[-1][4]["tick"][1] == 1
         else:
             assert results[-1][4]["tick"][1] == 0
     assert mode is AutoresetMode.SAME_STEP or "killed by SIGKILL" in info["error"][1]
     for key, array in lost.items():
         assert np.array_equal(array[1], before[key][1])
-    assert vector.pids[1] != victim
+    assert process_ids(vector)[1] != victim
     assert not psutil.pid_exists(victim)
     assert len(renderer.opened) - len(renderer.closed) == 3
     assert psutil.Process().num_fds() == open_files
@@ -112,9 +113,9 @@ def test_a_killed_world_is_replaced_and_the_others_never_stop(mode) -> None:
 
 @pytest.mark.slow
 def test_a_hanging_world_is_replaced_after_its_deadline(tmp_path: Path) -> None:
-    limits_s = VectorDeadlines(step_s=20.0)  # of a busy machine too, but not of a hanging one
+    deadlines = VectorDeadlines(step_s=20.0)  # long enough for a busy machine
     make = partial(faulty_env, tmp_path / "once", "hangs")
-    vector = DrivingVectorEnv(make, 3, PaletteRenderer(), deadlines=limits_s)
+    vector = DrivingVectorEnv(make, 3, PaletteRenderer(), deadlines=deadlines)
     vector.reset(seed=0)
     results = drive_until_back(vector, 1)
     assert "deadline" in results[0][4]["error"][1]
@@ -124,8 +125,8 @@ def test_a_hanging_world_is_replaced_after_its_deadline(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_replacement_goes_on_from_the_seed(tmp_path: Path) -> None:
-    """The same death twice: the successor's episode is the same."""
+def test_the_seed_of_a_replacement_is_reproducible(tmp_path: Path) -> None:
+    """If the same process dies at the same step, its successor gets the same seed."""
     seeds = []
     for name in ("first", "second"):
         make = partial(faulty_env, tmp_path / name, "dies")
@@ -136,7 +137,7 @@ def test_a_replacement_goes_on_from_the_seed(tmp_path: Path) -> None:
     assert seeds[0] == seeds[1]
 
 
-def test_a_bug_is_raised_as_it_is_from_a_single_env(tmp_path: Path) -> None:
+def test_a_bug_in_a_world_is_raised(tmp_path: Path) -> None:
     make = partial(faulty_env, tmp_path / "once", "has a bug")
     vector = DrivingVectorEnv(make, 3, PaletteRenderer())
     vector.reset(seed=0)
@@ -150,13 +151,13 @@ def test_a_bug_is_raised_as_it_is_from_a_single_env(tmp_path: Path) -> None:
     vector.close()
 
 
-def test_what_the_renderer_refuses_costs_only_the_guilty() -> None:
+def test_a_refused_view_fails_only_its_own_env() -> None:
     renderer = WatchedRenderer()
-    patient = VectorDeadlines(recover_s=SOON_S)
-    vector = DrivingVectorEnv(lasting_env, 3, renderer, deadlines=patient)
+    deadlines = VectorDeadlines(recover_s=SOON_S)
+    vector = DrivingVectorEnv(lasting_env, 3, renderer, deadlines=deadlines)
     vector.reset(seed=0)
     renderer.refuse_session = renderer.opened[1]
-    with pytest.raises(RendererError, match="this view I do not like"):
+    with pytest.raises(RendererError, match="this view is refused"):
         vector.step(ON)
     renderer.refuse_session = None
     vector.reset(seed=0)
@@ -172,10 +173,10 @@ def test_what_the_renderer_refuses_costs_only_the_guilty() -> None:
     vector.close()
 
 
-def test_what_cannot_be_made_says_why_and_leaves_nothing() -> None:
-    with pytest.raises(RendererError, match="nothing fits"):
+def test_envs_that_cannot_be_made_leave_no_process() -> None:
+    with pytest.raises(RendererError, match="sizes do not fit"):
         DrivingVectorEnv(broken_env, 2, PaletteRenderer())
-    with pytest.raises(WorldLost, match=r"ended with 3 before it was ready.*__main__"):
+    with pytest.raises(WorldLost, match=r"exited with code 3 before it was ready.*__main__"):
         DrivingVectorEnv(dying_env, 2, PaletteRenderer())
     ours = [
         p for p in psutil.Process().children(recursive=True) if "spawn_main" in str(p.cmdline())
@@ -187,7 +188,7 @@ def test_what_cannot_be_made_says_why_and_leaves_nothing() -> None:
     "way",
     ["SIGINT", "SIGKILL", *(pytest.param(w, marks=pytest.mark.slow) for w in ("leave", "SIGTERM"))],
 )
-def test_processes_are_gone_on_every_exit(way: str, tmp_path: Path) -> None:
+def test_no_process_survives_any_exit(way: str, tmp_path: Path) -> None:
     script = tmp_path / "drive.py"
     script.write_text(SCRIPT)
     path = f"{TESTS.parent}:{TESTS}:{TESTS / 'envs'}"

@@ -1,4 +1,4 @@
-"""Envs that the processes of a vector under test make: importable, on the straight road."""
+"""Envs for vectors under test: on the straight road, and importable by their processes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sim2street.bridge.rendered_world import RenderedWorld
 from sim2street.bridge.renderer import Renderer, Rendering, RenderRequest
 from sim2street.envs import DrivingEnv, ObservationConfig, Task, TaskConfig
 from sim2street.envs.actions import DiscreteActions
+from sim2street.envs.vector.env import DrivingVectorEnv
 
 ALL_KEYS = ObservationConfig(keys=("image", "labels", "depth_m", "state"))
 SHORT = TaskConfig(time_limit_s=0.4)
@@ -26,7 +27,7 @@ STRAIGHT_ON = np.array([0.0, 1.0], np.float32)
 
 
 class FaultyWorld(StraightRoadWorld):
-    """Once (`marker` is the file that remembers it), its third tick ends badly."""
+    """Its third tick fails, but only once: the file `marker` records that it has."""
 
     def __init__(self, marker: Path, fault: str) -> None:
         super().__init__()
@@ -45,8 +46,8 @@ class FaultyWorld(StraightRoadWorld):
         return frame
 
 
-class SavedWorld(StraightRoadWorld):
-    """Can save its state."""
+class SavingWorld(StraightRoadWorld):
+    """A straight road that can save its state."""
 
     def get_state(self) -> tuple[float, ...]:
         return self._tick, self._episode, self._x_m, self._y_m, self._speed_mps, self._goal_m
@@ -57,7 +58,7 @@ class SavedWorld(StraightRoadWorld):
 
 
 class WatchedRenderer(PaletteRenderer):
-    """Keeps count of the batches; refuses, or is lost, on request."""
+    """Records its calls; refuses a session, or is lost, on request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,8 +88,14 @@ class WatchedRenderer(PaletteRenderer):
         if self.lost:
             raise RendererLost("the renderer is gone")
         if any(request.session == self.refuse_session for request in requests):
-            raise RendererError("this view I do not like")
+            raise RendererError("this view is refused")
         return super().render(requests)
+
+
+def process_ids(vector: DrivingVectorEnv) -> list[int]:
+    """Process ids of the envs, in order."""
+    processes = [worker._process for worker in vector._workers]
+    return [process.pid for process in processes if process is not None and process.pid]
 
 
 def straight_env(index: int, renderer: Renderer) -> DrivingEnv:
@@ -102,26 +109,26 @@ def lasting_env(
     lost_at_tick: int | None = None,
     task: TaskConfig | None = None,
 ) -> DrivingEnv:
-    """All observations; the task ends at the goal, however long it takes."""
+    """All observations; by default an episode lasts until the goal is reached."""
     world = RenderedWorld(StraightRoadWorld(lost_at_tick=lost_at_tick), renderer, scale=2)
     return DrivingEnv(
         world, Task(task or LONG), observation=ALL_KEYS, image_scale=2, render_mode="rgb_array"
     )
 
 
-def saved_env(index: int, renderer: Renderer) -> DrivingEnv:
-    """All observations, of a world that can save its state."""
-    return DrivingEnv(RenderedWorld(SavedWorld(), renderer), observation=ALL_KEYS)
+def saving_env(index: int, renderer: Renderer) -> DrivingEnv:
+    """All observations; the world can save its state."""
+    return DrivingEnv(RenderedWorld(SavingWorld(), renderer), observation=ALL_KEYS)
 
 
 def discrete_state_env(index: int, renderer: Renderer) -> DrivingEnv:
-    """Without a camera."""
+    """Observes `state` only; discrete actions."""
     state = ObservationConfig(keys=("state",))
     return DrivingEnv(StraightRoadWorld(), actions=DiscreteActions(), observation=state)
 
 
 def faulty_env(marker: Path, fault: str, index: int, renderer: Renderer) -> DrivingEnv:
-    """Env 1 has a `fault` once; the others are sound."""
+    """The world of env 1 has the `fault` once; the others work."""
     if index != 1:
         return lasting_env(index, renderer)
     world = RenderedWorld(FaultyWorld(marker, fault), renderer, scale=2)
@@ -129,28 +136,28 @@ def faulty_env(marker: Path, fault: str, index: int, renderer: Renderer) -> Driv
 
 
 def broken_env(index: int, renderer: Renderer) -> DrivingEnv:
-    """Cannot be made."""
-    raise RendererError("nothing fits")
+    """Raises an error."""
+    raise RendererError("the sizes do not fit")
 
 
 def dying_env(index: int, renderer: Renderer) -> DrivingEnv:
-    """Dies while it is made."""
+    """Its process exits while the env is made."""
     os._exit(3)
 
 
-def same(ours: object, theirs: object, where: str = "") -> None:
-    """Assert that two nested results are equal to the last bit, types of arrays included."""
+def assert_same(ours: object, theirs: object, where: str = "") -> None:
+    """Assert that two nested results are equal bit by bit, including dtypes."""
     if isinstance(theirs, dict):
         assert isinstance(ours, dict), where
         assert list(ours) == list(theirs), where
         for key in theirs:
-            same(ours[key], theirs[key], f"{where}.{key}")
+            assert_same(ours[key], theirs[key], f"{where}.{key}")
     elif isinstance(theirs, np.ndarray) and theirs.dtype == object:
         assert isinstance(ours, np.ndarray), where
         assert ours.dtype == object, where
         assert ours.shape == theirs.shape, where
         for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            same(one, other, f"{where}[{i}]")
+            assert_same(one, other, f"{where}[{i}]")
     elif isinstance(theirs, np.ndarray):
         assert isinstance(ours, np.ndarray), where
         assert ours.dtype == theirs.dtype, where
@@ -158,7 +165,7 @@ def same(ours: object, theirs: object, where: str = "") -> None:
     elif isinstance(theirs, list | tuple):
         assert len(ours) == len(theirs), where
         for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            same(one, other, f"{where}[{i}]")
+            assert_same(one, other, f"{where}[{i}]")
     else:
         assert type(ours) is type(theirs), where
         assert ours == theirs, where

@@ -1,4 +1,4 @@
-"""The comparison of drivers: figures by hand, and a short run of everything."""
+"""The learning benchmark: statistics of hand-made episodes, and short runs of every script."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from benchmarks.learning import evaluate, imitation, recipe, report  # noqa: E402
-from benchmarks.learning.measure import FIGURES, Episode, summary  # noqa: E402
+from benchmarks.learning.measure import STATISTICS, Episode, summary  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 WORLD = {"tick_s": 0.2, "vehicles": 2, "pedestrians": 0}
@@ -22,24 +22,24 @@ def episode(ending: str, metres: float, run: int = 0, red_stops: int = 0) -> Epi
     return Episode(run, 0, 0, 10.0 * success, 5.0, metres, ending, success, red_stops, 0.2)
 
 
-def test_figures_are_those_of_the_episodes() -> None:
+def test_statistics_of_three_episodes() -> None:
     rows = [episode("goal", 600.0, red_stops=3), episode("collision", 300.0)]
     rows += [episode("ran_red_light", 100.0)]
-    assert FIGURES["collisions_per_km"](rows) == pytest.approx(1.0)
-    assert FIGURES["off_lane_per_km"](rows) == 0.0
-    assert FIGURES["red_lights_run_share"](rows) == pytest.approx(0.25)
-    assert FIGURES["success"](rows) == pytest.approx(1 / 3)
+    assert STATISTICS["collisions_per_km"](rows) == pytest.approx(1.0)
+    assert STATISTICS["off_lane_per_km"](rows) == 0.0
+    assert STATISTICS["red_lights_run_share"](rows) == pytest.approx(0.25)
+    assert STATISTICS["success"](rows) == pytest.approx(1 / 3)
     made = summary(rows, resamples=200)
     assert made["km"]["value"] == 1.0
     assert made["success"]["low"] <= made["success"]["value"] <= made["success"]["high"]
 
 
-def test_no_light_met_is_no_share_of_lights_run() -> None:
+def test_the_share_of_red_lights_run_is_missing_without_lights() -> None:
     assert summary([episode("goal", 10.0)], resamples=10)["red_lights_run_share"]["value"] is None
 
 
-def test_intervals_are_wider_where_runs_differ() -> None:
-    """Ten episodes each of a good and a bad run say less than twenty of one agent."""
+def test_intervals_are_wider_if_runs_differ() -> None:
+    """Ten episodes each of a good and a bad run are less certain than twenty of one run."""
     mixed = [episode("goal", 1.0, run=0)] * 10 + [episode("collision", 1.0, run=1)] * 10
     one = [episode(row.ending, 1.0) for row in mixed]
     width = [s["success"]["high"] - s["success"]["low"] for s in map(summary, (mixed, one))]
@@ -47,14 +47,14 @@ def test_intervals_are_wider_where_runs_differ() -> None:
     assert width[1] < 0.6
 
 
-def test_all_drivers_drive_and_make_a_table(tmp_path: Path) -> None:
+def test_all_baselines_are_evaluated_into_a_table(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     settings = {"world_settings": WORLD, "task": {"time_limit_s": 4.0}}
     command = ["--episodes", "1", "--towns", "1", "--out", str(out)]
     command += ["--env-settings", json.dumps(settings), "--drivers"]
     evaluate.main([*command, "random", "autopilot"])
     evaluate.main([*command, "rules"])
-    with pytest.raises(SystemExit, match="about other settings"):
+    with pytest.raises(SystemExit, match="other settings"):
         evaluate.main(["--towns", "2", "--episodes", "0", "--out", str(out)])
     results = json.loads(out.read_text())
     assert set(results["splits"]) == {"train", "test"}
@@ -70,12 +70,12 @@ def test_all_drivers_drive_and_make_a_table(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_recipe_goes_from_nothing_to_the_page(tmp_path: Path) -> None:
+def test_the_recipe_writes_curves_and_page(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     page = tmp_path / "page.md"
-    marks = [f"<!-- {name} -->\n\n<!-- end of {name} -->\n" for name in ("drivers", "imitation")]
-    page.write_text("".join(marks))
-    for file in report.SEEN_FILES.values():
+    markers = [f"<!-- {name} -->\n\n<!-- end of {name} -->\n" for name in ("drivers", "imitation")]
+    page.write_text("".join(markers))
+    for file in report.IMAGE_DRIVER_FILES.values():
         shutil.copy(ROOT / "benchmarks" / "learning" / file, tmp_path)
     short = ["--seeds", "1", "2", "--demonstration-steps", "300", "--ppo-steps", "2048"]
     where = ["--out", str(tmp_path / "runs"), "--results", str(tmp_path)]
@@ -88,38 +88,40 @@ def test_the_recipe_goes_from_nothing_to_the_page(tmp_path: Path) -> None:
     assert (tmp_path / "curves.png").exists()
 
 
-def test_the_page_shows_what_was_measured() -> None:
+def test_the_tables_on_the_page_match_the_results() -> None:
     page = (ROOT / "docs" / "learning.md").read_text()
     assert page == report.with_tables(page, ROOT / "benchmarks" / "learning")
     for split in ("train", "test"):
         assert f"| {split} | PPO |" in page
 
 
-def test_curves_are_means_over_steps(tmp_path: Path) -> None:
+def test_curves_are_means_over_bins_of_steps(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     rows = [{"step": s, "return": float(s), "length": 5, "ending": "goal"} for s in range(1, 401)]
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "episodes.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    curves = report.thinned([report.read_run(tmp_path / "run")])
+    curves = report.binned_curves([report.read_run(tmp_path / "run")])
     assert curves["return"][0][6] == pytest.approx(217, abs=2)
     assert set(curves["success"][0]) == {1.0}
     report.draw(curves, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
-def test_a_turned_picture_asks_for_steering_back() -> None:
-    """Turned left, a straight road appears moved to the right, and steering goes right."""
+def test_an_image_rotated_left_asks_for_steering_right() -> None:
+    """From a camera that is turned left, a straight road appears farther right."""
     images = torch.zeros(40, 3, 8, imitation.WIDTH_PX)
     images[..., 64] = 1.0
     extras, actions = torch.full((40, 4), 0.25), torch.zeros(40, 2)
-    moved, wanted = imitation.turned(images, extras, actions, torch.Generator().manual_seed(0))
+    moved, wanted = imitation.rotate_views(
+        images, extras, actions, torch.Generator().manual_seed(0)
+    )
     shift = moved[:, 0, 0].argmax(1) - 64
     assert shift.abs().max() in range(5, 9)
     assert ((shift > 0) == (wanted[:, 0] > 0))[shift != 0].all()
     assert torch.equal(wanted[:, 1], actions[:, 1])
 
 
-def test_the_imitator_takes_the_frames_it_is_given() -> None:
+def test_the_imitator_takes_images_of_the_env() -> None:
     net = imitation.Imitator()
     made = net(torch.rand(2, 3, imitation.HEIGHT_PX, imitation.WIDTH_PX), torch.zeros(2, 4))
     assert made.shape == (2, 2)

@@ -1,4 +1,4 @@
-"""Other people's learning libraries accept the envs: checkers, wrappers, and a few steps."""
+"""Stable-Baselines3 and TorchRL accept the envs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL = {
 TOWN_IDS = [name for name in envs.ENV_CONFIGS if name.startswith("sim2street/Town")]
 STATE_IDS = [name for name in TOWN_IDS if name.endswith("State-v0")]
 PALETTE_IDS = [name for name in TOWN_IDS if not name.endswith(("State-v0", "Neural-v0"))]
-ONE_WITH_PICTURES = "sim2street/TownRoute-v0"
+IMAGE_ID = "sim2street/TownRoute-v0"
 
 
 def check(env_id: str) -> None:
@@ -30,21 +30,21 @@ def check(env_id: str) -> None:
 
 
 @pytest.mark.parametrize("env_id", STATE_IDS)
-def test_stable_baselines_checker_has_nothing_to_say(env_id: str) -> None:
+def test_stable_baselines_checker_passes(env_id: str) -> None:
     check(env_id)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("env_id", sorted(set(PALETTE_IDS) - {ONE_WITH_PICTURES}))
-def test_nor_has_it_about_pictures(env_id: str) -> None:
+@pytest.mark.parametrize("env_id", sorted(set(PALETTE_IDS) - {IMAGE_ID}))
+def test_stable_baselines_checker_passes_with_images(env_id: str) -> None:
     check(env_id)
 
 
-def test_stable_baselines_learns_from_pictures_and_state_together() -> None:
+def test_stable_baselines_learns_from_images_and_state() -> None:
     stable_baselines3 = pytest.importorskip("stable_baselines3")
     from stable_baselines3.common.env_checker import check_env
 
-    env = gymnasium.make(ONE_WITH_PICTURES, world_settings=SMALL)
+    env = gymnasium.make(IMAGE_ID, world_settings=SMALL)
     try:
         check_env(env, warn=True)
         model = stable_baselines3.PPO(
@@ -57,7 +57,7 @@ def test_stable_baselines_learns_from_pictures_and_state_together() -> None:
         env.close()
 
 
-def test_torchrl_wraps_an_env_and_steps_it_alike() -> None:
+def test_torchrl_wraps_an_env() -> None:
     pytest.importorskip("torchrl", reason="torchrl is not installed")
     import torch
     from torchrl.envs import GymWrapper
@@ -69,13 +69,13 @@ def test_torchrl_wraps_an_env_and_steps_it_alike() -> None:
     plain, wrapped = make(), GymWrapper(make(), device="cpu")
     try:
         check_env_specs(wrapped)
-        wrapped.set_seed(3)  # resets with the seed; the reset after it is the next episode
+        wrapped.set_seed(3)  # this resets with the seed; the next reset is the next episode
         plain.reset(seed=3)
         seen, (observation, _) = wrapped.reset(), plain.reset()
         for _ in range(5):
             action = np.array([0.1, 0.5], np.float32)
             observation, reward, *_ = plain.step(action)
-            # torchrl calls the key "state" what it calls every plain state: "observation"
+            # torchrl renames the key "state" to "observation"
             seen = wrapped.step(seen.set("action", torch.from_numpy(action)))["next"]
             assert np.array_equal(seen["observation"].numpy(), observation["state"])
             assert np.array_equal(seen["route"].numpy(), observation["route"])

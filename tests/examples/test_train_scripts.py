@@ -1,4 +1,4 @@
-"""The training scripts run, save, and go on. Whether an agent gets better is not asked here."""
+"""The training scripts run, save and continue. Whether the agent improves is not tested."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTINGS = {"world_settings": WORLD, "task": {"time_limit_s": 6.0}}
 SHORT = {"env_settings": SETTINGS, "envs": 2, "rollout": 32, "epochs": 2, "minibatches": 2}
 
 
-def test_the_cleanrl_script_trains_saves_and_goes_on(tmp_path: Path) -> None:
+def test_the_cleanrl_script_trains_saves_and_continues(tmp_path: Path) -> None:
     agent = ppo.train(ppo.PpoConfig(**SHORT, steps=128), tmp_path)
     saved = torch.load(tmp_path / "agent.pt", weights_only=True)
     assert saved["steps"] == 128
@@ -33,10 +33,10 @@ def test_the_cleanrl_script_trains_saves_and_goes_on(tmp_path: Path) -> None:
     assert all(row["length"] <= 30 and row["ending"] != "None" for row in rows)
     loaded = ppo.load_agent(tmp_path / "agent.pt")
     states = torch.rand(3, len(loaded.mean))
-    assert loaded.actions(states).mean.shape == (3, 2)
+    assert loaded.action_distribution(states).mean.shape == (3, 2)
 
 
-def test_at_first_a_taught_agent_only_learns_what_states_are_worth(tmp_path: Path) -> None:
+def test_values_first_leaves_the_policy_unchanged(tmp_path: Path) -> None:
     start = ppo.Agent(25, (0.0, 0.2), (0.05, 0.2))
     optimiser = torch.optim.Adam(start.parameters())
     ppo.save_agent(tmp_path / "agent.pt", start, optimiser, steps=0)
@@ -49,8 +49,8 @@ def test_at_first_a_taught_agent_only_learns_what_states_are_worth(tmp_path: Pat
         assert not torch.equal(agent.state_dict()[name], before)
 
 
-def test_advantages_are_those_of_the_definition() -> None:
-    """One env, three steps, the second ends its episode: nothing flows over that end."""
+def test_advantages_by_hand() -> None:
+    """One env, three steps; the second one ends an episode, so nothing crosses it."""
     column = torch.tensor
     rollout = ppo.Rollout(
         states=torch.zeros(3, 1, 1),
@@ -67,11 +67,11 @@ def test_advantages_are_those_of_the_definition() -> None:
     assert gains == pytest.approx([first + 0.25 * second, second, 3.0 + 0.5 * 4.0 - 1.0])
 
 
-def test_observing_batches_gives_their_mean_and_variance() -> None:
+def test_normalisation_tracks_mean_and_variance() -> None:
     agent = ppo.Agent(2, (0.0, 0.0), (1.0, 1.0))
     states = torch.randn(300, 2) * torch.tensor([3.0, 0.1]) + torch.tensor([5.0, -2.0])
     for batch in states.split(70):
-        agent.observe(batch)
+        agent.update_normalisation(batch)
     assert torch.allclose(agent.mean, states.mean(0), atol=1e-3)
     assert torch.allclose(agent.var, states.var(0, correction=0), rtol=1e-3)
     assert agent.normalised(states).std().item() == pytest.approx(1.0, abs=0.01)
@@ -86,5 +86,5 @@ def test_the_stable_baselines_script_runs_as_a_command(tmp_path: Path) -> None:
     command += ["--out", str(tmp_path / "agent")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
-    assert "return without noise" in done.stdout
+    assert "return without exploration" in done.stdout
     assert (tmp_path / "agent.zip").exists()

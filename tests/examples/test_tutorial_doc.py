@@ -1,4 +1,4 @@
-"""docs/tutorial.md runs: all its blocks in order, in one namespace."""
+"""The code of docs/tutorial.md runs: all blocks in order, in one namespace."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def test_every_block_runs_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         exec(compile(block, f"docs/tutorial.md, block {number}", "exec"), namespace)
 
 
-def test_its_links_lead_somewhere() -> None:
+def test_its_links_exist() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
         assert (ROOT / "docs" / target).exists(), target

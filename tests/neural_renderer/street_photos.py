@@ -1,4 +1,4 @@
-"""A painted street with known geometry: what the tests of the data package look at."""
+"""A synthetic street with known geometry, for the tests of the data package."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def painted_street(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_pair(root: Path, stem: str, seed: int = 0) -> None:
-    """One picture into `root/images` and its labels into `root/labels`."""
+    """Write one image to `root/images` and its labels to `root/labels`."""
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     rgb, ids = painted_street(seed)
@@ -45,7 +45,7 @@ def write_pair(root: Path, stem: str, seed: int = 0) -> None:
 
 
 def write_drives(root: Path) -> Path:
-    """Two drives of two pictures in CamVid's layout."""
+    """Write two drives of two images each in CamVid's layout."""
     for index, stem in enumerate(("a_1", "a_2", "b_f10", "b_f20")):
         write_pair(root / "train", stem, index)
     return root

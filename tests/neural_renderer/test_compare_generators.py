@@ -1,4 +1,4 @@
-"""The comparison of kinds: equal minutes and cost, resumed, shared by two processes."""
+"""benchmarks/compare_generators.py: equal time and cost, resumed runs, several processes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from street_photos import write_pair
 from benchmarks.compare_generators import (
     KINDS,
     StepLog,
-    checked_costs,
-    claimed,
     compare,
+    equal_costs_gmac,
     options,
+    try_lock,
 )
 
 SOURCE = {"name": "street", "root": "street", "layout": "camvid"}
@@ -29,8 +29,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     phase = {"steps": 4, "size_px": [64, 32], "batch_size": 1, "mix": {"street": 1.0}}
     train = {"size": "tiny", "sources": [SOURCE], "phases": [phase]}
     (folder / "train.yaml").write_text(yaml.safe_dump(train))
-    looked_at = {"size_px": [64, 32], "sources": [SOURCE], "styles": [SOURCE], "video_frames": 0}
-    (folder / "evaluate.yaml").write_text(yaml.safe_dump(looked_at))
+    evaluation = {"size_px": [64, 32], "sources": [SOURCE], "styles": [SOURCE], "video_frames": 0}
+    (folder / "evaluate.yaml").write_text(yaml.safe_dump(evaluation))
     return folder
 
 
@@ -42,14 +42,14 @@ def arguments(data: Path, out: Path, minutes: float) -> list[str]:
     ]  # fmt: skip
 
 
-def test_kinds_that_are_compared_cost_the_same() -> None:
-    costs = checked_costs(KINDS, "small")
+def test_all_kinds_cost_about_the_same() -> None:
+    costs = equal_costs_gmac(KINDS, "small")
     assert set(costs) == {"few-shot", "spade", "plain"}
     assert max(costs.values()) < 1.1 * min(costs.values())
 
 
 class Ticks:
-    """A clock that moves on by one second whenever it is read."""
+    """A clock that advances by one second whenever it is read."""
 
     now = 100.0
 
@@ -58,7 +58,7 @@ class Ticks:
         return self.now
 
 
-def test_seconds_are_those_between_steps_of_the_run_as_it_was_kept(tmp_path: Path) -> None:
+def test_only_time_between_steps_that_were_kept_counts(tmp_path: Path) -> None:
     clock = Ticks()
     log = StepLog(tmp_path / "seconds.txt", clock)
     for step in (1, 2, 3, 4):
@@ -74,16 +74,19 @@ def test_seconds_are_those_between_steps_of_the_run_as_it_was_kept(tmp_path: Pat
     assert StepLog(tmp_path / "seconds.txt", clock).steps == 4
 
 
-def test_a_run_is_one_process_s(tmp_path: Path) -> None:
-    with claimed(tmp_path / "run" / "lock") as first, claimed(tmp_path / "run" / "lock") as second:
+def test_only_one_process_at_a_time_locks_a_run(tmp_path: Path) -> None:
+    with (
+        try_lock(tmp_path / "run" / "lock") as first,
+        try_lock(tmp_path / "run" / "lock") as second,
+    ):
         assert first
         assert not second
-    with claimed(tmp_path / "run" / "lock") as free:
+    with try_lock(tmp_path / "run" / "lock") as free:
         assert free
 
 
 @pytest.mark.slow
-def test_all_kinds_are_trained_for_their_minutes_measured_and_not_again(
+def test_all_kinds_are_trained_for_their_minutes_and_evaluated_once(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chosen = options(arguments(data, tmp_path / "runs", 0.02))
@@ -105,10 +108,10 @@ def test_all_kinds_are_trained_for_their_minutes_measured_and_not_again(
     assert (tmp_path / "runs" / "plain-1" / "scores.json").stat().st_mtime_ns == written
 
 
-def test_dry_run_names_runs_and_makes_none(
+def test_dry_run_lists_the_runs_and_makes_none(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = compare(options([*arguments(data, tmp_path / "runs", 20.0), "--dry-run"]))
     assert text.count("20 min") == 3
-    assert "GMAC a frame" in capsys.readouterr().out
+    assert "GMAC per frame" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()

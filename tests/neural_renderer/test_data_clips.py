@@ -1,4 +1,4 @@
-"""Clips: the motion they promise is the motion they show."""
+"""Clips: the motion given by poses and depth is the motion of the labels."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from sim2street.neural_renderer.conditions.reprojection import (
 )
 from sim2street.neural_renderer.data.batch import ClipBatch
 from sim2street.neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
-from sim2street.neural_renderer.data.motion_clips import still_clips
 from sim2street.neural_renderer.data.motion_paths import MotionConfig
+from sim2street.neural_renderer.data.photo_clips import photo_clips
 from sim2street.neural_renderer.data.photos import PhotoSourceConfig
 from sim2street.neural_renderer.data.prepare import load_photos
-from sim2street.neural_renderer.data.splat import PointCloud, nearest_filled, splat
+from sim2street.neural_renderer.data.splat import PointCloud, fill_from_nearest, splat
 from sim2street.neural_renderer.data.town_clips import TownClips, TownClipsConfig
 from sim2street.neural_renderer.data.town_pack import (
     PackConfig,
@@ -38,7 +38,7 @@ from sim2street.neural_renderer.data.town_pack import (
     inverse_depth,
     pack_clips,
 )
-from sim2street.neural_renderer.networks.generator import LAYOUT_CHANNELS
+from sim2street.neural_renderer.networks.interface import LAYOUT_CHANNELS
 
 SIZE = (96, 48)
 
@@ -88,8 +88,8 @@ def agreement(clip: ClipBatch, t: int, still: bool = False) -> tuple[float, floa
     return float(visible.float().mean()), float(same[visible].float().mean())
 
 
-def test_still_clip_shapes(dataset: PhotoDataset) -> None:
-    clip = still_clips(dataset, 4, batch_size=2, frames=3)
+def test_shapes_of_clips_from_photographs(dataset: PhotoDataset) -> None:
+    clip = photo_clips(dataset, 4, batch_size=2, frames=3)
     b, t, (w, h) = 2, 3, SIZE
     a = clip.actor_present.shape[2]
     assert clip.rgb.shape == (b, t, 3, h, w)
@@ -104,15 +104,15 @@ def test_still_clip_shapes(dataset: PhotoDataset) -> None:
     assert clip.pose.shape == (b, t, 4, 4)
     assert (clip.depth_m > 0).all()
     assert (clip.depth_m <= SKY_DEPTH_M).all()
-    again = still_clips(dataset, 4, batch_size=2, frames=3)
+    again = photo_clips(dataset, 4, batch_size=2, frames=3)
     assert torch.equal(clip.tags, again.tags)
     assert torch.equal(clip.pose, again.pose)
 
 
-def test_labels_of_still_clips_move_as_their_poses_say(dataset: PhotoDataset) -> None:
+def test_labels_of_clips_from_photographs_move_with_the_poses(dataset: PhotoDataset) -> None:
     motion = MotionConfig(step_m=(0.8, 1.2), standstill=0.0, mover_share=1.0)
     for step in range(3):
-        clip = still_clips(dataset, step, batch_size=2, frames=4, motion=motion)
+        clip = photo_clips(dataset, step, batch_size=2, frames=4, motion=motion)
         for t in (1, 2, 3):
             seen, same = agreement(clip, t)
             assert seen > 0.7
@@ -120,9 +120,9 @@ def test_labels_of_still_clips_move_as_their_poses_say(dataset: PhotoDataset) ->
         assert agreement(clip, 3)[1] > agreement(clip, 3, still=True)[1]
 
 
-def test_a_standing_camera_sees_the_same(dataset: PhotoDataset) -> None:
+def test_labels_stay_the_same_for_a_standing_camera(dataset: PhotoDataset) -> None:
     motion = MotionConfig(standstill=1.0, mover_share=0.0)
-    clip = still_clips(dataset, 1, batch_size=1, frames=3, motion=motion)
+    clip = photo_clips(dataset, 1, batch_size=1, frames=3, motion=motion)
     assert torch.allclose(clip.pose[:, 0], clip.pose[:, -1])
     same = (clip.tags[:, 0] == clip.tags[:, 1]).all(dim=1)
     assert same.all()
@@ -130,26 +130,26 @@ def test_a_standing_camera_sees_the_same(dataset: PhotoDataset) -> None:
     assert last.float().mean() > 0.95
 
 
-def test_what_the_photograph_did_not_show_is_invalid(dataset: PhotoDataset) -> None:
+def test_pixels_outside_the_photograph_are_not_valid(dataset: PhotoDataset) -> None:
     motion = MotionConfig(step_m=(3.0, 3.0), standstill=0.0)
-    clip = still_clips(dataset, 2, batch_size=4, frames=4, motion=motion)
+    clip = photo_clips(dataset, 2, batch_size=4, frames=4, motion=motion)
     assert clip.valid[:, 0].mean() < clip.valid[:, -1].mean() - 0.03
 
 
-def test_splat_keeps_the_nearest_and_fills_from_the_nearest() -> None:
+def test_splat_keeps_the_nearest_point_and_gaps_are_filled_from_the_nearest_pixel() -> None:
     points = np.array([[0.0, 0.0, 8.0], [0.0, 0.0, 2.0], [1.0, 0.0, 4.0]], dtype=np.float32)
     cloud = PointCloud(points, np.zeros(3, bool), np.zeros(3, np.int64))
     index, depth = splat(cloud, np.eye(4)[None], (4.0, 4.0, 1.0, 0.0), (4, 1))
     assert index.tolist() == [[-1, 1, 2, -1]]
     assert depth.tolist() == [[0.0, 2.0, 4.0, 0.0]]
-    assert nearest_filled(index, index >= 0).tolist() == [[1, 1, 2, 2]]
+    assert fill_from_nearest(index, index >= 0).tolist() == [[1, 1, 2, 2]]
     back = np.eye(4)
     back[2, 3] = 6.0  # the other camera is six metres behind
     index, depth = splat(cloud, back[None], (4.0, 4.0, 1.0, 0.0), (4, 1))
     assert depth.tolist() == [[0.0, 8.0, 0.0, 0.0]]
 
 
-def test_packed_clips_come_back(packed: Path) -> None:
+def test_packed_clips_are_decoded_unchanged(packed: Path) -> None:
     files = sorted(packed.iterdir())
     assert [path.name for path in files] == ["clip_0000.npz", "clip_0001.npz"]
     clip = decode_clip(files[0].read_bytes(), "first")
@@ -160,7 +160,7 @@ def test_packed_clips_come_back(packed: Path) -> None:
         assert np.array_equal(getattr(clip, name), getattr(again, name)), name
 
 
-def test_packing_goes_on_where_it_stopped(packed: Path, tmp_path: Path) -> None:
+def test_packing_keeps_existing_clips(packed: Path, tmp_path: Path) -> None:
     name = "clip_0001.npz"
     (tmp_path / name).write_bytes(b"kept")
     done: list[int] = []
@@ -174,7 +174,7 @@ def test_packing_goes_on_where_it_stopped(packed: Path, tmp_path: Path) -> None:
     assert (tmp_path / "clip_0000.npz").stat().st_size > 100
 
 
-def test_inverse_depth_is_close_and_keeps_the_sky() -> None:
+def test_inverse_depth_is_accurate_and_keeps_the_sky() -> None:
     depth_m = np.array([[0.6, 5.0, 30.0, 100.0, 900.0, SKY_DEPTH_M]], dtype=np.float32)
     back = depth_from_inverse(inverse_depth(depth_m))
     assert np.allclose(back[:, :4], depth_m[:, :4], rtol=2e-3)
@@ -182,7 +182,7 @@ def test_inverse_depth_is_close_and_keeps_the_sky() -> None:
     assert back[0, 5] == SKY_DEPTH_M
 
 
-def test_town_clips_move_as_their_poses_say(packed: Path) -> None:
+def test_labels_of_town_clips_move_with_the_poses(packed: Path) -> None:
     town = TownClips(packed, TownClipsConfig(size_px=SIZE), seed=1)
     assert len(town) == 2
     clip = town.clips(step=0, batch_size=2, frames=3)
@@ -203,7 +203,7 @@ def test_town_clips_move_as_their_poses_say(packed: Path) -> None:
     assert numbers <= {i + 1 for i in range(len(present)) if present[i]}
 
 
-def test_mistakes_with_clips_are_named(packed: Path, tmp_path: Path) -> None:
+def test_errors_in_clips_are_reported(packed: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no packed clips"):
         TownClips(tmp_path, TownClipsConfig(), seed=1)
     with pytest.raises(ConfigError, match="has 4 frames, training asks for 9"):

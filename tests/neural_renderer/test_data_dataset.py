@@ -1,4 +1,4 @@
-"""Batches of photographs: shapes, determinism, geometry of the crops, what augmentation may do."""
+"""Batches of photographs: shapes, determinism, geometry of the crops, augmentation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from sim2street.configs import ConfigError, parse
 from sim2street.neural_renderer.data.augment import RoughenConfig, apply_tone, draw_tone, roughen
 from sim2street.neural_renderer.data.batch import to_device
 from sim2street.neural_renderer.data.crops import (
-    MOST_ENLARGED,
+    MAX_ENLARGEMENT,
     Crop,
     choose_crop,
     crop_camera,
     crop_labels,
-    planes,
+    multihot_tags,
 )
-from sim2street.neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig, thinned_sets
+from sim2street.neural_renderer.data.dataset import (
+    PhotoDataset,
+    PhotoDatasetConfig,
+    resolve_label_sets,
+)
 from sim2street.neural_renderer.data.photos import PhotoSourceConfig
 from sim2street.neural_renderer.data.prefetch import prefetched
 from sim2street.neural_renderer.data.prepare import PreparedPhoto, load_photos
@@ -63,7 +67,7 @@ def test_shapes_types_and_ranges(photos: list[PreparedPhoto]) -> None:
     assert (batch.depth_m[sky] == SKY_DEPTH_M).float().mean() > 0.9
 
 
-def test_a_batch_depends_on_seed_and_step_alone(photos: list[PreparedPhoto]) -> None:
+def test_a_batch_depends_on_seed_and_step_only(photos: list[PreparedPhoto]) -> None:
     dataset = make(photos)
     first = dataset.batch(8, 3)
     dataset.batch(9, 2)
@@ -73,7 +77,7 @@ def test_a_batch_depends_on_seed_and_step_alone(photos: list[PreparedPhoto]) -> 
     assert not torch.equal(first.rgb, dataset.batch(9, 3).rgb)
 
 
-def test_exemplars_are_other_pictures_of_the_same_drive(photos: list[PreparedPhoto]) -> None:
+def test_exemplars_are_other_photographs_of_the_same_drive(photos: list[PreparedPhoto]) -> None:
     dataset = make(photos, tone=0.0)
     brighter = [
         p if p.drive == "demo/a" else PreparedPhoto(**{**_fields(p), "rgb": p.rgb // 2 + 127})
@@ -87,7 +91,9 @@ def test_exemplars_are_other_pictures_of_the_same_drive(photos: list[PreparedPho
         assert (batch.rgb.min() > -0.1) == bright
 
 
-def test_weights_choose_sources_and_unknown_ones_are_named(photos: list[PreparedPhoto]) -> None:
+def test_weights_select_sources_and_unknown_sources_are_an_error(
+    photos: list[PreparedPhoto],
+) -> None:
     dataset = PhotoDataset(
         PhotoDatasetConfig(size_px=SIZE), {"one": photos[:2], "two": photos[2:]}, seed=1
     )
@@ -107,12 +113,12 @@ def test_the_horizon_lies_where_a_driving_camera_has_it(photos: list[PreparedPho
     assert (horizon < 0.55).all()
 
 
-def test_windows_are_not_enlarged_beyond_what_the_photograph_shows(
+def test_crops_are_not_enlarged_more_than_the_limit(
     photos: list[PreparedPhoto],
 ) -> None:
     config = parse(PhotoDatasetConfig, {"size_px": [128, 64], "zoom": [0.1, 0.2]})
     crops = [choose_crop(photos[0], config, np.random.default_rng(i)) for i in range(20)]
-    assert {crop.width for crop in crops} == {round(128 / MOST_ENLARGED)}
+    assert {crop.width for crop in crops} == {round(128 / MAX_ENLARGEMENT)}
     larger = config.model_copy(update={"size_px": (512, 256)})
     assert choose_crop(photos[0], larger, np.random.default_rng(1)).width == photos[0].ids.shape[1]
     few = config.model_copy(update={"size_px": (16, 8)})
@@ -148,7 +154,7 @@ def test_a_mirrored_crop_is_the_mirror_of_the_crop(photos: list[PreparedPhoto]) 
     assert cx + cx_mirrored == pytest.approx(SIZE[0] - 1)
 
 
-def test_thin_things_survive_a_small_size(photos: list[PreparedPhoto]) -> None:
+def test_thin_objects_survive_reduction(photos: list[PreparedPhoto]) -> None:
     photo = photos[0]
     ids = photo.ids.copy()
     ids[20:90, 100] = 2  # a pole, one pixel wide
@@ -156,43 +162,43 @@ def test_thin_things_survive_a_small_size(photos: list[PreparedPhoto]) -> None:
     full = Crop(20, 0, 120, 240, False)
     small = crop_labels(thin, full, (120, 60), np.random.default_rng(0), None)
     assert (small.ids[2:34] == 2).any(axis=1).all()
-    assert LINE_COLUMNS.start > 100  # the pole does not stand in front of the painted line
+    assert LINE_COLUMNS.start > 100  # the pole does not cover the lane marking
 
 
-def test_multi_hot_planes_follow_the_sets() -> None:
+def test_multihot_tags_follow_the_label_sets() -> None:
     sets = np.zeros((256, 29), dtype=np.uint8)
     sets[7, [3, 9]] = 1
     sets[0, 11] = 1
-    hot = planes(np.array([[7, 0]], dtype=np.uint8), sets)
+    hot = multihot_tags(np.array([[7, 0]], dtype=np.uint8), sets)
     assert hot.shape == (29, 1, 2)
     assert hot[:, 0, 0].nonzero().flatten().tolist() == [3, 9]
     assert hot[:, 0, 1].nonzero().flatten().tolist() == [11]
 
 
-def test_sets_are_thinned_to_their_members(photos: list[PreparedPhoto]) -> None:
+def test_label_sets_are_resolved_to_single_members(photos: list[PreparedPhoto]) -> None:
     building = [Tag.BUILDING, Tag.WALL, Tag.BRIDGE]
-    whole = make(photos, thin_sets=0.0, roughen=None).batch(0, 8).tags[:, building].sum(1)
+    whole = make(photos, single_tag=0.0, roughen=None).batch(0, 8).tags[:, building].sum(1)
     assert set(whole.unique().tolist()) == {0, 3}
-    single = make(photos, thin_sets=1.0, roughen=None).batch(0, 8).tags[:, building].sum(1)
+    single = make(photos, single_tag=1.0, roughen=None).batch(0, 8).tags[:, building].sum(1)
     assert set(single.unique().tolist()) == {0, 1}
 
 
-def test_sets_are_thinned_to_nothing_thinner(photos: list[PreparedPhoto]) -> None:
-    """Cars that may be bicycles, people that may be riders: whole cars are no bicycles."""
+def test_label_sets_are_not_resolved_to_thinner_tags(photos: list[PreparedPhoto]) -> None:
+    """A label for cars or bicycles becomes car; one for people or riders becomes either."""
     sets = photos[0].sets.copy()
     sets[8] = sets[9] = 0
     sets[8, [Tag.CAR, Tag.TRUCK, Tag.BICYCLE]] = sets[9, [Tag.PEDESTRIAN, Tag.RIDER]] = 1
     mixed = PreparedPhoto(**{**_fields(photos[0]), "sets": sets})
     assert mixed.primary[8] == Tag.CAR
     assert mixed.primary[9] == Tag.PEDESTRIAN
-    drawn = [thinned_sets(mixed, np.random.default_rng(i), 1.0) for i in range(200)]
+    drawn = [resolve_label_sets(mixed, np.random.default_rng(i), 1.0) for i in range(200)]
     shares = np.mean(drawn, axis=0)
     assert set(np.flatnonzero(shares[8])) == {Tag.CAR, Tag.TRUCK}
     assert shares[8, Tag.CAR] == pytest.approx(0.85, abs=0.08)
     assert set(np.flatnonzero(shares[9])) == {Tag.PEDESTRIAN, Tag.RIDER}
 
 
-def test_crops_are_moved_to_rare_things(photos: list[PreparedPhoto]) -> None:
+def test_crops_are_moved_to_rare_objects(photos: list[PreparedPhoto]) -> None:
     """A sign at the left edge of one photograph of the second drive, at the horizon."""
     ids = photos[-1].ids.copy()
     ids[60:90, 2:32] = 6
@@ -213,7 +219,7 @@ def test_crops_are_moved_to_rare_things(photos: list[PreparedPhoto]) -> None:
     assert set(split.batch(0, 8, {"one": 1.0}).drives) == {photos[0].drive}
 
 
-def test_tone_is_shared_and_can_be_off(photos: list[PreparedPhoto]) -> None:
+def test_tone_changes_brightness_and_can_be_switched_off(photos: list[PreparedPhoto]) -> None:
     rgb = np.random.default_rng(0).random((3, 8, 8), dtype=np.float32)
     assert np.array_equal(apply_tone(rgb, None), rgb)
     assert draw_tone(np.random.default_rng(0), 0.0) is None
@@ -228,7 +234,7 @@ def test_tone_is_shared_and_can_be_off(photos: list[PreparedPhoto]) -> None:
         assert a.rgb.shape == b.rgb.shape
 
 
-def test_roughening_rounds_outlines_and_closes_leaves() -> None:
+def test_roughening_rounds_outlines_and_closes_gaps_in_trees() -> None:
     primary = np.arange(256, dtype=np.uint8) % 29
     ids = np.full((64, 128), Tag.SKY, dtype=np.uint8)
     ids[:, 64:] = Tag.BUILDING

@@ -1,4 +1,4 @@
-"""Dataset folders: what is found in them, and one clear line for what is wrong with them."""
+"""Folders of data sets: which photographs are found, and the errors for wrong folders."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sim2street.bridge.label_maps import label_map
 from sim2street.configs import ConfigError, parse
 from sim2street.neural_renderer.data.photos import (
     PhotoSourceConfig,
+    evenly_spaced,
     list_photos,
     looks_for_lines,
     read_photo,
     source_label_map,
-    spread,
 )
 
 
@@ -36,21 +36,21 @@ def test_drive_and_frame_come_from_the_name(tmp_path: Path) -> None:
     assert np.array_equal(ids, painted_street(0)[1])
 
 
-def test_drives_are_chosen_left_out_and_thinned(tmp_path: Path) -> None:
+def test_drives_can_be_selected_excluded_and_subsampled(tmp_path: Path) -> None:
     root = write_drives(tmp_path)
     assert {i.drive for i in list_photos(source(root, drives=("b",)))} == {"b"}
     assert {i.drive for i in list_photos(source(root, exclude_drives=("b",)))} == {"a"}
     assert len(list_photos(source(root, every=2))) == 2
 
 
-def test_a_few_are_spread_over_all() -> None:
-    assert spread(range(7), 4) == [0, 2, 4, 6]
-    assert spread(range(9), 1) == [4]
-    assert spread("ab", 5) == ["a", "b"]
-    assert spread([], 3) == []
+def test_evenly_spaced_items() -> None:
+    assert evenly_spaced(range(7), 4) == [0, 2, 4, 6]
+    assert evenly_spaced(range(9), 1) == [4]
+    assert evenly_spaced("ab", 5) == ["a", "b"]
+    assert evenly_spaced([], 3) == []
 
 
-def test_bdd_pictures_are_drives_and_folder_is_one(tmp_path: Path) -> None:
+def test_each_bdd_image_is_a_drive_and_a_folder_is_one_drive(tmp_path: Path) -> None:
     write_drives(tmp_path)
     assert len({i.drive for i in list_photos(source(tmp_path, "bdd"))}) == 4
     folder = list_photos(source(tmp_path / "train", "folder"))
@@ -87,14 +87,14 @@ def test_colour_coded_labels(tmp_path: Path) -> None:
         read_photo(item, label_map("camvid11"))
 
 
-def test_markings_are_searched_where_that_helps(tmp_path: Path) -> None:
+def test_which_sources_are_searched_for_lane_markings(tmp_path: Path) -> None:
     assert looks_for_lines(source(tmp_path))
     assert not looks_for_lines(source(tmp_path, "idd-lite"))
     assert not looks_for_lines(source(tmp_path, labels="camvid32"))
     assert looks_for_lines(source(tmp_path, "idd-lite", find_lines=True))
 
 
-def test_wrong_folders_are_named(tmp_path: Path) -> None:
+def test_wrong_folders_are_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no folder"):
         list_photos(source(tmp_path / "nowhere"))
     write_drives(tmp_path)
@@ -110,19 +110,19 @@ def test_wrong_folders_are_named(tmp_path: Path) -> None:
         source(tmp_path, lables="camvid11")
 
 
-def test_missing_labels_are_counted(tmp_path: Path) -> None:
+def test_missing_labels_are_reported(tmp_path: Path) -> None:
     write_drives(tmp_path)
     (tmp_path / "train/labels/b_f10.png").unlink()
-    with pytest.raises(ConfigError, match=r"1 of 4 pictures have no labels.*b_f10"):
+    with pytest.raises(ConfigError, match=r"1 of 4 images have no labels.*b_f10"):
         list_photos(source(tmp_path))
 
 
-def test_bad_pictures_are_named(tmp_path: Path) -> None:
+def test_unreadable_images_are_reported(tmp_path: Path) -> None:
     write_drives(tmp_path)
     labels = label_map("camvid11")
     first, second, third, _ = list_photos(source(tmp_path))
     first.image.write_bytes(b"\x89PNG\r\n\x1a\n not a picture")
-    with pytest.raises(ConfigError, match=r"a_1.png: cannot be read as a picture"):
+    with pytest.raises(ConfigError, match=r"a_1.png: cannot be read as an image"):
         read_photo(first, labels)
     Image.fromarray(np.zeros((9, 7), np.uint8)).save(second.labels)
     with pytest.raises(ConfigError, match=r"labels are 7x9 but the photograph is 240x180"):

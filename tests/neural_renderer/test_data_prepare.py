@@ -1,4 +1,4 @@
-"""Markings, pseudo-depth, facades and boundaries, on a painted street of known geometry."""
+"""Lane markings, pseudo-depth, facades and layout planes, on a synthetic street."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from street_photos import (
 from sim2street.bridge.frame import SKY_DEPTH_M
 from sim2street.bridge.label_maps import label_map
 from sim2street.bridge.labels import Tag
-from sim2street.neural_renderer.conditions.facades import facade_edges, split_facades
 from sim2street.neural_renderer.conditions.layout import (
-    PLACE_CHANNELS,
+    POSITION_CHANNELS,
     boundaries,
-    fill_places,
+    fill_positions,
     layout,
 )
 from sim2street.neural_renderer.conditions.pseudo_depth import (
@@ -33,10 +32,11 @@ from sim2street.neural_renderer.conditions.pseudo_depth import (
     pseudo_depth,
 )
 from sim2street.neural_renderer.data.photo_cache import load_cached_photos
+from sim2street.neural_renderer.data.photo_facades import facade_edges, split_facades
 from sim2street.neural_renderer.data.photos import PhotoSourceConfig, list_photos
 from sim2street.neural_renderer.data.prepare import LINE_CODE, PreparedPhoto, load_photos
 from sim2street.neural_renderer.data.road_lines import find_road_lines
-from sim2street.neural_renderer.networks.generator import LAYOUT_CHANNELS
+from sim2street.neural_renderer.networks.interface import LAYOUT_CHANNELS
 
 CAMERA = GroundCamera(focal_px=220.0, horizon_px=float(HORIZON), height_m=1.4)
 
@@ -45,7 +45,7 @@ def tags() -> np.ndarray:
     return label_map("camvid11").to_tags(painted_street()[1])
 
 
-def test_the_painted_line_is_found_and_nothing_else() -> None:
+def test_only_the_painted_line_is_detected() -> None:
     rgb, ids = painted_street()
     lines = find_road_lines(rgb, ids == ROAD, HORIZON, 1.4)
     truth = np.zeros_like(lines)
@@ -54,7 +54,7 @@ def test_the_painted_line_is_found_and_nothing_else() -> None:
     assert (lines & ~truth).sum() < 0.1 * truth.sum()
 
 
-def test_a_wide_bright_patch_is_glare() -> None:
+def test_a_wide_bright_patch_is_no_lane_marking() -> None:
     rgb, ids = painted_street()
     rgb[140:170, 20:60] = 230  # 1 m wide at this distance: no brush is
     lines = find_road_lines(rgb, ids == ROAD, HORIZON, 1.4)
@@ -62,7 +62,7 @@ def test_a_wide_bright_patch_is_glare() -> None:
     assert lines[120:, LINE_COLUMNS].mean() > 0.8
 
 
-def test_ground_is_a_plane_and_things_stand_on_it() -> None:
+def test_ground_is_a_plane_and_objects_stand_on_it() -> None:
     depth = pseudo_depth(tags(), CAMERA)
     assert depth.dtype == np.float32
     row = 150
@@ -74,7 +74,7 @@ def test_ground_is_a_plane_and_things_stand_on_it() -> None:
     assert np.isfinite(depth).all()
 
 
-def test_a_receding_facade_recedes() -> None:
+def test_depth_of_a_facade_along_the_street_grows_with_distance() -> None:
     street = np.full((HEIGHT, WIDTH), Tag.SKY, dtype=np.uint8)
     rows = np.arange(HEIGHT)[:, None]
     foot = HORIZON + 60 - np.arange(WIDTH) // 3  # nearer on the left
@@ -96,7 +96,7 @@ def test_a_row_of_cars_has_more_than_one_depth() -> None:
     assert depth[HORIZON, 100] > 2.0 * depth[HORIZON, 10]
 
 
-def test_horizon_from_the_road() -> None:
+def test_the_horizon_is_estimated_from_the_road() -> None:
     found = estimate_horizon(tags())
     assert found == pytest.approx(HORIZON / HEIGHT, abs=0.02)
     assert estimate_horizon(np.full((HEIGHT, WIDTH), Tag.SKY, np.uint8)) is None
@@ -113,7 +113,7 @@ def test_facades_are_split_where_the_colour_changes() -> None:
     assert facade_edges(rgb, ids == BUILDING) == []
 
 
-def test_boundaries_between_tags_and_instances_but_not_markings() -> None:
+def test_boundaries_separate_tags_and_instances_but_not_markings() -> None:
     labels = np.full((4, 6), Tag.BUILDING, dtype=np.uint8)
     labels[3] = Tag.ROAD
     labels[3, 2] = Tag.ROAD_LINES
@@ -126,12 +126,12 @@ def test_boundaries_between_tags_and_instances_but_not_markings() -> None:
 
 
 def places(labels: np.ndarray, instances: np.ndarray | None = None) -> np.ndarray:
-    planes = np.zeros((PLACE_CHANNELS, *labels.shape), np.float32)
-    fill_places(planes, labels, instances)
+    planes = np.zeros((POSITION_CHANNELS, *labels.shape), np.float32)
+    fill_positions(planes, labels, instances)
     return planes
 
 
-def test_places_in_things_with_and_without_instances() -> None:
+def test_positions_in_objects_with_and_without_instances() -> None:
     labels = np.full((8, 12), Tag.ROAD, dtype=np.uint8)
     labels[2:6, 1:9] = Tag.CAR
     labels[0:2, 10] = Tag.PEDESTRIAN
@@ -160,7 +160,7 @@ def test_places_in_things_with_and_without_instances() -> None:
     assert np.allclose(guessed[4, 3, 4:9], 5 / 12)
 
 
-def test_layout_is_boundaries_then_places() -> None:
+def test_layout_planes_are_boundaries_then_positions() -> None:
     labels = np.full((4, 6), Tag.SKY, dtype=np.uint8)
     assert not layout(labels).any()
     labels[1:3, 2:5] = Tag.BUS
@@ -187,7 +187,7 @@ def test_prepared_photos(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12, pytest's threads
-def test_workers_prepare_the_same(tmp_path: Path) -> None:
+def test_workers_give_the_same_result(tmp_path: Path) -> None:
     config = PhotoSourceConfig(name="demo", root=write_drives(tmp_path), layout="camvid")
     for alone, shared in zip(load_photos(config), load_photos(config, workers=2), strict=True):
         assert np.array_equal(alone.ids, shared.ids)
@@ -195,7 +195,7 @@ def test_workers_prepare_the_same(tmp_path: Path) -> None:
         assert alone.drive == shared.drive
 
 
-def test_a_cache_is_used_until_something_changes(tmp_path: Path) -> None:
+def test_the_cache_is_used_until_something_changes(tmp_path: Path) -> None:
     config = PhotoSourceConfig(
         name="demo", root=write_drives(tmp_path / "data"), layout="camvid", drives=("a",)
     )

@@ -1,4 +1,4 @@
-"""Panes of cars: found in painted cars, placed by depth."""
+"""Vehicle windows: detected in images, and placed by depth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from sim2street.bridge.frame import SKY_DEPTH_M
 from sim2street.bridge.geometry import level_pose
 from sim2street.bridge.labels import Tag
 from sim2street.neural_renderer.conditions.layout import WINDOW, photo_layout
-from sim2street.neural_renderer.conditions.vehicle_windows import BAND, find_panes, place_panes
+from sim2street.neural_renderer.conditions.vehicle_windows import BAND, place_panes
+from sim2street.neural_renderer.data.photo_vehicle_windows import find_panes
 
 WIDTH, HEIGHT, FOCAL = 512, 256, 300.0
 CAMERA = (FOCAL, FOCAL, (WIDTH - 1) / 2.0, (HEIGHT - 1) / 2.0)
@@ -17,7 +18,7 @@ CAMERA_M, ROOF_M = 1.5, 1.4
 
 
 def box_car(near_m: float, left_m: float, tag: Tag = Tag.CAR) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and depth of a box 1.8 m wide and 4 m long: its back, and its right flank."""
+    """Labels and depth of a box 1.8 m wide and 4 m long: its back, and its right side."""
     x = ((np.arange(WIDTH) - CAMERA[2]) / FOCAL)[None]
     y = ((np.arange(HEIGHT) - CAMERA[3]) / FOCAL)[:, None]
     depth = np.full((HEIGHT, WIDTH), np.inf)
@@ -39,7 +40,7 @@ def up_m(depth_m: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("near_m", [3.0, 6.0])
-def test_panes_are_a_band_below_the_roof_of_back_and_flank(near_m: float) -> None:
+def test_windows_are_a_band_below_the_roof_at_the_back_and_the_side(near_m: float) -> None:
     labels, depth = box_car(near_m, -3.5)
     ids = np.where(labels == Tag.CAR, 7, 0).astype(np.uint32)
     panes = place_panes(labels, ids, depth, CAMERA, level_pose(CAMERA_M))
@@ -53,7 +54,7 @@ def test_panes_are_a_band_below_the_roof_of_back_and_flank(near_m: float) -> Non
     assert not panes[:, corner - 1 : corner + 2].any()  # a pillar
 
 
-def test_a_frame_that_cuts_the_wheels_off_moves_no_pane() -> None:
+def test_windows_do_not_move_when_the_image_cuts_off_the_wheels() -> None:
     labels, depth = box_car(3.0, -2.5)
     whole = place_panes(labels, None, depth, CAMERA, level_pose(CAMERA_M))
     bottom = np.flatnonzero((labels == Tag.CAR).any(axis=1))[-1] - 25
@@ -62,7 +63,7 @@ def test_a_frame_that_cuts_the_wheels_off_moves_no_pane() -> None:
     assert (cut & both).sum() / (cut | both).sum() > 0.75
 
 
-def test_each_vehicle_has_its_own_roof_and_only_some_have_panes() -> None:
+def test_each_vehicle_has_its_own_roof_and_only_some_have_windows() -> None:
     labels, depth = box_car(3.0, -2.5)
     far, far_depth = box_car(9.0, 1.0)
     both = np.where(far == Tag.CAR, far, labels)
@@ -81,7 +82,7 @@ def test_each_vehicle_has_its_own_roof_and_only_some_have_panes() -> None:
     place_panes(both, ids, 0.0 * both_depth, CAMERA, pose)  # no depth known: no error
 
 
-def test_panes_are_found_where_they_are_painted() -> None:
+def test_vehicle_windows_are_detected_in_an_image() -> None:
     tags = np.full((180, 240), Tag.ROAD, np.uint8)
     rgb = np.full((180, 240, 3), 90, np.uint8)
     painted = np.zeros(tags.shape, np.bool_)
@@ -98,7 +99,7 @@ def test_panes_are_found_where_they_are_painted() -> None:
     assert not find_panes(rgb, np.where(tags == Tag.CAR, Tag.TRUCK, tags)).any()
 
 
-def test_panes_of_photographs_are_no_facades() -> None:
+def test_vehicle_windows_do_not_count_as_facades() -> None:
     tags = np.full((8, 12), Tag.CAR, np.uint8)
     facades = np.zeros((8, 12), np.uint8)
     facades[2:5, 3:6] = WINDOW

@@ -1,4 +1,4 @@
-"""Windows: found in painted walls, placed on walls of known geometry."""
+"""Facade windows: detected in images, and placed on walls of known geometry."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from sim2street.bridge.frame import SKY_DEPTH_M
+from sim2street.bridge.geometry import level_pose
 from sim2street.bridge.labels import Tag
+from sim2street.neural_renderer.conditions.assemble import assemble
 from sim2street.neural_renderer.conditions.facade_windows import (
     HEIGHT_M,
     PITCH_M,
     SILL_M,
     place_windows,
 )
-from sim2street.neural_renderer.conditions.generator_input import generator_input
 from sim2street.neural_renderer.conditions.layout import WINDOW, layout, photo_layout
 from sim2street.neural_renderer.data.photo_windows import find_windows
 
@@ -56,7 +57,7 @@ def in_world(pose: np.ndarray, depth_m: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("turned", [0.0, 0.35, 1.2])
-def test_windows_stay_on_the_wall_while_the_camera_moves(turned: float) -> None:
+def test_windows_stay_on_the_wall_when_the_camera_moves(turned: float) -> None:
     normal = (float(np.sin(turned)), float(np.cos(turned)), 0.0)
     first, second = pose_at(200.0, 130.0), pose_at(201.7, 129.5)
     offset = float(np.array(normal[:2]) @ first[:2, 3]) + 7.0
@@ -83,7 +84,7 @@ def test_windows_stay_on_the_wall_while_the_camera_moves(turned: float) -> None:
     assert (windows[known][shown] == np.roll(again, 1)).mean() < 0.99  # it is no constant
 
 
-def test_the_distance_between_windows() -> None:
+def test_distance_between_windows() -> None:
     pose = pose_at(0.0)
     labels, depth = plane_view(pose, (1.0, 0.0, 0.0), 12.0)  # straight ahead
     row = place_windows(labels, None, depth, CAMERA, pose)[HEIGHT // 2 + 2]
@@ -94,7 +95,7 @@ def test_the_distance_between_windows() -> None:
     assert PITCH_M[0] - 0.05 < pitches_m.mean() < PITCH_M[1] + 0.05
 
 
-def test_chimneys_have_none() -> None:
+def test_chimneys_have_no_windows() -> None:
     pose = pose_at(0.0)
     labels, depth = plane_view(pose, (1.0, 0.0, 0.0), 12.0)
     for wide_m, some in ((1.4, False), (6.0, True)):
@@ -113,7 +114,7 @@ def test_neighbours_differ_in_their_windows() -> None:
     assert (one != other).any()
 
 
-def test_roofs_and_what_is_no_building_have_none() -> None:
+def test_roofs_and_other_objects_have_no_windows() -> None:
     pose = pose_at(0.0)
     labels, depth = plane_view(pose, (0.7, 0.0, -0.7), 7.0)
     assert (labels == Tag.BUILDING).any()
@@ -125,7 +126,7 @@ def test_roofs_and_what_is_no_building_have_none() -> None:
     place_windows(labels, None, 0.0 * depth, CAMERA, pose)  # no depth known: no error
 
 
-def test_windows_are_found_where_they_are_painted() -> None:
+def test_facade_windows_are_detected_in_an_image() -> None:
     rgb = np.full((180, 240, 3), 200, np.uint8)
     building = np.zeros((180, 240), np.bool_)
     building[30:120, 20:200] = True
@@ -144,7 +145,7 @@ def test_windows_are_found_where_they_are_painted() -> None:
     assert not find_windows(rgb, np.zeros_like(building)).any()
 
 
-def test_windows_in_the_layout_are_no_edges() -> None:
+def test_windows_do_not_add_edges_to_the_layout() -> None:
     tags = np.full((8, 12), Tag.BUILDING, np.uint8)
     facades = np.ones((8, 12), np.uint8)
     facades[2:5, 3:6] |= WINDOW
@@ -155,11 +156,12 @@ def test_windows_in_the_layout_are_no_edges() -> None:
     assert not photo_layout(np.full_like(tags, Tag.SKY), facades).any()
 
 
-def test_without_depth_there_are_no_windows_to_see() -> None:
+def test_without_depth_the_generator_gets_no_windows() -> None:
     planes = torch.ones(2, 8, 4, 6)
-    x = generator_input(
+    pose = torch.from_numpy(level_pose()).expand(2, 1, 4, 4)
+    x = assemble(
         torch.ones(2, 3, 4, 6), planes, torch.ones(2, 4, 6), torch.ones(2, 4),
-        torch.tensor([[0.0, -1.0, 0.0]] * 2), torch.tensor([True, False]), torch.ones(2, 3, 4, 6),
+        pose, torch.tensor([True, False]), torch.zeros(2, dtype=torch.int64),
     )  # fmt: skip
     assert x.layout[0].all()
     assert x.layout[1, :-1].all()

@@ -1,4 +1,4 @@
-"""An evaluation on made-up streets: every measure it promises, and planted defects in clips."""
+"""Evaluation on synthetic streets: all measures, and clips with known defects."""
 
 from __future__ import annotations
 
@@ -21,31 +21,41 @@ from torch import Tensor, nn
 from sim2street.bridge.frame import Control
 from sim2street.configs import ConfigError
 from sim2street.neural_renderer.checkpoint import load_generator, save_generator
+from sim2street.neural_renderer.data.crops import CropConfig
 from sim2street.neural_renderer.data.photos import PhotoSourceConfig
 from sim2street.neural_renderer.data.prepare import load_photos
 from sim2street.neural_renderer.data.town_pack import PackConfig, drive_clip, pack_clips
-from sim2street.neural_renderer.evaluation.config import EvaluationConfig, Judges
-from sim2street.neural_renderer.evaluation.evaluate import Watch, evaluate
-from sim2street.neural_renderer.evaluation.failures import TITLE_PX, worst
+from sim2street.neural_renderer.evaluation.config import EvaluationConfig, ScoringNetworks
+from sim2street.neural_renderer.evaluation.evaluate import evaluate
+from sim2street.neural_renderer.evaluation.failures import TITLE_PX, worst_failures
 from sim2street.neural_renderer.evaluation.feature_cache import FeatureCache
 from sim2street.neural_renderer.evaluation.motion_rows import clip_rows, revisit_row, score_clip
-from sim2street.neural_renderer.evaluation.painter import Painter, StyleBook
+from sim2street.neural_renderer.evaluation.progress import EvaluationProgress
+from sim2street.neural_renderer.evaluation.rendering import CheckpointRenderer, DriveStyles
 from sim2street.neural_renderer.evaluation.scenes import (
+    HORIZON_SHARE,
     Clip,
     Still,
-    as_tensor,
-    as_uint8,
-    clip_of_pack,
-    still_of,
+    clip_from_pack,
+    still_from_photo,
 )
-from sim2street.neural_renderer.evaluation.still_rows import Painted, Readings, distance_rows
+from sim2street.neural_renderer.evaluation.still_rows import (
+    LabelConfusions,
+    RenderedStill,
+    distance_rows,
+)
+from sim2street.neural_renderer.images import to_tensor, to_uint8
 from sim2street.neural_renderer.metrics.label_agreement import NOT_SCORED, SCORED_GROUPS
 from sim2street.neural_renderer.metrics.perceptual import ALEXNET_PLAN, AlexNetFeatures
-from sim2street.neural_renderer.networks.baselines import build_frame_generator
+from sim2street.neural_renderer.networks.build import build_frame_generator
 from sim2street.neural_renderer.networks.style import StyleCode
 from sim2street.neural_renderer.styles.files import StyleError
 
 SIZE = (96, 64)
+
+
+def test_crops_have_the_middle_horizon_of_training() -> None:
+    assert sum(CropConfig().horizon) / 2.0 == pytest.approx(HORIZON_SHARE)
 
 
 class BrightIsSky(nn.Module):
@@ -59,7 +69,7 @@ class BrightIsSky(nn.Module):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photographs of twelve drives, a short video, town clips, weights and judges."""
+    """Photographs of twelve drives, a short video, town clips, weights and scoring networks."""
     folder: Path = tmp_path_factory.mktemp("evaluation")
     write_drives(folder / "street")
     for drive in range(10):
@@ -82,7 +92,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def settings(root: Path, **changes: object) -> EvaluationConfig:
+def full_config(root: Path, **changes: object) -> EvaluationConfig:
     train = PhotoSourceConfig(name="street", root=root / "street", layout="camvid")
     config = EvaluationConfig(
         size_px=SIZE,
@@ -97,46 +107,50 @@ def settings(root: Path, **changes: object) -> EvaluationConfig:
     return config.model_copy(update=changes)
 
 
-def quick(root: Path, **changes: object) -> EvaluationConfig:
-    """With the photographs of one drive to take styles from."""
-    (train,) = settings(root).styles
-    return settings(root, styles=(train.model_copy(update={"drives": ("a",)}),), **changes)
+def quick_config(root: Path, **changes: object) -> EvaluationConfig:
+    """Styles come from the photographs of one drive only."""
+    (train,) = full_config(root).styles
+    return full_config(root, styles=(train.model_copy(update={"drives": ("a",)}),), **changes)
 
 
-def judges(root: Path) -> Judges:
-    return Judges(
+def networks(root: Path) -> ScoringNetworks:
+    return ScoringNetworks(
         segmenter=root / "segmenter.pt2", alexnet=root / "alex.pth", lpips=root / "heads.pth"
     )
 
 
-def test_weights_without_styles_are_refused_a_fit_at_once(root: Path, tmp_path: Path) -> None:
+def test_fit_is_refused_at_once_for_weights_without_styles(root: Path, tmp_path: Path) -> None:
     _, info = load_generator(root / "tiny.safetensors")
     plain = build_frame_generator("spade", info.size, len(info.class_map.names))
     path = tmp_path / "spade.safetensors"
     save_generator(path, plain, dataclasses.replace(info, kind="spade"))
     stages: list[str] = []
-    watch = Watch(lambda what, total: stages.append(what))
+    progress = EvaluationProgress(lambda what, total: stages.append(what))
     with pytest.raises(StyleError, match="nothing to fit"):
-        evaluate(path, settings(root), judges(root), watch=watch, fit=lambda *given: given[2])
+        evaluate(
+            path, full_config(root), networks(root), progress=progress, fit=lambda *given: given[2]
+        )
     assert not stages
 
 
-def test_every_measure_is_taken(root: Path) -> None:
+def test_all_measures_are_taken(root: Path) -> None:
     stages: list[str] = []
-    pictures = 0
+    images = 0
 
     def count() -> None:
-        nonlocal pictures
-        pictures += 1
+        nonlocal images
+        images += 1
 
-    watch = Watch(lambda what, total: stages.append(what), count)
+    progress = EvaluationProgress(lambda what, total: stages.append(what), count)
     fits: list[StyleCode] = []
 
     def fit(*given: Any) -> StyleCode:
         fits.append(given[2])
         return fits[-1]
 
-    report = evaluate(root / "tiny.safetensors", settings(root), judges(root), watch=watch, fit=fit)
+    report = evaluate(
+        root / "tiny.safetensors", full_config(root), networks(root), progress=progress, fit=fit
+    )
     values = {row.measure: row.value for row in report.rows}
     expected = {
         "label agreement, mIoU", "label agreement, accuracy", "KID (AlexNet)", "LPIPS (alex)",
@@ -149,9 +163,9 @@ def test_every_measure_is_taken(root: Path) -> None:
     assert len(fits) >= 10
     assert all(math.isfinite(value) for value in values.values())
     assert values["LPIPS (alex)"] > 0.0
-    assert pictures > 30
+    assert images > 30
     assert "revisits" in stages
-    # four strips of stills of three pictures, then a strip each of town and video
+    # Four strips of stills with three images each, then one strip for town and one for video.
     assert report.sheet().shape == ((SIZE[1] + 4) * 6, 4 * SIZE[0], 3)
     plain = json.loads(json.dumps(report.to_json()))
     assert plain["weights"]["size"] == "tiny"
@@ -159,9 +173,9 @@ def test_every_measure_is_taken(root: Path) -> None:
     assert "photographs" in plain["measures"]["temporal error, video"]
 
 
-def test_without_networks_only_motion_is_measured_and_the_rest_named(root: Path) -> None:
-    config = quick(root, video_frames=0, stills=2)
-    report = evaluate(root / "tiny.safetensors", config, Judges())
+def test_without_networks_only_motion_is_measured_and_the_rest_is_listed(root: Path) -> None:
+    config = quick_config(root, video_frames=0, stills=2)
+    report = evaluate(root / "tiny.safetensors", config, ScoringNetworks())
     assert {row.measure.split(",")[0] for row in report.rows} == {
         "temporal error", "ghosting", "detail kept", "revisit error",
     }  # fmt: skip
@@ -169,210 +183,212 @@ def test_without_networks_only_motion_is_measured_and_the_rest_named(root: Path)
     assert all(word in missing for word in ("--segmenter", "--alexnet", "--lpips", "video"))
 
 
-def test_a_network_of_a_loss_never_scores(root: Path, tmp_path: Path) -> None:
+def test_networks_used_in_a_loss_are_refused(root: Path, tmp_path: Path) -> None:
     generator, info = load_generator(root / "tiny.safetensors")
     digest = hashlib.sha256((root / "alex.pth").read_bytes()).hexdigest()
-    path = tmp_path / "cheat.safetensors"
+    path = tmp_path / "biased.safetensors"
     save_generator(path, generator, dataclasses.replace(info, loss_networks=(digest,)))
     with pytest.raises(ConfigError, match="--alexnet was in a loss"):
-        evaluate(path, quick(root), judges(root))
+        evaluate(path, quick_config(root), networks(root))
 
 
-def test_bad_input_is_one_line(root: Path, tmp_path: Path) -> None:
+def test_bad_input_raises_config_errors(root: Path, tmp_path: Path) -> None:
     weights = root / "tiny.safetensors"
     with pytest.raises(ConfigError, match="multiples of 32"):
-        evaluate(weights, quick(root, size_px=(100, 64)), Judges())
-    with pytest.raises(ConfigError, match="does not take pictures of 64x32"):
-        evaluate(weights, quick(root, size_px=(64, 32)), judges(root))
-    small = quick(root, size_px=(64, 32), read_at_px=SIZE, town_clips=None, video_frames=0)
-    read = evaluate(weights, small, Judges(segmenter=root / "segmenter.pt2"))
+        evaluate(weights, quick_config(root, size_px=(100, 64)), ScoringNetworks())
+    with pytest.raises(ConfigError, match="does not take images of 64x32"):
+        evaluate(weights, quick_config(root, size_px=(64, 32)), networks(root))
+    small = quick_config(root, size_px=(64, 32), read_at_px=SIZE, town_clips=None, video_frames=0)
+    read = evaluate(weights, small, ScoringNetworks(segmenter=root / "segmenter.pt2"))
     assert [row.measure for row in read.rows] == [
         "label agreement, mIoU", "label agreement, accuracy",
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="no packed clips"):
-        evaluate(weights, quick(root, town_clips=tmp_path), Judges())
+        evaluate(weights, quick_config(root, town_clips=tmp_path), ScoringNetworks())
     with pytest.raises(ConfigError, match="no file"):
-        evaluate(weights, quick(root), Judges(alexnet=tmp_path / "none.pth"))
+        evaluate(weights, quick_config(root), ScoringNetworks(alexnet=tmp_path / "none.pth"))
 
 
-def test_exemplars_keep_away_from_the_picture_they_are_for(root: Path) -> None:
-    photos = load_photos(settings(root).styles[0].model_copy(update={"drives": ("d3",)}))
-    painter = Painter(root / "tiny.safetensors")
-    book = StyleBook(painter, photos, SIZE, exemplars=2)
-    assert [p.frame for p in book.exemplars("street/d3", 100)] == [0, 200]
-    assert book.style("street/nowhere") is None
-    assert book.style("street/d3", 100) is book.style("street/d3", 110)
-    painter.close()
+def test_exemplars_are_not_close_to_the_rendered_photograph(root: Path) -> None:
+    photos = load_photos(full_config(root).styles[0].model_copy(update={"drives": ("d3",)}))
+    renderer = CheckpointRenderer(root / "tiny.safetensors")
+    styles = DriveStyles(renderer, photos, SIZE, exemplars=2)
+    assert [p.frame for p in styles.exemplars("street/d3", 100)] == [0, 200]
+    assert styles.style("street/nowhere") is None
+    assert styles.style("street/d3", 100) is styles.style("street/d3", 110)
+    renderer.close()
 
 
-def test_a_still_is_the_photograph_with_its_labels(root: Path) -> None:
-    photo = load_photos(settings(root).styles[0].model_copy(update={"drives": ("d3",)}))[0]
-    still = still_of(photo, SIZE)
+def test_stills_have_the_labels_of_the_photograph(root: Path) -> None:
+    photo = load_photos(full_config(root).styles[0].model_copy(update={"drives": ("d3",)}))[0]
+    still = still_from_photo(photo, SIZE)
     assert still.view.labels is not None
     still.view.validate()
     rows, columns = np.indices(still.view.labels.shape)
     assert (still.tags.numpy()[still.view.labels, rows, columns] == 1).all()
-    pixels = as_uint8(still.rgb)
-    assert (as_uint8(as_tensor(pixels)) == pixels).all()
+    pixels = to_uint8(still.rgb)
+    assert (to_uint8(to_tensor(pixels)) == pixels).all()
 
 
 @pytest.fixture(scope="module")
 def clip() -> Clip:
-    """A drive with actors through the toy world."""
+    """A drive through the toy world, with actors."""
     from sim2street.neural_renderer.data.town_pack import clip_from_frames
 
     with ToyWorld(160, 80) as world:
         pack = PackConfig(clips=1, frames=6, every=1, warm_up=4)
         frames = drive_clip(world, lambda _: Control(throttle=1.0), pack, world.reset(3))
-    packed = clip_of_pack(clip_from_frames(frames, "toy/3"))
-    for moment, frame in zip(packed.moments, frames, strict=True):
-        assert {a.tag for a in moment.actors} <= set(range(29))
-        assert len(moment.actors) == len(frame.actors)
+    packed = clip_from_pack(clip_from_frames(frames, "toy/3"))
+    for packed_frame, frame in zip(packed.frames, frames, strict=True):
+        assert {a.tag for a in packed_frame.actors} <= set(range(29))
+        assert len(packed_frame.actors) == len(frame.actors)
     return packed
 
 
-def painted(clip: Clip, noise: float) -> list[np.ndarray]:
-    """Grey by inverse depth, with flicker."""
+def grey_images(clip: Clip, noise: float) -> list[np.ndarray]:
+    """Grey by inverse depth, plus independent noise (flicker)."""
     rng = np.random.default_rng(0)
-    pictures = []
-    for moment in clip.moments:
-        assert moment.view.depth_m is not None
-        grey = 40.0 + 160.0 / (1.0 + moment.view.depth_m / 20.0)
+    images = []
+    for frame in clip.frames:
+        assert frame.view.depth_m is not None
+        grey = 40.0 + 160.0 / (1.0 + frame.view.depth_m / 20.0)
         grey = grey + rng.normal(0.0, noise, grey.shape) if noise else grey
-        pictures.append(np.repeat(grey[..., None], 3, axis=2).clip(0, 255).astype(np.uint8))
-    return pictures
+        images.append(np.repeat(grey[..., None], 3, axis=2).clip(0, 255).astype(np.uint8))
+    return images
 
 
-def test_flicker_is_a_temporal_error_and_shows_beside_frame_by_frame(clip: Clip) -> None:
-    steady, flicker = (score_clip(clip, painted(clip, noise)) for noise in (0.0, 12.0))
+def test_flicker_raises_the_temporal_error_against_independent_frames(clip: Clip) -> None:
+    steady, flicker = (score_clip(clip, grey_images(clip, noise)) for noise in (0.0, 12.0))
     assert flicker.error > 2.0 * steady.error
-    rows = clip_rows("toy", [clip], lambda c, history: painted(c, 0.0 if history else 12.0))
+    rows = clip_rows("toy", [clip], lambda c, history: grey_images(c, 0.0 if history else 12.0))
     error = rows[0]
     assert error.value == pytest.approx(steady.error)
     assert error.details["frame_by_frame"] == pytest.approx(flicker.error)
-    assert "of it" in error.beside
-    alone = painted(clip, 12.0)
-    blurred = clip_rows("toy", [clip], lambda c, history: fading(alone) if history else alone)
+    assert "ratio" in error.beside
+    sharp = grey_images(clip, 12.0)
+    blurred = clip_rows("toy", [clip], lambda c, history: fading(sharp) if history else sharp)
     assert blurred[2].value < 0.3
-    kept = clip_rows("toy", [clip], lambda c, history: alone)
+    kept = clip_rows("toy", [clip], lambda c, history: sharp)
     assert kept[2].value == pytest.approx(1.0)
 
 
-def fading(pictures: list[np.ndarray]) -> list[np.ndarray]:
-    """Detail lost from frame to frame."""
-    mean = pictures[-1].mean()
-    return [*pictures[:-1], np.full_like(pictures[-1], int(mean))]
+def fading(images: list[np.ndarray]) -> list[np.ndarray]:
+    """The images with the last one replaced by its mean colour."""
+    mean = images[-1].mean()
+    return [*images[:-1], np.full_like(images[-1], int(mean))]
 
 
-def test_a_place_that_changed_is_seen_on_the_revisit(clip: Clip) -> None:
-    same = revisit_row([clip], lambda c, history: painted(c, 0.0))
+def test_a_changed_place_raises_the_revisit_error(clip: Clip) -> None:
+    same = revisit_row([clip], lambda c, history: grey_images(c, 0.0))
     changed = revisit_row([clip], lambda c, history: [
         np.clip(p.astype(int) + 3 * i, 0, 255).astype(np.uint8)
-        for i, p in enumerate(painted(c, 0.0))
+        for i, p in enumerate(grey_images(c, 0.0))
     ])  # fmt: skip
     assert same.value < 1e-5
     assert changed.value > 20.0
 
 
-def test_photographs_are_asked_once_and_a_broken_cache_is_made_again(tmp_path: Path) -> None:
-    asked: list[int] = []
+def test_features_are_computed_once_and_broken_caches_are_replaced(tmp_path: Path) -> None:
+    calls: list[int] = []
 
-    def find() -> np.ndarray:
-        asked.append(1)
+    def compute() -> np.ndarray:
+        calls.append(1)
         return np.arange(3.0)
 
-    picture = (torch.ones(3, 4, 4),)
+    image = (torch.ones(3, 4, 4),)
     first = FeatureCache(tmp_path, "looks", "ab" * 32)
-    assert first.of(picture, find).tolist() == [0.0, 1.0, 2.0]
+    assert first.get(image, compute).tolist() == [0.0, 1.0, 2.0]
     first.save()
-    assert FeatureCache(tmp_path, "looks", "ab" * 32).of(picture, find).tolist() == [0, 1, 2]
-    assert len(asked) == 1
-    FeatureCache(tmp_path, "looks", "cd" * 32).of(picture, find)  # another network
-    FeatureCache(tmp_path, "looks", "ab" * 32).of((torch.zeros(3, 4, 4),), find)
-    assert len(asked) == 3
+    assert FeatureCache(tmp_path, "looks", "ab" * 32).get(image, compute).tolist() == [0, 1, 2]
+    assert len(calls) == 1
+    FeatureCache(tmp_path, "looks", "cd" * 32).get(image, compute)  # another network
+    FeatureCache(tmp_path, "looks", "ab" * 32).get((torch.zeros(3, 4, 4),), compute)
+    assert len(calls) == 3
     (file,) = tmp_path.glob("*.npz")
     file.write_bytes(b"cut short")
-    FeatureCache(tmp_path, "looks", "ab" * 32).of(picture, find)
-    assert len(asked) == 4
+    FeatureCache(tmp_path, "looks", "ab" * 32).get(image, compute)
+    assert len(calls) == 4
     FeatureCache(None, "looks", "ab" * 32).save()
 
 
-def reading(cars_read: float) -> np.ndarray:
-    """1,000 pixels of cars, a share of which is read as such, the rest as buildings."""
+def confusion_counts(car_share: float) -> np.ndarray:
+    """1,000 pixels of cars, of which a share is predicted as cars and the rest as buildings."""
     names = list(SCORED_GROUPS)
     counts = np.zeros((NOT_SCORED, NOT_SCORED + 1), dtype=np.int64)
     counts[names.index("road"), names.index("road")] = 9000
-    counts[names.index("vehicle"), names.index("vehicle")] = round(1000 * cars_read)
-    counts[names.index("vehicle"), names.index("building")] = round(1000 * (1 - cars_read))
+    counts[names.index("vehicle"), names.index("vehicle")] = round(1000 * car_share)
+    counts[names.index("vehicle"), names.index("building")] = round(1000 * (1 - car_share))
     return counts
 
 
-def test_failures_are_what_is_lost_against_the_photograph() -> None:
-    rendered = [reading(share) for share in (0.9, 0.1, 0.4)]
-    photographs = [reading(share) for share in (0.9, 0.2, 0.9)]
-    found = worst(Readings(rendered, photographs), 5)
+def test_failures_are_ranked_by_the_loss_against_the_photograph() -> None:
+    rendered = [confusion_counts(share) for share in (0.9, 0.1, 0.4)]
+    photographs = [confusion_counts(share) for share in (0.9, 0.2, 0.9)]
+    found = worst_failures(LabelConfusions(rendered, photographs), 5)
     assert [(f.index, f.group) for f in found] == [(2, "vehicle"), (1, "vehicle")]
     assert found[0].iou == pytest.approx(0.4)
     assert found[0].iou_photograph == pytest.approx(0.9)
-    assert worst(Readings(photographs, photographs), 5) == []
+    assert worst_failures(LabelConfusions(photographs, photographs), 5) == []
 
 
-def test_failures_are_drawn_and_a_quick_look_sees_less(root: Path, tmp_path: Path) -> None:
-    config = quick(root, town_clips=None, video_frames=0, failures=2).quick()
+def test_failures_are_drawn_and_quick_evaluations_are_smaller(root: Path, tmp_path: Path) -> None:
+    config = quick_config(root, town_clips=None, video_frames=0, failures=2).quick()
     assert (config.stills, config.clips, config.retrieval_pictures) == (16, 2, 1)
-    networks = Judges(segmenter=root / "segmenter.pt2", alexnet=root / "alex.pth")
-    first = evaluate(root / "tiny.safetensors", config, networks, cache=tmp_path)
+    scoring = ScoringNetworks(segmenter=root / "segmenter.pt2", alexnet=root / "alex.pth")
+    first = evaluate(root / "tiny.safetensors", config, scoring, cache=tmp_path)
     assert first.failures is not None
     height, width = first.failures.shape[:2]
     assert width == 4 * SIZE[0]
     assert height % (SIZE[1] + TITLE_PX) == 0
     assert {path.name.split("-")[0] for path in tmp_path.glob("*.npz")} >= {"labels", "pooled"}
-    again = evaluate(root / "tiny.safetensors", config, networks, cache=tmp_path)
+    again = evaluate(root / "tiny.safetensors", config, scoring, cache=tmp_path)
     assert again.to_json() == first.to_json()
 
 
 class Thumbnail(nn.Module):
-    """Eight numbers of a picture that must be 299x299, as Inception's."""
+    """Eight features of an image that must be 299x299, as for Inception."""
 
     def forward(self, x: Tensor) -> Tensor:
         assert x.shape[1:] == (3, 299, 299)
         return nn.functional.adaptive_avg_pool2d(x, (2, 2)).flatten(1)[:, :8]
 
 
-def test_kid_by_given_features_is_named_and_bootstrapped(root: Path, tmp_path: Path) -> None:
+def test_kid_of_a_given_network_has_its_name_and_an_interval(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "thumbnail.pt"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript as a whole
+        warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is deprecated
         torch.jit.script(Thumbnail()).save(str(path))
-    config = quick(root, town_clips=None, video_frames=0)
-    report = evaluate(root / "tiny.safetensors", config, Judges(kid_features=path))
+    config = quick_config(root, town_clips=None, video_frames=0)
+    report = evaluate(root / "tiny.safetensors", config, ScoringNetworks(kid_features=path))
     (row,) = report.rows
     assert row.measure == "KID (thumbnail)"
     assert row.details["n"] == 4
     assert row.details["low"] <= row.value <= row.details["high"]
     (tmp_path / "bad.pt").write_bytes(b"nothing")
     with pytest.raises(ConfigError, match="not a TorchScript network"):
-        evaluate(root / "tiny.safetensors", config, Judges(kid_features=tmp_path / "bad.pt"))
+        evaluate(
+            root / "tiny.safetensors", config, ScoringNetworks(kid_features=tmp_path / "bad.pt")
+        )
 
 
-def test_fid_needs_more_pictures_than_features() -> None:
+def test_fid_needs_more_images_than_features() -> None:
     rng = torch.Generator().manual_seed(0)
 
-    def pictures(count: int, brighter: float) -> list[Painted]:
+    def stills(count: int, brighter: float) -> list[RenderedStill]:
         found = []
         for _ in range(count):
             rgb = torch.rand(3, 8, 8, generator=rng) - 0.5
             still = Still(None, rgb, torch.zeros(29, 8, 8), "d", 0)  # type: ignore[arg-type]
-            found.append(Painted(still, rgb + brighter, None))  # type: ignore[arg-type]
+            found.append(RenderedStill(still, rgb + brighter, None))  # type: ignore[arg-type]
         return found
 
     def features(rgb: Tensor) -> Tensor:
         return rgb.mean(dim=(2, 3))
 
     cache = FeatureCache(None, "pooled", "")
-    near = distance_rows(features, "mean", pictures(6, 0.1), 0, cache)
+    near = distance_rows(features, "mean", stills(6, 0.1), cache)
     assert [row.measure for row in near] == ["KID (mean)", "FID (mean)"]
-    far = distance_rows(features, "mean", pictures(6, 0.8), 0, cache)
+    far = distance_rows(features, "mean", stills(6, 0.8), cache)
     assert all(f.value > n.value for f, n in zip(far, near, strict=True))
-    few = distance_rows(features, "mean", pictures(3, 0.1), 0, cache)
+    few = distance_rows(features, "mean", stills(3, 0.1), cache)
     assert [row.measure for row in few] == ["KID (mean)"]

@@ -1,4 +1,4 @@
-"""The generator: cost, shapes, and that unused paths change nothing at the start."""
+"""The generator: cost, shapes, styles, history, and freedom from lattices and streaks."""
 
 import copy
 
@@ -7,23 +7,15 @@ import pytest
 import torch
 
 from sim2street.bridge.errors import RendererError
+from sim2street.bridge.geometry import level_pose
 from sim2street.bridge.labels import Tag
-from sim2street.neural_renderer.conditions.exemplars import LEVEL_UP
-from sim2street.neural_renderer.conditions.generator_input import (
-    ClassMap,
-    generator_input,
-    sizes_in_pixels,
-)
+from sim2street.neural_renderer.conditions.assemble import assemble, sizes_in_pixels
+from sim2street.neural_renderer.conditions.class_map import ClassMap
 from sim2street.neural_renderer.conditions.layout import layout
 from sim2street.neural_renderer.evaluation.timing import frame_gmac
-from sim2street.neural_renderer.networks.generator import (
-    LAYOUT_CHANNELS,
-    SIZES,
-    Generator,
-    GeneratorInput,
-    History,
-    build_generator,
-)
+from sim2street.neural_renderer.networks.build import SIZES
+from sim2street.neural_renderer.networks.generator import Generator
+from sim2street.neural_renderer.networks.interface import LAYOUT_CHANNELS, GeneratorInput, History
 from sim2street.neural_renderer.networks.motion import catmull_rom_warp
 from sim2street.neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
 
@@ -34,19 +26,19 @@ GROUPS = len(ClassMap.default().names)
 def make_input(batch: int, height: int, width: int, seed: int = 0) -> GeneratorInput:
     rng = torch.Generator().manual_seed(seed)
     tags = torch.randint(0, 29, (batch, height, width), generator=rng)
-    return generator_input(
+    return assemble(
         ClassMap.default().groups_from_tags(tags),
         torch.rand(batch, LAYOUT_CHANNELS, height, width, generator=rng) * 2.0 - 1.0,
         torch.rand(batch, height, width, generator=rng) * 100.0 + 1.0,
         torch.tensor([[200.0, 200.0, width / 2, height / 2]]).expand(batch, -1),
-        LEVEL_UP.expand(batch, -1),
+        torch.from_numpy(level_pose()).expand(batch, 1, 4, 4),
         torch.ones(batch, dtype=torch.bool),
-        torch.rand(batch, 3, height, width, generator=rng) * 2.0 - 1.0,
+        torch.arange(batch) + seed,
     )
 
 
 def bare_road(generator: Generator, inverse_depth: torch.Tensor) -> torch.Tensor:
-    """Nothing but road, (3, 256, 256), whose depth changes from row to row."""
+    """The rendered image (3, 256, 256) of a road whose depth changes from row to row."""
     groups = torch.zeros(1, GROUPS, 256, 256)
     groups[:, ClassMap.default().names.index("road")] = 1.0
     things, noise = torch.zeros(1, LAYOUT_CHANNELS, 256, 256), torch.zeros(1, 3, 256, 256)
@@ -65,7 +57,7 @@ def make_style(generator: Generator, exemplars: int, seed: int = 0, batch: int =
 @pytest.fixture(scope="module")
 def tiny() -> Generator:
     torch.manual_seed(0)
-    return build_generator("tiny", GROUPS).eval().requires_grad_(False)
+    return Generator(GROUPS, *SIZES["tiny"]).eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -74,14 +66,13 @@ def test_cost_of_a_512x256_frame_is_within_budget(size: str) -> None:
     assert 0.3 * BUDGET_GMAC[size] < gmac <= BUDGET_GMAC[size]
 
 
-def test_output_is_a_picture_of_the_inputs_size(tiny: Generator) -> None:
+def test_output_has_the_size_of_the_input(tiny: Generator) -> None:
     out = tiny(make_input(2, 64, 96), tiny.compile_style(make_style(tiny, 3, batch=2)))
     assert out.rgb.shape == (2, 3, 64, 96)
     assert out.rgb.abs().max() <= 1.0
 
 
-def test_invalid_history_changes_nothing(tiny: Generator) -> None:
-    """Validity 0 everywhere (a restart) is the same as no history at all."""
+def test_history_without_valid_pixels_equals_no_history(tiny: Generator) -> None:
     x, style = make_input(1, 64, 64), tiny.compile_style(make_style(tiny, 1))
     nothing = History(torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64), torch.ones(1, 1, 1, 1))
     torch.testing.assert_close(tiny(x, style, nothing).rgb, tiny(x, style).rgb)
@@ -92,18 +83,18 @@ def test_valid_history_is_blended_in(tiny: Generator) -> None:
     valid = torch.ones(1, 1, 64, 64)
     history = History(torch.full((1, 3, 64, 64), 0.9), valid, torch.ones(1, 1, 1, 1))
     out = tiny(x, style, history)
-    assert out.keep.mean() > 0.1
+    assert out.history_weight.mean() > 0.1
     assert (out.rgb - out.raw).abs().max() > 1e-3
 
 
-def test_style_changes_the_picture_and_any_number_of_exemplars_works(tiny: Generator) -> None:
+def test_styles_of_any_number_of_exemplars_change_the_image(tiny: Generator) -> None:
     x = make_input(1, 64, 64)
-    pictures = [tiny(x, tiny.compile_style(make_style(tiny, k, seed=k))).rgb for k in (1, 2, 5)]
-    assert (pictures[0] - pictures[1]).abs().max() > 1e-4
-    assert (pictures[1] - pictures[2]).abs().max() > 1e-4
+    images = [tiny(x, tiny.compile_style(make_style(tiny, k, seed=k))).rgb for k in (1, 2, 5)]
+    assert (images[0] - images[1]).abs().max() > 1e-4
+    assert (images[1] - images[2]).abs().max() > 1e-4
 
 
-def test_batch_of_different_styles_equals_one_by_one(tiny: Generator) -> None:
+def test_a_batch_of_different_styles_equals_single_frames(tiny: Generator) -> None:
     x = make_input(2, 64, 64)
     styles = [make_style(tiny, 1, seed=1), make_style(tiny, 3, seed=2)]
     both = tiny(x, tiny.compile_style(stack_styles(styles))).rgb
@@ -126,29 +117,32 @@ def test_blend_of_a_style_with_itself_is_that_style(tiny: Generator) -> None:
     )
 
 
-def test_blend_refuses_weights_that_are_not_positive(tiny: Generator) -> None:
+def test_blends_refuse_weights_that_are_not_positive(tiny: Generator) -> None:
     style = make_style(tiny, 1)
     with pytest.raises(RendererError, match="positive weight"):
         blend_styles([style, style], [1.0, 0.0])
 
 
-def test_where_the_frame_ends_shows_no_further_in(tiny: Generator) -> None:
-    """An even road is even, but for its rim: coarse levels are not told where the frame ends."""
-    picture = bare_road(tiny, torch.zeros(256))[:, 32:-32, 32:-32]
-    uneven = (picture - picture[:, 96:97, 96:97]).abs().max()
-    assert uneven < 0.01 * (picture.abs().max() + 0.1)
+def test_padding_affects_only_the_border_of_the_frame(tiny: Generator) -> None:
+    """A uniform road is rendered uniformly except near the border."""
+    image = bare_road(tiny, torch.zeros(256))[:, 32:-32, 32:-32]
+    uneven = (image - image[:, 96:97, 96:97]).abs().max()
+    assert uneven < 0.01 * (image.abs().max() + 0.1)
 
 
-def test_cells_of_coarse_levels_end_in_no_lines(tiny: Generator) -> None:
-    """On a road that leads away evenly no 16th row steps more than others (copied cells: twice)."""
-    picture = bare_road(tiny, torch.linspace(0.0, 1.0, 256))[:, 32:-32, 128]
-    steps = (picture[:, 1:] - picture[:, :-1]).abs().mean(dim=0)
+def test_cells_of_coarse_levels_leave_no_lines(tiny: Generator) -> None:
+    """Every 16th row of an even road differs from its neighbour no more than other rows do.
+
+    With nearest-neighbour upsampling the difference would be twice as large.
+    """
+    image = bare_road(tiny, torch.linspace(0.0, 1.0, 256))[:, 32:-32, 128]
+    steps = (image[:, 1:] - image[:, :-1]).abs().mean(dim=0)
     at_cells = torch.arange(33, 33 + len(steps)) % 16 == 0
     assert steps[at_cells].mean() < 1.3 * steps[~at_cells].mean()
 
 
-def test_a_thing_is_as_large_as_its_pixels() -> None:
-    """The same car on a frame twice as wide and high is half of it, and looks the same."""
+def test_object_sizes_are_in_pixels() -> None:
+    """A car of the same pixels has the same size in frames of different sizes."""
     sizes = []
     for side in (64, 128):
         labels = np.zeros((side, 2 * side), np.uint8)
@@ -171,8 +165,7 @@ def test_catmull_rom_shifts_exactly_and_keeps_detail() -> None:
     assert half[..., 2:-2].std() > bilinear[..., 2:-2].std()
 
 
-def test_a_lattice_of_two_pixels_a_period_never_comes_out(tiny: Generator) -> None:
-    """Whatever the last convolution says of its four sub-pixels, flat areas come out flat."""
+def test_flat_areas_have_no_lattice_whatever_the_last_convolution(tiny: Generator) -> None:
     rng = torch.Generator().manual_seed(5)
     flat = torch.randn(1, tiny.widths[0], 1, 1, generator=rng).expand(1, -1, 8, 16)
     net = copy.deepcopy(tiny)

@@ -1,51 +1,59 @@
-"""In what trainings compute: bfloat16 where a convolution is clearly faster in it."""
+"""The dtype follows from the processor, whatever the load."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from sim2street.neural_renderer.runtimes import precision
-from sim2street.neural_renderer.runtimes.precision import bfloat16_pays
+from sim2street.neural_renderer.runtimes.precision import chosen_dtype, cpu_flags, preferred_dtype
 
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.fixture(autouse=True)
-def unasked() -> Iterator[None]:
-    bfloat16_pays.cache_clear()
+def empty_cache() -> Iterator[None]:
+    cpu_flags.cache_clear()
     yield
-    bfloat16_pays.cache_clear()
-
-
-def on_a_cpu(monkeypatch: pytest.MonkeyPatch, capability: str, bfloat16_ms: float) -> None:
-    """One whose convolution takes 10 ms in float32."""
-    took = {torch.float32: 10.0, torch.bfloat16: bfloat16_ms}
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(precision, "_convolution_s", lambda kind: took[kind] / 1e3)
+    cpu_flags.cache_clear()
 
 
 @pytest.mark.parametrize(
-    ("capability", "bfloat16_ms", "pays"),
-    [("AVX512", 5.0, True), ("AVX512", 17.0, False), ("AVX512", 9.5, False), ("AVX2", 5.0, False)],
+    ("flags", "dtype"),
+    [
+        ("fpu avx2", torch.float32),
+        ("fpu avx512f avx512_bf16", torch.float32),
+        ("fpu avx512f avx512_bf16 amx_bf16 amx_tile", torch.bfloat16),
+    ],
 )
-def test_avx512_alone_does_not_make_bfloat16_pay(
-    monkeypatch: pytest.MonkeyPatch, capability: str, bfloat16_ms: float, pays: bool
+def test_a_cpu_needs_amx_for_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, dtype: torch.dtype
 ) -> None:
-    on_a_cpu(monkeypatch, capability, bfloat16_ms)
-    assert bfloat16_pays(CPU) is pays
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbogomips\t: 1\n")
+    monkeypatch.setattr(precision, "CPU_INFO", info)
+    assert preferred_dtype(CPU) is dtype
 
 
-def test_what_it_decided_stays_through_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    on_a_cpu(monkeypatch, "AVX512", 5.0)
-    assert bfloat16_pays(CPU)
-    on_a_cpu(monkeypatch, "AVX512", 50.0)
-    assert bfloat16_pays(CPU)
+def test_systems_without_cpuinfo_use_float32(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "none")
+    assert preferred_dtype(CPU) is torch.float32
 
 
-def test_timing_draws_nothing_and_works_where_gradients_are_off() -> None:
-    state = torch.get_rng_state()
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        seconds = precision._convolution_s(torch.float32)
-    assert 0.0 < seconds < 60.0
-    assert torch.equal(torch.get_rng_state(), state)
+@pytest.mark.parametrize(
+    ("capability", "dtype"),
+    [((7, 5), torch.float32), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
+)
+def test_a_gpu_needs_tensor_cores_for_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert preferred_dtype(GPU) is dtype
+
+
+def test_a_named_precision_is_obeyed() -> None:
+    assert chosen_dtype("float32", CPU) is torch.float32
+    assert chosen_dtype("bfloat16", CPU) is torch.bfloat16

@@ -5,7 +5,7 @@ import torch
 
 from sim2street.bridge import geometry
 from sim2street.bridge.frame import SKY_DEPTH_M, Actor, Camera, View
-from sim2street.neural_renderer.conditions.generator_input import HEIGHT_SPAN_M, height_over_camera
+from sim2street.neural_renderer.conditions.assemble import HEIGHT_SPAN_M, height_over_camera
 from sim2street.neural_renderer.conditions.reprojection import (
     Moves,
     movers_in,

@@ -1,4 +1,4 @@
-"""What is computed in a roundabout way for speed gives what the plain formula gives."""
+"""Code that is rearranged for speed computes the same as the plain formula."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,18 @@ import torch
 from torch.nn import functional
 
 from sim2street.bridge.frame import Actor
-from sim2street.neural_renderer.conditions.generator_input import ClassMap, anchored_noise
-from sim2street.neural_renderer.conditions.view_tensors import instance_ids, movers_among
-from sim2street.neural_renderer.networks.generator import (
+from sim2street.neural_renderer.conditions.class_map import ClassMap
+from sim2street.neural_renderer.conditions.noise import anchored_noise
+from sim2street.neural_renderer.conditions.view_tensors import movers_among, signed_ids
+from sim2street.neural_renderer.networks.blend import clamp_to_neighbourhood
+from sim2street.neural_renderer.networks.build import SIZES
+from sim2street.neural_renderer.networks.generator import Generator
+from sim2street.neural_renderer.networks.interface import (
     GEOMETRY_CHANNELS,
     LAYOUT_CHANNELS,
-    Generator,
     GeneratorInput,
-    build_generator,
 )
-from sim2street.neural_renderer.networks.motion import catmull_rom_warp, clamp_to_neighbourhood
+from sim2street.neural_renderer.networks.motion import catmull_rom_warp
 from sim2street.neural_renderer.networks.style import StyleCode, attend, attention_tokens
 from sim2street.neural_renderer.training import surfaces
 
@@ -25,11 +27,11 @@ GROUPS = len(ClassMap.default().names)
 @pytest.fixture(scope="module")
 def tiny() -> Generator:
     torch.manual_seed(0)
-    return build_generator("tiny", GROUPS).eval().requires_grad_(False)
+    return Generator(GROUPS, *SIZES["tiny"]).eval().requires_grad_(False)
 
 
 def sixteen_taps(image: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """Catmull-Rom as its definition says: 4x4 taps, the border replicated."""
+    """Catmull-Rom interpolation by its definition: 4x4 taps, border replicated."""
     (b, _, h, w), base = image.shape, at.floor()
     t = (at - base)[..., None]
     weights = torch.cat(
@@ -48,18 +50,18 @@ def sixteen_taps(image: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_four_bilinear_samplings_are_sixteen_taps(batch: int) -> None:
+def test_catmull_rom_by_bilinear_sampling_equals_sixteen_taps(batch: int) -> None:
     rng = torch.Generator().manual_seed(batch)
     image = torch.rand(batch, 3, 20, 31, generator=rng) * 2.0 - 1.0
     at = torch.rand(batch, 20, 31, 2, generator=rng) * torch.tensor([37.0, 26.0]) - 3.0
-    at[:, :2] = at[:, :2].round()  # on pixels, where neighbouring formulas meet
-    at[:, 2] *= 40.0  # far outside
+    at[:, :2] = at[:, :2].round()  # on pixel centres, where the pieces of the spline meet
+    at[:, 2] *= 40.0  # far outside the image
     torch.testing.assert_close(
         catmull_rom_warp(image, at), sixteen_taps(image, at), atol=2e-5, rtol=0.0
     )
 
 
-def test_history_is_kept_within_its_neighbourhood() -> None:
+def test_history_is_clamped_to_the_5x5_neighbourhood() -> None:
     rng = torch.Generator().manual_seed(1)
     raw, history = (torch.rand(1, 3, 12, 17, generator=rng) for _ in range(2))
     history[..., ::3] += 3.0
@@ -71,8 +73,8 @@ def test_history_is_kept_within_its_neighbourhood() -> None:
 
 
 @pytest.mark.parametrize("side_px", [5, 25])
-def test_columns_then_rows_are_the_mean_over_a_square(side_px: int) -> None:
-    """Of what is masked, also where the square leaves the frame; what is there, without a mask."""
+def test_separable_mean_equals_the_masked_local_mean_a_square(side_px: int) -> None:
+    """Also at the border; without any masked pixel, the values themselves are returned."""
     rng = torch.Generator().manual_seed(side_px)
     x = torch.rand(2, 3, 20, 31, generator=rng)
     mask = (torch.rand(2, 1, 20, 31, generator=rng) < 0.6).float()
@@ -81,19 +83,21 @@ def test_columns_then_rows_are_the_mean_over_a_square(side_px: int) -> None:
     reach = side_px // 2
     sums = functional.conv2d((x * mask).flatten(0, 1)[:, None], square, padding=reach)
     pixels = functional.conv2d(mask, square, padding=reach)
-    given = surfaces._mean_over(x, mask, side_px)
+    given = surfaces._local_mean(x, mask, side_px)
     torch.testing.assert_close(given[0], sums.view(2, 3, 20, 31)[0] / pixels[0])
     torch.testing.assert_close(given[1], x[1])
 
 
-def test_pixels_smoothed_in_their_cells_are_smoothed_as_pixels(
+def test_smoothing_before_the_pixel_shuffle_equals_smoothing_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A pixel spreads alike wherever in its cell it is, and to the side the weights say."""
-    net = build_generator("tiny", GROUPS).requires_grad_(False)
+    """A single pixel keeps its sum and moves by the kernel's offset, at any place in its cell."""
+    net = Generator(GROUPS, *SIZES["tiny"]).requires_grad_(False)
     monkeypatch.setattr(net, "to_pixels", torch.nn.Identity())
     net.smooth.weight.zero_()
-    net.smooth.weight[:, 0, 0, 2] = 1.0  # a pixel becomes what is above it, to the right
+    net.smooth.weight[:, 0, 0, 2] = (
+        1.0  # each pixel takes the value of the one above and to the right
+    )
     at = torch.arange(16.0)
     for row, column in ((6, 7), (7, 7), (6, 8), (7, 8)):
         picture = torch.zeros(1, 4, 16, 16)
@@ -107,7 +111,7 @@ def test_pixels_smoothed_in_their_cells_are_smoothed_as_pixels(
         )
 
 
-def test_the_stem_is_space_to_depth_and_a_1x1_convolution(tiny: Generator) -> None:
+def test_the_stem_equals_space_to_depth_and_a_1x1_convolution(tiny: Generator) -> None:
     rng = torch.Generator().manual_seed(3)
     parts = [
         torch.rand(2, c, 32, 64, generator=rng)
@@ -121,7 +125,7 @@ def test_the_stem_is_space_to_depth_and_a_1x1_convolution(tiny: Generator) -> No
     torch.testing.assert_close(tiny._embed(x)[0], expected)
 
 
-def test_a_compiled_style_is_class_features_weighted_by_coverage(tiny: Generator) -> None:
+def test_compiled_modulation_equals_class_features_weighted_by_coverage(tiny: Generator) -> None:
     rng = torch.Generator().manual_seed(4)
     style = StyleCode(
         torch.randn(1, GROUPS, 64, generator=rng), torch.randn(1, 64, generator=rng),
@@ -131,20 +135,20 @@ def test_a_compiled_style_is_class_features_weighted_by_coverage(tiny: Generator
     block, width = tiny._level(1)[0], 48
     embedding, past = torch.randn(7, width, generator=rng), torch.randn(7, 16, generator=rng)
     coverage = torch.rand(7, GROUPS, generator=rng)
-    looks = coverage @ tiny.class_maps[1](style.classes)[0]
+    features = coverage @ tiny.class_maps[1](style.classes)[0]
     plain = block.weights(style.code)[0]
-    expected = torch.cat([embedding, looks, past], dim=1) @ plain.weight[0].t()
+    expected = torch.cat([embedding, features, past], dim=1) @ plain.weight[0].t()
     compiled = tiny.compile_style(style).modulation[1][0][0]
     given = torch.cat([embedding, coverage, past], dim=1) @ compiled.weight[0].t()
     torch.testing.assert_close(given, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_attention_without_a_mask_is_attention_with_one() -> None:
+def test_attention_with_log_weights_in_the_keys_equals_masked_attention() -> None:
     rng = torch.Generator().manual_seed(5)
     query = torch.randn(1, 32, 3, 4, generator=rng)
     keys, values = torch.randn(1, 9, 32, generator=rng), torch.randn(1, 9, 64, generator=rng)
     log_weight = torch.log(torch.rand(1, 9, generator=rng))
-    log_weight[:, 6:] = -torch.inf  # no tokens
+    log_weight[:, 6:] = -torch.inf  # padding
     logits = query.flatten(2).transpose(1, 2) @ keys.transpose(1, 2) / 32**0.5
     expected = (logits + log_weight[:, None]).softmax(dim=-1) @ values
     style = StyleCode(
@@ -162,7 +166,7 @@ def test_movers_are_the_pixels_of_actors_and_of_nobody_else(known: list[int]) ->
     instances = rng.choice(np.array([*known, *strangers], np.uint32), size=(9, 14))
     pose = np.eye(4, dtype=np.float32)
     actors = [Actor(i, 14, pose, (1.0, 1.0, 1.0)) for i in known]
-    movers = movers_among(torch.from_numpy(instance_ids(instances))[None], actors)
+    movers = movers_among(torch.from_numpy(signed_ids(instances))[None], actors)
     assert movers is not None
     slots = np.zeros((9, 14), np.int64)
     slots[movers.row.numpy(), movers.column.numpy()] = movers.slot.numpy()

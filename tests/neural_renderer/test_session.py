@@ -17,16 +17,17 @@ from sim2street.neural_renderer.checkpoint import (
     load_generator,
     save_generator,
 )
-from sim2street.neural_renderer.conditions.generator_input import ClassMap
-from sim2street.neural_renderer.networks.generator import build_generator
+from sim2street.neural_renderer.conditions.class_map import ClassMap
+from sim2street.neural_renderer.networks.build import build_frame_generator
+from sim2street.neural_renderer.runtimes import precision
 from sim2street.neural_renderer.session import NeuralRenderer
 from sim2street.neural_renderer.styles.files import (
     StyleError,
-    blob,
-    compile_style,
+    style_blob,
     style_to_bytes,
     write_style,
 )
+from sim2street.neural_renderer.styles.make import compile_style
 
 CAMERA = Camera.from_fov(96, 64, 62.0)
 SIZE = (96, 64)
@@ -37,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with random weights whose history path is awake, and two styles."""
     root = tmp_path_factory.mktemp("weights")
     torch.manual_seed(3)
-    generator = build_generator("tiny", len(ClassMap.default().names))
+    generator = build_frame_generator("few-shot", "tiny", len(ClassMap.default().names))
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -159,21 +160,16 @@ def test_odd_sizes_are_padded_and_cropped(renderer: NeuralRenderer) -> None:
         assert render(renderer, session, tick, view=view).shape == (50, 90, 3)
 
 
-@pytest.mark.parametrize(("capability", "timed"), [("AVX2", 0), ("AVX512", 1)])
-def test_bfloat16_is_tried_only_where_it_can_pay(
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    capability: str,
-    timed: int,
+@pytest.mark.parametrize(("flag", "dtype"), [("avx2", torch.float32), ("amx_bf16", torch.bfloat16)])
+def test_the_processor_decides_the_dtype_not_a_stopwatch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, flag: str, dtype: torch.dtype
 ) -> None:
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    caplog.set_level("INFO", "sim2street.neural_renderer.runtimes.precision")
+    monkeypatch.setattr(precision, "cpu_flags", lambda: {flag})
     with NeuralRenderer(folder / "tiny.safetensors", folder / "styles", device="cpu") as automatic:
+        assert automatic._generator.dtype is dtype
         session = opened(automatic)
-        for tick in range(2):
-            render(automatic, session, tick)
-    assert sum("a frame:" in record.message for record in caplog.records) == timed
+        render(automatic, session, 0)
+        assert automatic._generator.dtype is dtype
 
 
 def test_an_unknown_session_and_style_are_named(renderer: NeuralRenderer) -> None:
@@ -187,9 +183,9 @@ def test_an_unknown_session_and_style_are_named(renderer: NeuralRenderer) -> Non
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_blend_takes_positive_weights(renderer: NeuralRenderer, weight: float) -> None:
-    with pytest.raises(RendererError, match="one positive weight for each"):
+    with pytest.raises(RendererError, match="one positive weight per style"):
         opened(renderer, {"day": 1.0, "dusk": weight})
-    with pytest.raises(RendererError, match="one positive weight for each"):
+    with pytest.raises(RendererError, match="one positive weight per style"):
         opened(renderer, {})
 
 
@@ -242,13 +238,13 @@ def test_a_style_travels_as_bytes_and_only_to_its_weights(
     renderer: NeuralRenderer, folder: Path
 ) -> None:
     data = (folder / "styles" / "dusk.safetensors").read_bytes()
-    one, two = opened(renderer, blob(data, "mine")), opened(renderer, "dusk")
+    one, two = opened(renderer, style_blob(data, "mine")), opened(renderer, "dusk")
     assert (render(renderer, one, 0) == render(renderer, two, 0)).all()
     style = renderer._styles["dusk"]
     with pytest.raises(StyleError, match="other weights"):
-        opened(renderer, blob(style_to_bytes(style, "x", "0" * 64), "x"))
+        opened(renderer, style_blob(style_to_bytes(style, "x", "0" * 64), "x"))
     with pytest.raises(StyleError, match="cannot be read"):
-        opened(renderer, blob(data[: len(data) // 2], "x"))
+        opened(renderer, style_blob(data[: len(data) // 2], "x"))
 
 
 def test_a_truncated_or_foreign_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What ships: complete, small enough, and it paints a street of a made-up label map."""
+"""Shipped weights are complete and small enough, and render a street from synthetic labels."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ LIMIT_BYTES = 20_000_000
 CAMERA = Camera.from_fov(256, 128, 62.0)
 
 
-def test_there_is_something_to_ship() -> None:
+def test_there_are_shipped_weights() -> None:
     assert CHECKPOINTS
 
 
@@ -40,20 +40,20 @@ def street() -> View:
 
 
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.stem)
-def test_shipped_weights_paint_each_class_in_its_own_way(path: Path) -> None:
+def test_shipped_weights_render_each_class_differently(path: Path) -> None:
     assert path.stat().st_size <= LIMIT_BYTES
     assert path.with_suffix(".md").is_file()
     view = street()
     with NeuralRenderer(path, path.parent / "styles", device="cpu", precision="float32") as net:
         assert "research" in net.info.license
         assert len(net.styles()) >= 2
-        pictures = {}
+        images = {}
         for style in net.styles():
             session = net.open_session(SessionConfig(style, CAMERA, (256, 128)))
             (out,) = net.render([RenderRequest(session, view, 0, 0)])
-            pictures[style] = out.rgb.astype(np.float32)
+            images[style] = out.rgb.astype(np.float32)
     assert view.labels is not None
-    for rgb in pictures.values():
+    for rgb in images.values():
         means = {
             tag: rgb[view.labels == tag].mean(axis=0)
             for tag in (Tag.SKY, Tag.ROAD, Tag.VEGETATION, Tag.BUILDING)
@@ -61,11 +61,11 @@ def test_shipped_weights_paint_each_class_in_its_own_way(path: Path) -> None:
         assert means[Tag.SKY].mean() > means[Tag.ROAD].mean() + 20.0
         assert means[Tag.SKY].mean() > means[Tag.VEGETATION].mean() + 20.0
         assert means[Tag.VEGETATION].mean() < 140.0
-        # Texture, neither flat colour nor noise; skies of `dusk` have clouds, its trees are dark.
+        # Trees have texture, neither flat colour nor noise, and more of it than the sky.
         detail = np.abs(np.diff(rgb.mean(axis=2), axis=1))
         trees = detail[(view.labels == Tag.VEGETATION)[:, 1:]].mean()
         sky = detail[(view.labels == Tag.SKY)[:, 1:]].mean()
         assert 2.0 < trees < 40.0
         assert trees > 1.5 * sky
-    looks = np.array([rgb.mean(axis=(0, 1)) for rgb in pictures.values()])
+    looks = np.array([rgb.mean(axis=(0, 1)) for rgb in images.values()])
     assert looks.max(axis=0).mean() - looks.min(axis=0).mean() > 8.0

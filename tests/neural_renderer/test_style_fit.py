@@ -1,4 +1,4 @@
-"""Fitting: a style learns its exemplars' look, its weights stay, and the steps can be told."""
+"""Fitting of styles: the style approaches its exemplars, and the weights do not change."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from sim2street import neural_renderer
 from sim2street.bridge.labels import Tag
 from sim2street.configs import ConfigError
 from sim2street.neural_renderer.checkpoint import load_generator
+from sim2street.neural_renderer.conditions.class_map import ClassMap
 from sim2street.neural_renderer.conditions.exemplars import exemplar_input
-from sim2street.neural_renderer.conditions.generator_input import ClassMap
-from sim2street.neural_renderer.networks.baselines import build_frame_generator
+from sim2street.neural_renderer.networks.build import build_frame_generator
 from sim2street.neural_renderer.networks.features import Vgg16Features
-from sim2street.neural_renderer.networks.generator import FrameGenerator
+from sim2street.neural_renderer.networks.interface import FrameGenerator
 from sim2street.neural_renderer.networks.style import StyleCode
-from sim2street.neural_renderer.styles.files import StyleError, compile_style
+from sim2street.neural_renderer.styles.files import StyleError
+from sim2street.neural_renderer.styles.make import compile_style
 from sim2street.neural_renderer.training.style_fit import (
     StyleFitConfig,
     fit_style,
-    look_distance,
+    style_distance,
     style_fit,
 )
 
@@ -39,7 +40,7 @@ def generator() -> FrameGenerator:
 
 
 def wall(stripes_px: int, phase: int = 0, foot_px: int = 40) -> Tensor:
-    """Red and white stripes no street of the training had, with road below: (3, H, W)."""
+    """Red and white stripes, which do not occur in training, above a road: (3, H, W)."""
     rgb = torch.full((3, *SIZE), -0.4)
     columns = (torch.arange(SIZE[1]) + phase) // stripes_px % 2
     stripes = torch.where(columns == 0, torch.tensor([[0.8], [-0.6], [-0.6]]), 0.9)
@@ -61,22 +62,22 @@ def encoded(generator: FrameGenerator, rgb: Tensor) -> StyleCode:
 
 @functools.cache
 def vgg() -> Vgg16Features:
-    """Untrained: what it sees is random, but the same for all."""
+    """Untrained; its features are random, but the same in all tests."""
     torch.manual_seed(0)
     return Vgg16Features().requires_grad_(False)
 
 
 def distance(generator: FrameGenerator, style: StyleCode, rgb: Tensor, foot_px: int = 40) -> float:
-    """What is painted in a style from a picture's look."""
+    """Distance between the rendered image and a picture, in the loss of the fit."""
     groups = CLASSES.groups_from_multihot(labels(foot_px))[None]
     x = exemplar_input(groups, labels(foot_px))
     with torch.inference_mode():
         drawn = generator(x, generator.compile_style(style)).rgb
-        return float(look_distance(vgg(), StyleFitConfig(), drawn, rgb[None], groups))
+        return float(style_distance(vgg(), drawn, rgb[None], groups))
 
 
 def contrast(generator: FrameGenerator, style: StyleCode) -> float:
-    """Mean difference of neighbouring pixels."""
+    """Mean absolute difference of neighbouring pixels."""
     x = exemplar_input(CLASSES.groups_from_multihot(labels())[None], labels())
     with torch.inference_mode():
         drawn = generator(x, generator.compile_style(style)).rgb
@@ -94,7 +95,7 @@ def fitted(generator: FrameGenerator, rgb: Tensor, **changes: object) -> StyleCo
     return result
 
 
-def test_the_look_of_the_exemplar_is_learnt_and_holds_for_another_picture_of_it(generator) -> None:
+def test_fitted_styles_match_the_exemplar_and_other_images_of_the_same_look(generator) -> None:
     before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
     rgb = wall(8)
     start, end = encoded(generator, rgb), fitted(generator, rgb, iterations=40)
@@ -104,20 +105,20 @@ def test_the_look_of_the_exemplar_is_learnt_and_holds_for_another_picture_of_it(
     assert not end.classes.requires_grad
     for name, tensor in generator.state_dict().items():
         assert torch.equal(tensor, before[name]), name
-    # Where the exemplars' labels are is no matter of taste.
+    # Keys only depend on the exemplars' labels.
     assert torch.equal(end.keys, start.keys)
     assert torch.equal(end.log_weight, start.log_weight)
 
 
-def test_fitting_leaves_no_fog(generator) -> None:
-    """Grain that lies elsewhere in every picture stays grain: its mean is what fog would be."""
+def test_fitting_keeps_texture(generator) -> None:
+    """Random grain must not be replaced by its mean."""
     rng = torch.Generator().manual_seed(3)
     rgb = (torch.rand(3, *SIZE, generator=rng) - 0.5).sign() * 0.5
     start, end = encoded(generator, rgb), fitted(generator, rgb)
     assert contrast(generator, end) > 0.9 * contrast(generator, start)
 
 
-def test_the_same_seed_fits_the_same_style(generator) -> None:
+def test_the_same_seed_gives_the_same_style(generator) -> None:
     one, two = (fitted(generator, wall(8), iterations=3, crop_px=(64, 32)) for _ in range(2))
     other = fitted(generator, wall(8), iterations=3, crop_px=(64, 32), seed=1)
     assert torch.equal(one.classes, two.classes)
@@ -140,12 +141,12 @@ def test_colours_are_measured_on_the_fitted_style(generator) -> None:
     assert not torch.equal(style.colour, plain.colour)
 
 
-def test_weights_without_styles_have_nothing_to_fit() -> None:
+def test_fit_is_refused_for_generators_without_styles() -> None:
     plain = build_frame_generator("spade", "tiny", len(CLASSES.names)).eval()
     with pytest.raises(StyleError, match="nothing to fit"):
         compile_style(plain, CLASSES, [wall(8)], [labels()], lambda *given: given[2])
 
 
-def test_a_missing_feature_network_is_one_line(tmp_path) -> None:
+def test_a_missing_feature_network_raises_a_config_error(tmp_path) -> None:
     with pytest.raises(ConfigError, match="no feature weights at"):
         style_fit(tmp_path / "none.safetensors", StyleFitConfig())

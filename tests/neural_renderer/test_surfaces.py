@@ -1,4 +1,4 @@
-"""What surfaces may look like: bounds found in photographs, on made-up pictures."""
+"""The loss terms for single surfaces, on synthetic images."""
 
 import pytest
 import torch
@@ -6,31 +6,31 @@ from torch import Tensor
 
 from sim2street.neural_renderer.training import surfaces
 from sim2street.neural_renderer.training.config import LossWeights
-from sim2street.neural_renderer.training.objective import surface_losses
+from sim2street.neural_renderer.training.surfaces import surface_losses
 
 
-def test_windows_are_darker_than_their_wall_and_not_black() -> None:
+def test_windows_must_be_darker_than_their_wall_but_not_black() -> None:
     building, windows = torch.zeros(2, 1, 1, 64, 64)
     building[:, :, 8:] = 1.0
     windows[..., 20:30, 20:28] = windows[..., 40:50, 44:52] = 1.0
 
-    def amiss(shade: float) -> float:
+    def penalty(shade: float) -> float:
         rgb = torch.full((1, 3, 64, 64), 0.2).where(windows < 0.5, 2.0 * 0.6 * (1.0 - shade) - 1.0)
-        return float(surfaces.window_shade(rgb, building, windows))
+        return float(surfaces.window_darkness(rgb, building, windows))
 
-    assert amiss(0.25) == pytest.approx(0.0, abs=0.02)
-    assert amiss(0.0) == pytest.approx(0.15, abs=0.02)
-    assert amiss(0.6) > 0.1
+    assert penalty(0.25) == pytest.approx(0.0, abs=0.02)
+    assert penalty(0.0) == pytest.approx(0.15, abs=0.02)
+    assert penalty(0.6) > 0.1
     nowhere = torch.zeros(1, 1, 64, 64)
-    assert float(surfaces.window_shade(torch.zeros(1, 3, 64, 64), building, nowhere)) == 0.0
+    assert float(surfaces.window_darkness(torch.zeros(1, 3, 64, 64), building, nowhere)) == 0.0
     rgb = torch.full((1, 3, 64, 64), 0.2, requires_grad=True)
-    surfaces.window_shade(rgb, building, windows).backward()
+    surfaces.window_darkness(rgb, building, windows).backward()
     assert rgb.grad is not None
     pane = windows[0, 0] > 0.5
     assert float(rgb.grad[0, :, pane].sum()) > 0.0  # a step down the slope darkens the panes
 
 
-def test_a_car_is_of_one_colour_but_may_have_lamps() -> None:
+def test_a_car_has_one_colour_but_may_have_lamps() -> None:
     body = torch.zeros(1, 1, 64, 64)
     body[..., 10:54, 10:54] = 1.0
     plain = torch.zeros(1, 3, 64, 64)
@@ -42,18 +42,18 @@ def test_a_car_is_of_one_colour_but_may_have_lamps() -> None:
     red_panes[:, 0, 14:26, 14:50] += 0.6
     with torch.no_grad():
         striped[:, 0, 28:50:6] += 0.6
-    assert float(surfaces.uneven_paint(plain, body)) == pytest.approx(0.0, abs=1e-6)
-    assert float(surfaces.uneven_paint(lamps, body)) < 0.005
-    assert float(surfaces.uneven_paint(red_panes, body)) > 0.01
-    uneven = surfaces.uneven_paint(striped, body)
+    assert float(surfaces.colour_variation(plain, body)) == pytest.approx(0.0, abs=1e-6)
+    assert float(surfaces.colour_variation(lamps, body)) < 0.005
+    assert float(surfaces.colour_variation(red_panes, body)) > 0.01
+    uneven = surfaces.colour_variation(striped, body)
     assert float(uneven.detach()) > 0.008
     uneven.backward()
     assert striped.grad is not None
     assert float(striped.grad[0, 0, 40, 30]) > 0.0  # less red in a stripe is better
-    assert float(surfaces.uneven_paint(striped.detach(), torch.zeros_like(body))) == 0.0
+    assert float(surfaces.colour_variation(striped.detach(), torch.zeros_like(body))) == 0.0
 
 
-def test_a_road_may_have_a_shadow_but_no_lumps() -> None:
+def test_fine_variation_penalises_lumps_on_a_road_more_than_a_shadow() -> None:
     road = torch.zeros(1, 1, 64, 64)
     road[..., 20:, :] = 1.0
     shadow = torch.zeros(1, 3, 64, 64)
@@ -62,56 +62,59 @@ def test_a_road_may_have_a_shadow_but_no_lumps() -> None:
     lumps = shadow.clone().requires_grad_(True)
     with torch.no_grad():
         lumps[..., 24:64:6, ::6] += 0.7
-    assert float(surfaces.lumpy_ground(torch.zeros_like(shadow), road)) == 0.0
-    lumpy = surfaces.lumpy_ground(lumps, road)
-    assert float(lumpy.detach()) > 3.0 * float(surfaces.lumpy_ground(shadow, road))
+    assert float(surfaces.road_fine_variation(torch.zeros_like(shadow), road)) == 0.0
+    lumpy = surfaces.road_fine_variation(lumps, road)
+    assert float(lumpy.detach()) > 3.0 * float(surfaces.road_fine_variation(shadow, road))
     lumpy.backward()
     assert lumps.grad is not None
     assert float(lumps.grad[0, :, 48, 30].sum()) > 0.0  # a darker lump is better
     assert not lumps.grad[..., :20, :].any()
-    assert float(surfaces.lumpy_ground(lumps.detach(), torch.zeros_like(road))) == 0.0
+    assert float(surfaces.road_fine_variation(lumps.detach(), torch.zeros_like(road))) == 0.0
 
 
-def test_a_road_may_be_grainy_but_has_no_patches() -> None:
+def test_coarse_variation_penalises_patches_but_not_grain() -> None:
     road = torch.ones(1, 1, 96, 96)
     grain = torch.zeros(1, 3, 96, 96)
     grain[..., ::4] += 0.2  # finer than lumps, which have a term of their own
     patch = torch.zeros(1, 3, 96, 96)
     patch[..., 30:60, 30:60] += 0.2
     patch.requires_grad_(True)
-    assert float(surfaces.patchy_ground(grain, road)) == 0.0
-    patchy = surfaces.patchy_ground(patch, road)
+    assert float(surfaces.road_coarse_variation(grain, road)) == 0.0
+    patchy = surfaces.road_coarse_variation(patch, road)
     assert float(patchy.detach()) > 0.005
-    assert float(patchy.detach()) > 3.0 * float(surfaces.lumpy_ground(patch.detach(), road))
+    assert float(patchy.detach()) > 3.0 * float(surfaces.road_fine_variation(patch.detach(), road))
     patchy.backward()
     assert patch.grad is not None
     assert float(patch.grad[0, :, 45, 45].sum()) > 0.0  # a darker patch is better
-    assert float(surfaces.patchy_ground(patch.detach(), torch.zeros_like(road))) == 0.0
+    assert float(surfaces.road_coarse_variation(patch.detach(), torch.zeros_like(road))) == 0.0
 
 
-def test_people_are_no_silhouettes() -> None:
+def test_people_must_not_be_too_dark_or_too_bright() -> None:
     people = torch.zeros(2, 1, 32, 32)
     people[0, :, 10:20, 10:20] = 1.0
     people[1, :, 2:4, 2:4] = 1.0  # too few pixels to tell
 
-    def amiss(share: float) -> float:
+    def penalty(share: float) -> float:
         street = torch.full((2, 3, 32, 32), 0.5)
         inside = 0.5 * share * 924 / (1024 - 100 * share)  # a share of the whole picture's mean
         rgb = street.where(people < 0.5, inside) * 2.0 - 1.0
-        return float(surfaces.out_of_tone(rgb, people, (0.45, 0.78)))
+        return float(surfaces.relative_brightness(rgb, people, (0.45, 0.78)))
 
-    assert amiss(0.6) == 0.0
-    assert amiss(0.25) == pytest.approx(0.2, abs=0.01)
-    assert amiss(1.08) == pytest.approx(0.3, abs=0.01)
-    assert float(surfaces.out_of_tone(torch.zeros(2, 3, 32, 32), 0.0 * people, (0.45, 0.78))) == 0.0
+    assert penalty(0.6) == 0.0
+    assert penalty(0.25) == pytest.approx(0.2, abs=0.01)
+    assert penalty(1.08) == pytest.approx(0.3, abs=0.01)
+    assert (
+        float(surfaces.relative_brightness(torch.zeros(2, 3, 32, 32), 0.0 * people, (0.45, 0.78)))
+        == 0.0
+    )
     dark = torch.full((2, 3, 32, 32), -0.9).where(people > 0.5, 0.5).requires_grad_(True)
-    surfaces.out_of_tone(dark, people, (0.45, 0.78)).backward()
+    surfaces.relative_brightness(dark, people, (0.45, 0.78)).backward()
     assert dark.grad is not None
     assert float(dark.grad[0, :, 15, 15].max()) < 0.0  # brighter people are better
     assert not dark.grad[0, :, 0, 0].any()  # and not a darker street
 
 
-def test_a_target_says_how_bright_people_are() -> None:
+def test_brightness_of_people_counts_only_without_a_target() -> None:
     groups, rgb = torch.zeros(1, 4, 32, 32), torch.full((1, 3, 32, 32), 0.5)
     groups[:, 0, 8:24, 8:24] = 1.0
     rgb[..., 8:24, 8:24] = -1.0
@@ -134,30 +137,30 @@ def facade(ledge: tuple[float, float, float]) -> tuple[Tensor, Tensor, Tensor]:
     return rgb, wall, windows
 
 
-def test_a_facade_has_windows_and_no_ledges() -> None:
-    assert float(surfaces.restless_walls(*facade((0.0, 0.0, 0.0)))) == 0.0
-    assert float(surfaces.restless_walls(*facade((0.5, 0.5, 0.5)))) > 0.01, "a pale one"
-    assert float(surfaces.restless_walls(*facade((0.2, -0.1, -0.1)))) > 0.005, "a red one"
+def test_facades_may_have_windows_but_no_ledges() -> None:
+    assert float(surfaces.facade_variation(*facade((0.0, 0.0, 0.0)))) == 0.0
+    assert float(surfaces.facade_variation(*facade((0.5, 0.5, 0.5)))) > 0.01, "a pale one"
+    assert float(surfaces.facade_variation(*facade((0.2, -0.1, -0.1)))) > 0.005, "a red one"
     rgb, wall, windows = facade((0.0, 0.0, 0.0))
     rgb[:, 0] += 0.6 * windows[:, 0]
-    red = float(surfaces.restless_walls(rgb, wall, windows))
+    red = float(surfaces.facade_variation(rgb, wall, windows))
     assert red > 0.005, "red windows"
     loose = (1.0, 1.0)
-    assert red > float(surfaces.restless_walls(rgb, wall, windows, loose)), "in the mean too"
+    assert red > float(surfaces.facade_variation(rgb, wall, windows, loose)), "in the mean too"
     rgb, wall, windows = facade((0.0, 0.0, 0.0))
     rgb[:, 0, 14:24, 6:9] += 0.6  # one of eight: too little to move the facade's mean
-    assert float(surfaces.restless_walls(rgb, wall, windows, loose)) > 0.002, "one red window"
+    assert float(surfaces.facade_variation(rgb, wall, windows, loose)) > 0.002, "one red window"
     rgb, wall, windows = facade((0.5, 0.5, 0.5))
     rgb.requires_grad_(True)
-    surfaces.restless_walls(rgb, wall, windows).backward()
+    surfaces.facade_variation(rgb, wall, windows).backward()
     assert rgb.grad is not None
     assert float(rgb.grad[0, :, 35, 30].sum()) > 0.0  # a darker ledge is better
     assert not rgb.grad[..., :8, :].any()  # and not another sky
     nowhere = torch.zeros_like(wall)
-    assert float(surfaces.restless_walls(rgb.detach(), nowhere, windows)) == 0.0
+    assert float(surfaces.facade_variation(rgb.detach(), nowhere, windows)) == 0.0
 
 
-def test_a_near_car_shines_and_is_no_chrome() -> None:
+def test_a_car_may_shine_but_not_like_chrome() -> None:
     body, windows = torch.zeros(2, 1, 1, 64, 64)
     body[..., 8:56, :] = 1.0
     windows[..., 12:24, 8:56] = 1.0
@@ -165,12 +168,12 @@ def test_a_near_car_shines_and_is_no_chrome() -> None:
     shiny = shiny.where(windows < 0.5, -1.0)
     chrome = shiny.clone()
     chrome[..., 28:52:4, :] += 0.6
-    assert float(surfaces.lumpy_paint(shiny, body, windows)) == 0.0
-    assert float(surfaces.lumpy_paint(chrome, body, windows)) > 0.02
-    assert float(surfaces.lumpy_paint(chrome, torch.zeros_like(body), windows)) == 0.0
+    assert float(surfaces.car_brightness_variation(shiny, body, windows)) == 0.0
+    assert float(surfaces.car_brightness_variation(chrome, body, windows)) > 0.02
+    assert float(surfaces.car_brightness_variation(chrome, torch.zeros_like(body), windows)) == 0.0
 
 
-def test_targets_may_have_shop_fronts_and_mirror_their_street() -> None:
+def test_facades_and_car_brightness_count_only_without_a_target() -> None:
     names = ("building", "car", "sign", "truck", "road", "person")
     rgb, wall, windows = facade((0.5, 0.5, 0.5))
     rgb[..., :8:4, :] += 0.8  # a car in place of the sky, like chrome
@@ -181,5 +184,5 @@ def test_targets_may_have_shop_fronts_and_mirror_their_street() -> None:
     unpaired = surface_losses(names, rgb, groups, windows, weights, paired=False)
     assert float(unpaired["g_paint"]) > float(paired["g_paint"])
     assert float(unpaired["g_walls"]) == pytest.approx(
-        3.0 * float(surfaces.restless_walls(rgb, wall, windows))
+        3.0 * float(surfaces.facade_variation(rgb, wall, windows))
     )

@@ -1,4 +1,4 @@
-"""The trainer on made-up photographs: resume, dry failures, losses that point the right way."""
+"""The training loop on synthetic photographs: resuming, errors, and the direction of losses."""
 
 import math
 import shutil
@@ -12,23 +12,25 @@ from tiny_runs import tiny_config, write_photos
 from sim2street.configs import ConfigError, parse
 from sim2street.neural_renderer.checkpoint import CheckpointError, load_generator
 from sim2street.neural_renderer.data.photos import PhotoSourceConfig
-from sim2street.neural_renderer.networks.discriminators import Judgement, PatchDiscriminator
+from sim2street.neural_renderer.networks.discriminators import (
+    DiscriminatorOutput,
+    PatchDiscriminator,
+)
 from sim2street.neural_renderer.networks.generator import HISTORY_CHANNELS, Generator
 from sim2street.neural_renderer.training import losses
 from sim2street.neural_renderer.training.config import LossWeights, TrainConfig
 from sim2street.neural_renderer.training.objective import (
-    Judged,
+    DiscriminatorOutputs,
     adversarial_losses,
     discriminator_losses,
 )
-from sim2street.neural_renderer.training.rollout import aligned
+from sim2street.neural_renderer.training.optimise import TrainingStopped, check_health
+from sim2street.neural_renderer.training.rollout import temporal_pair
 from sim2street.neural_renderer.training.state import build_state
 from sim2street.neural_renderer.training.trainer import (
     EXPORT_FILE,
     STATE_FILE,
     Progress,
-    TrainingStopped,
-    check_health,
     train,
 )
 
@@ -58,64 +60,66 @@ def test_two_steps_and_two_more_equal_four(photos: Path, tmp_path: Path, clip_sh
 
 
 def with_video(root: Path, step: int = 1) -> TrainConfig:
-    """Nothing but real video: the six pictures follow each other."""
+    """A run on real video only: the six photographs are consecutive frames."""
     source = PhotoSourceConfig(name="made", root=root, layout="folder", video_step=step)
     weights = LossWeights(temporal_adversarial=0.5)
     phase = {"clip_share": 1.0, "video_share": 1.0}
     return tiny_config(root, phase, sources=(source,), weights=weights)
 
 
-def test_video_teaches_a_temporal_discriminator_and_resumes(photos: Path, tmp_path: Path) -> None:
-    told: list[Progress] = []
+def test_video_trains_the_temporal_discriminator_and_resumes(photos: Path, tmp_path: Path) -> None:
+    reported: list[Progress] = []
     run = with_video(photos)
-    first = train(run, tmp_path / "a", CPU, stop_at=1, report=told.append).temporal
-    assert {"d_moving", "d_moving_r1", "g_moving", "g_temporal", "g_colour"} <= set(told[0].terms)
-    again = train(run, tmp_path / "a", CPU, stop_at=1).temporal
-    untaught = build_state(run, CPU).temporal
+    state = train(run, tmp_path / "a", CPU, stop_at=1, report=reported.append)
+    first = state.temporal_discriminator
+    assert {"d_temporal", "d_temporal_r1", "g_temporal_adversarial"} <= set(reported[0].terms)
+    assert {"g_temporal", "g_colour"} <= set(reported[0].terms)
+    again = train(run, tmp_path / "a", CPU, stop_at=1).temporal_discriminator
+    untrained = build_state(run, CPU).temporal_discriminator
     assert first is not None
     assert again is not None
-    assert untaught is not None
+    assert untrained is not None
     assert torch.equal(again.score.weight, first.score.weight)
-    assert not torch.equal(again.score.weight, untaught.score.weight)
-    with pytest.raises(ConfigError, match="video of 2 frames, but at most 0 pictures follow"):
+    assert not torch.equal(again.score.weight, untrained.score.weight)
+    with pytest.raises(ConfigError, match="video of 2 frames, but at most 0 photographs"):
         train(with_video(photos, step=7), tmp_path / "c", CPU)
 
 
-def test_the_temporal_discriminator_learns_to_see_flicker() -> None:
+def test_the_temporal_discriminator_learns_to_detect_flicker() -> None:
     rng = torch.Generator().manual_seed(2)
     torch.manual_seed(2)
-    judge = PatchDiscriminator(6)
-    optimiser = torch.optim.Adam(judge.parameters(), lr=1e-3, betas=(0.0, 0.99))
+    discriminator = PatchDiscriminator(6)
+    optimiser = torch.optim.Adam(discriminator.parameters(), lr=1e-3, betas=(0.0, 0.99))
 
     def pairs() -> tuple[torch.Tensor, torch.Tensor]:
-        """Still and flickering: single frames look alike in both."""
+        """Static and flickering pairs; single frames look alike in both."""
         shape = (4, 3, 32, 32)
         seen = torch.ones(4, 1, 32, 32)
         one, other = (torch.rand(shape, generator=rng) * 2.0 - 1.0 for _ in range(2))
-        return aligned(one, one, seen), aligned(one, other, seen)
+        return temporal_pair(one, one, seen), temporal_pair(one, other, seen)
 
     for _ in range(40):
         still, flicker = pairs()
-        loss = losses.hinge_discriminator(judge(still), judge(flicker))
+        loss = losses.hinge_discriminator(discriminator(still), discriminator(flicker))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     still, flicker = pairs()
-    assert judge(still).scores[0].mean() > 0.5
-    assert judge(flicker).scores[0].mean() < -0.5
+    assert discriminator(still).scores[0].mean() > 0.5
+    assert discriminator(flicker).scores[0].mean() < -0.5
 
 
-def test_a_pair_tells_nothing_where_the_predecessor_did_not_look() -> None:
+def test_a_temporal_pair_repeats_the_frame_where_the_predecessor_is_not_valid() -> None:
     rgb, previous = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4)
     validity = torch.zeros(1, 1, 4, 4)
     validity[..., :2] = 1.0
-    pair = aligned(rgb, previous, validity)
+    pair = temporal_pair(rgb, previous, validity)
     assert torch.equal(pair[:, :3], rgb)
     assert torch.equal(pair[:, 3:, :, :2], previous[..., :2])
     assert torch.equal(pair[:, 3:, :, 2:], rgb[..., 2:])
 
 
-def test_a_history_that_is_only_blended_in_gets_no_map(photos: Path, tmp_path: Path) -> None:
+def test_without_a_history_map_its_weights_stay_zero(photos: Path, tmp_path: Path) -> None:
     def largest(run: TrainConfig, folder: Path) -> float:
         state = train(run, folder, CPU)
         assert isinstance(state.generator, Generator)
@@ -126,14 +130,15 @@ def test_a_history_that_is_only_blended_in_gets_no_map(photos: Path, tmp_path: P
 
     assert largest(config(photos, 1.0), tmp_path / "with") > 0.0
     with_map = tmp_path / "with" / STATE_FILE
-    held = config(photos, 1.0, history_map=False)
-    (tmp_path / "held").mkdir()
-    shutil.copy(with_map, tmp_path / "held")  # goes on from weights that have a map
-    more = held.phases[0].model_copy(update={"steps": 6})
-    assert largest(held.model_copy(update={"phases": (more,)}), tmp_path / "held") == 0.0
+    disabled = config(photos, 1.0, history_map=False)
+    (tmp_path / "disabled").mkdir()
+    shutil.copy(with_map, tmp_path / "disabled")  # starts from weights that use the map
+    more = disabled.phases[0].model_copy(update={"steps": 6})
+    longer = disabled.model_copy(update={"phases": (more,)})
+    assert largest(longer, tmp_path / "disabled") == 0.0
 
 
-def test_batches_made_ahead_change_nothing(photos: Path, tmp_path: Path) -> None:
+def test_worker_processes_do_not_change_the_result(photos: Path, tmp_path: Path) -> None:
     here = train(config(photos, 0.5), tmp_path / "a", CPU, stop_at=3)
     ahead = train(config(photos, 0.5, workers=2), tmp_path / "b", CPU, stop_at=3)
     weights = ahead.generator.state_dict()
@@ -141,7 +146,7 @@ def test_batches_made_ahead_change_nothing(photos: Path, tmp_path: Path) -> None
         assert torch.equal(tensor, weights[key]), key
 
 
-def test_a_run_writes_a_checkpoint_that_serves_and_a_sheet(photos: Path, tmp_path: Path) -> None:
+def test_a_run_writes_a_checkpoint_and_a_sample_sheet(photos: Path, tmp_path: Path) -> None:
     state = train(config(photos), tmp_path, CPU, stop_at=2)
     generator, info = load_generator(tmp_path / EXPORT_FILE)
     assert info.step == 2
@@ -153,7 +158,7 @@ def test_a_run_writes_a_checkpoint_that_serves_and_a_sheet(photos: Path, tmp_pat
         assert sheet.size == (4 * 64, 6 * 32)
 
 
-def test_another_runs_state_is_refused(photos: Path, tmp_path: Path) -> None:
+def test_a_state_of_another_config_is_refused(photos: Path, tmp_path: Path) -> None:
     train(config(photos), tmp_path, CPU, stop_at=1)
     with pytest.raises(CheckpointError, match="--init-from"):
         train(config(photos, size="small"), tmp_path, CPU)
@@ -162,13 +167,13 @@ def test_another_runs_state_is_refused(photos: Path, tmp_path: Path) -> None:
         train(config(photos), tmp_path, CPU)
 
 
-def test_two_runs_do_not_share_a_folder(photos: Path, tmp_path: Path) -> None:
+def test_two_runs_cannot_use_the_same_folder(photos: Path, tmp_path: Path) -> None:
     def begin_another(progress: Progress) -> None:
         with pytest.raises(ConfigError, match="another process trains in"):
             train(config(photos), tmp_path, CPU)
 
     assert train(config(photos), tmp_path, CPU, stop_at=1, report=begin_another).step == 1
-    assert train(config(photos), tmp_path, CPU, stop_at=2).step == 2, "the lock is gone"
+    assert train(config(photos), tmp_path, CPU, stop_at=2).step == 2, "the lock is released"
     with pytest.raises(ConfigError, match="size"):
         train(config(photos, size="huge"), tmp_path / "never", CPU)
     assert not (tmp_path / "never").exists()
@@ -185,9 +190,7 @@ def test_two_runs_do_not_share_a_folder(photos: Path, tmp_path: Path) -> None:
         ({"town_share": 0.6, "video_share": 0.6, "clip_share": 0.5}, "more than 1"),
     ],
 )
-def test_a_run_that_cannot_be_is_refused_before_it_begins(
-    change: dict[str, object], message: str
-) -> None:
+def test_an_inconsistent_config_is_refused(change: dict[str, object], message: str) -> None:
     phase = {"steps": 4, "size_px": [64, 32], "batch_size": 2, "mix": {"made": 1.0}, **change}
     source = {"name": "made", "root": "photos", "layout": "folder"}
     with pytest.raises(ConfigError, match=message):
@@ -206,16 +209,16 @@ def test_a_temporal_discriminator_without_video_is_refused() -> None:
 
 def test_nan_and_collapse_stop_the_run(photos: Path, tmp_path: Path) -> None:
     state = build_state(config(photos), CPU)
-    picture = torch.rand(1, 3, 32, 64)
-    check_health(state, {"g": torch.tensor(1.0)}, picture, tmp_path / STATE_FILE)
+    image = torch.rand(1, 3, 32, 64)
+    check_health(state, {"g": torch.tensor(1.0)}, image, tmp_path / STATE_FILE)
     with pytest.raises(TrainingStopped, match="g is not finite"):
-        check_health(state, {"g": torch.tensor(torch.nan)}, picture, tmp_path / STATE_FILE)
+        check_health(state, {"g": torch.tensor(torch.nan)}, image, tmp_path / STATE_FILE)
     state.step = 1000
     with pytest.raises(TrainingStopped, match=r"constant.*state\.pt"):
-        check_health(state, {"g": torch.tensor(1.0)}, picture * 0.0, tmp_path / STATE_FILE)
+        check_health(state, {"g": torch.tensor(1.0)}, image * 0.0, tmp_path / STATE_FILE)
 
 
-def test_a_set_of_labels_is_right_with_any_member() -> None:
+def test_any_member_of_a_set_of_labels_is_correct() -> None:
     targets = torch.zeros(1, 3, 4, 4)
     targets[:, :2] = 1.0
     weights = torch.ones(3)
@@ -236,41 +239,42 @@ def test_unlabelled_pixels_do_not_count() -> None:
 
 
 def test_hinge_losses_pull_in_opposite_directions() -> None:
-    def judged(score: float) -> Judgement:
-        return Judgement((torch.full((2, 1, 4, 4), score),), None, ())
+    def output(score: float) -> DiscriminatorOutput:
+        return DiscriminatorOutput((torch.full((2, 1, 4, 4), score),), None, ())
 
-    right = losses.hinge_discriminator(judged(2.0), judged(-2.0))
-    wrong = losses.hinge_discriminator(judged(-2.0), judged(2.0))
+    right = losses.hinge_discriminator(output(2.0), output(-2.0))
+    wrong = losses.hinge_discriminator(output(-2.0), output(2.0))
     assert float(right) == 0.0
     assert float(wrong) == 6.0
-    assert losses.hinge_generator(judged(2.0)) < losses.hinge_generator(judged(-2.0))
+    assert losses.hinge_generator(output(2.0)) < losses.hinge_generator(output(-2.0))
 
 
-def test_pictures_without_a_target_are_fake_to_the_segmentation_head_alone() -> None:
-    def judged(fake_logit: float) -> Judged:
+def test_unpaired_images_are_fakes_for_the_segmentation_head_only() -> None:
+    def outputs(fake_logit: float) -> DiscriminatorOutputs:
         logits = torch.zeros(1, 4, 4, 4)
         logits[:, 3] = fake_logit
-        judgement = Judgement((torch.zeros(1, 1, 4, 4),), logits, ())
-        return Judged(judgement, judgement)
+        output = DiscriminatorOutput((torch.zeros(1, 1, 4, 4),), logits, ())
+        return DiscriminatorOutputs(output, output)
 
     groups = torch.zeros(1, 3, 16, 16)
     groups[:, 0] = 1.0
-    unsure = discriminator_losses(judged(0.0), judged(0.0), groups, paired=False)
-    sure = discriminator_losses(judged(0.0), judged(9.0), groups, paired=False)
+    unsure = discriminator_losses(outputs(0.0), outputs(0.0), groups, paired=False)
+    sure = discriminator_losses(outputs(0.0), outputs(9.0), groups, paired=False)
     assert set(unsure) == {"d_patch", "d_segment"}
     assert sure["d_segment"] < unsure["d_segment"]
-    assert "d_feature" in discriminator_losses(judged(0.0), judged(0.0), groups)
+    assert "d_feature" in discriminator_losses(outputs(0.0), outputs(0.0), groups)
 
 
-def test_pictures_without_a_target_are_told_their_labels_less() -> None:
-    judgement = Judgement((torch.zeros(1, 1, 4, 4),), torch.zeros(1, 4, 4, 4), (torch.zeros(1),))
-    judged = Judged(judgement, judgement)
+def test_unpaired_images_have_their_own_segmentation_weight() -> None:
+    scores, logits, hidden = (torch.zeros(1, 1, 4, 4),), torch.zeros(1, 4, 4, 4), torch.zeros(1)
+    output = DiscriminatorOutput(scores, logits, (hidden,))
+    both = DiscriminatorOutputs(output, output)
     groups = torch.zeros(1, 3, 16, 16)
     groups[:, 0] = 1.0
     weights = LossWeights(segmentation=2.0, segmentation_unpaired=0.5)
-    paired = adversarial_losses(judged, judged, groups, weights)["g_segment"]
-    unpaired = adversarial_losses(judged, judged, groups, weights, paired=False)["g_segment"]
-    # Of four classes that look alike, one is right.
+    paired = adversarial_losses(both, both, groups, weights)["g_segment"]
+    unpaired = adversarial_losses(both, both, groups, weights, paired=False)["g_segment"]
+    # Four equally likely classes: the cross entropy is log 4.
     assert float(paired) == pytest.approx(2.0 * math.log(4.0))
     assert float(unpaired) == pytest.approx(0.5 * math.log(4.0))
 
@@ -285,7 +289,7 @@ def test_label_mix_takes_whole_classes() -> None:
     assert float(mask.mean()) == 0.5
 
 
-def test_temporal_loss_ignores_what_was_hidden() -> None:
+def test_the_temporal_loss_ignores_pixels_that_are_not_valid() -> None:
     now, before = torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
     before[..., :2] = 1.0
     validity = torch.ones(1, 1, 4, 4)

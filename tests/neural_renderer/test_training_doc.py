@@ -1,4 +1,4 @@
-"""docs/training.md says what is so: commands, configs, weights."""
+"""docs/training.md against the code: commands, options, configurations, default weights."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sim2street.apps.cli import run
-from sim2street.configs import load
+from sim2street.configs import load, parse
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig
 from sim2street.neural_renderer.evaluation.config import EvaluationConfig
-from sim2street.neural_renderer.training.config import LossWeights, TrainConfig
+from sim2street.neural_renderer.training.config import LossWeights, Phase, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "training.md").read_text()
 CONFIGS = sorted(path.stem for path in (ROOT / "configs" / "train").glob("*.yaml"))
 
 
-def test_every_command_it_names_exists(capsys) -> None:
+def yaml_block(first_key: str) -> str:
+    """The YAML example of the document that starts with a key."""
+    (block,) = re.findall(rf"```yaml\n({first_key}:.*?)```", TEXT, re.DOTALL)
+    assert isinstance(block, str)
+    return block
+
+
+def test_every_command_and_option_exists(capsys) -> None:
     named = set(re.findall(r"sim2street ((?:style |bench )?[a-z]+)", TEXT))
     assert named >= {"train", "pack", "seed", "distil", "finetune", "evaluate", "style make"}
     for command in named:
@@ -29,7 +38,7 @@ def test_every_command_it_names_exists(capsys) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_config_is_named_and_can_be_read(name: str) -> None:
+def test_every_training_config_is_in_the_text_and_loads(name: str) -> None:
     assert f"| `{name}` |" in TEXT
     config = load(TrainConfig, "train", name)
     for phase in config.phases:
@@ -38,12 +47,30 @@ def test_every_config_is_named_and_can_be_read(name: str) -> None:
         assert not phase.town_share or config.town_clips is not None
 
 
-def test_every_evaluation_config_can_be_read() -> None:
+def test_the_example_is_a_valid_config_that_shows_every_key() -> None:
+    block = yaml_block("size")
+    config = parse(TrainConfig, yaml.safe_load(block), "docs/training.md")
+    assert config.sources[0].name in config.phases[0].mix
+    for model in (TrainConfig, Phase, PhotoSourceConfig):
+        for key in model.model_fields:
+            assert re.search(rf"\b{key}:", block), key
+
+
+def test_keys_that_the_example_shows_with_their_default_have_it() -> None:
+    shown = yaml.safe_load(yaml_block("size"))
+    source = parse(PhotoSourceConfig, shown["sources"][0])
+    same = ("fov_deg", "camera_height_m", "bottom", "every", "label_folder", "horizon")
+    plain = parse(PhotoSourceConfig, {"name": "a", "root": "a", "layout": "camvid"})
+    assert [getattr(source, key) for key in same] == [getattr(plain, key) for key in same]
+
+
+def test_every_evaluation_config_loads() -> None:
     for path in (ROOT / "configs" / "evaluate").glob("*.yaml"):
         load(EvaluationConfig, "evaluate", path.stem)
+    parse(EvaluationConfig, yaml.safe_load(yaml_block("size_px")), "docs/training.md")
 
 
-def test_its_weights_are_the_default_ones() -> None:
+def test_loss_weights_in_the_text_are_the_defaults() -> None:
     told = {name: float(value) for name, value in re.findall(r"`(\w+)`.*? \| ([\d.]+) \|", TEXT)}
     weights = LossWeights().model_dump()
     assert {name: told.get(name) for name in weights} == weights

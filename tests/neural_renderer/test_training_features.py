@@ -1,4 +1,4 @@
-"""Losses that look through feature networks, on networks of the right shapes and random weights."""
+"""Losses on features of VGG16 and EfficientNet, with networks of random weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sim2street.neural_renderer.networks.features import (
     load_efficientnet_lite0,
     load_vgg16,
 )
-from sim2street.neural_renderer.training import losses
+from sim2street.neural_renderer.training import losses, update
 from sim2street.neural_renderer.training.config import LossWeights, TrainConfig
 from sim2street.neural_renderer.training.state import TrainState
 from sim2street.neural_renderer.training.trainer import Progress, train
@@ -64,42 +64,41 @@ def run(photos: Path, packs: Path, swap_share: float) -> TrainConfig:
     return tiny_config(
         photos, {"swap_share": swap_share},
         vgg16=packs / "vgg16.safetensors", efficientnet_lite0=packs / "lite0.pth",
-        weights=LossWeights(style=1.0), label_mix_every=2,
+        weights=LossWeights(style=1.0),
     )  # fmt: skip
 
 
 def trained(config: TrainConfig, folder: Path) -> tuple[TrainState, list[set[str]]]:
     """The state, and the names of each step's terms."""
-    told: list[set[str]] = []
+    reported: list[set[str]] = []
 
     def note(progress: Progress) -> None:
-        told.append(set(progress.terms))
+        reported.append(set(progress.terms))
 
-    return train(config, folder, CPU, report=note), told
+    return train(config, folder, CPU, report=note), reported
 
 
-def test_photographs_are_compared_through_all_networks(
-    photos: Path, packs: Path, tmp_path: Path
+def test_stills_use_every_feature_network_and_none_of_them_learns(
+    photos: Path, packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state, told = trained(run(photos, packs, 0.0), tmp_path)
-    for names in told:
+    monkeypatch.setattr(update, "LABEL_MIX_EVERY", 2)
+    state, reported = trained(run(photos, packs, 0.0), tmp_path)
+    for names in reported:
         assert {"g_perceptual", "g_segment", "g_feature", "g_matching", "d_segment"} <= names
         assert "g_style" not in names
-    assert ["d_mix" in names for names in told] == [True, False, True, False]
+    assert ["d_label_mix" in names for names in reported] == [True, False, True, False]
     assert state.vgg is not None
-    assert state.lite is not None
+    assert state.efficientnet is not None
     frozen = ((state.vgg, load_vgg16(packs / "vgg16.safetensors")),
-              (state.lite, load_efficientnet_lite0(packs / "lite0.pth")))  # fmt: skip
+              (state.efficientnet, load_efficientnet_lite0(packs / "lite0.pth")))  # fmt: skip
     for used, fresh in frozen:
         for key, tensor in fresh.state_dict().items():
             assert torch.equal(used.state_dict()[key], tensor), f"{key} has learned"
 
 
-def test_labels_in_another_pictures_style_have_no_target(
-    photos: Path, packs: Path, tmp_path: Path
-) -> None:
-    _, told = trained(run(photos, packs, 1.0), tmp_path)
-    for names in told:
+def test_swapped_styles_have_no_target(photos: Path, packs: Path, tmp_path: Path) -> None:
+    _, reported = trained(run(photos, packs, 1.0), tmp_path)
+    for names in reported:
         assert {"g_style", "g_patch", "g_segment", "d_patch", "d_segment"} <= names
         assert not names & {"g_perceptual", "g_colour", "g_matching", "g_feature", "d_feature"}
 
@@ -108,8 +107,8 @@ def test_swapped_and_paired_steps_resume_alike(photos: Path, packs: Path, tmp_pa
     config = run(photos, packs, 0.5).model_copy(update={"seed": 4})
     train(config, tmp_path / "a", CPU, stop_at=2)
     resumed, _ = trained(config, tmp_path / "a")
-    straight, told = trained(config, tmp_path / "b")
-    kinds = {"g_style" in names for names in told}
+    straight, reported = trained(config, tmp_path / "b")
+    kinds = {"g_style" in names for names in reported}
     assert kinds == {True, False}, "the seed should give steps of both kinds"
     for key, tensor in straight.generator.state_dict().items():
         assert torch.equal(tensor, resumed.generator.state_dict()[key]), key
@@ -131,7 +130,7 @@ def _gap(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], one_sided: bool = F
     )
 
 
-def test_looks_differ_by_group_and_not_by_place() -> None:
+def test_region_statistics_depend_on_groups_and_not_on_places() -> None:
     plain = _scene(0.0, 0.1)
     assert _gap(plain, plain) < 1e-5
     moved = (plain[0].roll(3, dims=3), plain[1])
@@ -142,10 +141,10 @@ def test_looks_differ_by_group_and_not_by_place() -> None:
     assert _gap(coloured, plain) > 1.0
     assert _gap(grainy, plain) > 1.0
     mistaken = (coloured[0], coloured[1].flip(2))
-    assert _gap(mistaken, coloured) > 1.0, "the right look on the wrong group"
+    assert _gap(mistaken, coloured) > 1.0, "the right statistics on the wrong group"
 
 
-def test_one_sided_a_group_may_vary_less_than_the_others_but_not_more() -> None:
+def test_one_sided_statistics_allow_less_variation_but_not_more() -> None:
     plain, grainy, coloured = _scene(0.0, 0.1), _scene(0.0, 0.5), _scene(1.0, 0.1)
     less, more = _gap(plain, grainy, one_sided=True), _gap(grainy, plain, one_sided=True)
     assert less < 0.3 * _gap(plain, grainy), "only the means of two draws differ"
@@ -153,7 +152,7 @@ def test_one_sided_a_group_may_vary_less_than_the_others_but_not_more() -> None:
     assert _gap(coloured, plain, one_sided=True) > 1.0, "another colour still counts"
 
 
-def test_a_group_that_one_side_lacks_does_not_count() -> None:
+def test_a_group_missing_on_one_side_does_not_count() -> None:
     coloured, groups = _scene(1.0, 0.1)
     plain, _ = _scene(0.0, 0.1)
     without = groups.clone()
@@ -171,25 +170,28 @@ def test_exemplars_are_pooled_group_by_group() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "error"),
     [
         (lambda t: {k: v for k, v in t.items() if k != "features.5.bias"}, "missing features.5"),
-        (lambda t: t | {"features.0.weight": torch.zeros(8, 3, 3, 3)}, r"\(64, 3, 3, 3\), is \(8"),
+        (lambda t: t | {"features.0.weight": torch.zeros(8, 3, 3, 3)}, r"\(64, 3, 3, 3\), got \(8"),
     ],
 )
-def test_another_networks_file_is_refused_by_name(
-    packs: Path, tmp_path: Path, spoil: Callable[[dict[str, Tensor]], dict[str, Tensor]], told: str
+def test_a_file_of_another_network_is_refused(
+    packs: Path,
+    tmp_path: Path,
+    spoil: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    error: str,
 ) -> None:
     good = load_vgg16(packs / "vgg16.safetensors").state_dict()
     torch.save(spoil(dict(good)), tmp_path / "other.pth")
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=error):
         load_vgg16(tmp_path / "other.pth")
 
 
 @pytest.mark.parametrize("name", ["vgg16.safetensors", "lite0.pth"])
-def test_half_a_file_is_one_clear_line(packs: Path, tmp_path: Path, name: str) -> None:
+def test_an_incomplete_file_is_refused(packs: Path, tmp_path: Path, name: str) -> None:
     whole = (packs / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     load = load_vgg16 if name.startswith("vgg") else load_efficientnet_lite0
-    with pytest.raises(ConfigError, match="copy it again"):
+    with pytest.raises(ConfigError, match="copy the file again"):
         load(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Two processes on one run: the same weights on both, one of them writes."""
+"""Training in two processes: both have the same weights, and one of them writes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import sys
 from pathlib import Path
 import torch
 from tiny_runs import tiny_config
-from sim2street.neural_renderer.training.ranks import joined_ranks, rank, ranks
+from sim2street.neural_renderer.training.ranks import process_group, rank, world_size
 from sim2street.neural_renderer.training.trainer import train
 root, out = Path(sys.argv[1]), Path(sys.argv[2])
-with joined_ranks(torch.device("cpu")) as device:
-    assert ranks() == 2
+with process_group(torch.device("cpu")) as device:
+    assert world_size() == 2
     config = tiny_config(root, {"steps": 3, "clip_share": 0.5}, accumulate=2, sample_every=1)
     for stop_at in (2, 3):
         state = train(config, out / "run", device, stop_at=stop_at)

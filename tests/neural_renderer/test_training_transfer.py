@@ -1,4 +1,4 @@
-"""Starting from other weights, seeds, teachers, accumulation, and the generators compared with."""
+"""Starting from other weights, seeds, distillation, accumulation, and the baselines."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from sim2street.bridge.frame import Camera
 from sim2street.configs import ConfigError
 from sim2street.neural_renderer.checkpoint import CheckpointError, load_generator
-from sim2street.neural_renderer.conditions.generator_input import ClassMap
+from sim2street.neural_renderer.conditions.class_map import ClassMap
 from sim2street.neural_renderer.data.prepare import load_photos
-from sim2street.neural_renderer.evaluation.painter import Painter
-from sim2street.neural_renderer.evaluation.scenes import Clip, Moment
+from sim2street.neural_renderer.evaluation.rendering import CheckpointRenderer
+from sim2street.neural_renderer.evaluation.scenes import Clip, ClipFrame
 from sim2street.neural_renderer.evaluation.timing import frame_gmac, street_view
-from sim2street.neural_renderer.networks.baselines import KINDS, ImageUnet
-from sim2street.neural_renderer.networks.generator import SIZES
-from sim2street.neural_renderer.runtimes.precision import bfloat16_pays
+from sim2street.neural_renderer.networks.baselines import ImageUnet
+from sim2street.neural_renderer.networks.build import KINDS, SIZES
+from sim2street.neural_renderer.runtimes.precision import preferred_dtype
 from sim2street.neural_renderer.training.config import TrainConfig
+from sim2street.neural_renderer.training.optimise import BatchOfStep, backward_and_step
 from sim2street.neural_renderer.training.state import build_state, load_state
 from sim2street.neural_renderer.training.trainer import (
     EXPORT_FILE,
     STATE_FILE,
     Progress,
-    Share,
-    learn,
     train,
 )
 from sim2street.neural_renderer.training.transfer import Transfer, start_from, write_seed
@@ -58,7 +57,7 @@ def seed(run: Path) -> Path:
     return folder
 
 
-def test_a_seed_carries_the_networks_in_small_files(run: Path, seed: Path, photos: Path) -> None:
+def test_a_seed_holds_all_networks_in_small_files(run: Path, seed: Path, photos: Path) -> None:
     files = list(seed.iterdir())
     assert all(path.stat().st_size <= 15 * 2**20 for path in files)
     first = build_state(tiny_config(photos), CPU)
@@ -72,7 +71,7 @@ def test_a_seed_carries_the_networks_in_small_files(run: Path, seed: Path, photo
                first.generator.parameters(), strict=True))  # fmt: skip
 
 
-def test_a_large_seed_is_split_and_a_lost_part_is_missed(
+def test_a_large_seed_is_split_and_a_missing_file_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Path, photos: Path
 ) -> None:
     monkeypatch.setattr("sim2street.neural_renderer.training.transfer.PART_BYTES", 2**21)
@@ -81,22 +80,22 @@ def test_a_large_seed_is_split_and_a_lost_part_is_missed(
     assert all(path.stat().st_size < 3 * 2**20 for path in files)
     assert start_from(build_state(tiny_config(photos), CPU), tmp_path / "seed").new == ()
     files[1].unlink()
-    with pytest.raises(CheckpointError, match=rf"has {len(files) - 1} of {len(files)} parts"):
+    with pytest.raises(CheckpointError, match=f"{len(files) - 1} of a seed's {len(files)} files"):
         start_from(build_state(tiny_config(photos), CPU), tmp_path / "seed")
 
 
-def test_a_run_from_a_seed_goes_on_averaging_and_resumes(
+def test_a_run_from_a_seed_continues_the_averaging_and_resumes(
     seed: Path, photos: Path, tmp_path: Path
 ) -> None:
-    told: list[Transfer] = []
+    transfers: list[Transfer] = []
     config = tiny_config(photos)
     before = build_state(config, CPU)
     start_from(before, seed)
-    train(config, tmp_path / "a", CPU, stop_at=2, init_from=seed, transferred=told.append)
-    resumed = train(config, tmp_path / "a", CPU, init_from=seed, transferred=told.append)
+    train(config, tmp_path / "a", CPU, stop_at=2, init_from=seed, transferred=transfers.append)
+    resumed = train(config, tmp_path / "a", CPU, init_from=seed, transferred=transfers.append)
     straight = train(config, tmp_path / "b", CPU, init_from=seed)
-    assert len(told) == 1  # the second time the run's own state counts
-    assert (resumed.step, resumed.age) == (4, 4)
+    assert len(transfers) == 1  # the second time the run's own state counts
+    assert (resumed.step, resumed.previous_steps) == (4, 4)
     for key, tensor in resumed.ema.state_dict().items():
         assert torch.equal(tensor, straight.ema.state_dict()[key]), key
     _, info = load_generator(tmp_path / "a" / EXPORT_FILE)
@@ -108,7 +107,7 @@ def test_a_run_from_a_seed_goes_on_averaging_and_resumes(
     assert moved < 0.9 * leapt
 
 
-def test_another_size_takes_what_fits_and_says_the_rest(run: Path, photos: Path) -> None:
+def test_weights_of_another_size_are_loaded_as_far_as_they_fit(run: Path, photos: Path) -> None:
     transfer = start_from(build_state(tiny_config(photos, size="small"), CPU), run / EXPORT_FILE)
     assert "generator.query.embed.weight" in transfer.taken
     assert "generator.stem.weight" in transfer.new
@@ -119,7 +118,7 @@ def test_another_size_takes_what_fits_and_says_the_rest(run: Path, photos: Path)
     assert f"new {len(transfer.new)}: " in shown
 
 
-def test_what_is_no_weights_is_refused(photos: Path, run: Path, tmp_path: Path) -> None:
+def test_files_without_weights_are_refused(photos: Path, run: Path, tmp_path: Path) -> None:
     state = build_state(tiny_config(photos), CPU)
     (tmp_path / "state.pt").write_bytes((run / STATE_FILE).read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="no state of a training run"):
@@ -141,7 +140,7 @@ def test_what_is_no_weights_is_refused(photos: Path, run: Path, tmp_path: Path) 
         build_state(tiny_config(photos, size="smal"), CPU)
 
 
-def test_a_seed_goes_beside_what_is_there(run: Path, tmp_path: Path) -> None:
+def test_writing_a_seed_keeps_other_files(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "seed"
     folder.mkdir()
     write_seed(run / STATE_FILE, folder)
@@ -160,10 +159,10 @@ def test_a_seed_goes_beside_what_is_there(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("clip_share", [0.0, 1.0])
-def test_the_target_is_what_the_teacher_paints(
+def test_the_teachers_images_are_the_targets(
     clip_share: float, run: Path, photos: Path, tmp_path: Path
 ) -> None:
-    """A student with its teacher's weights has nothing to learn; another one has."""
+    """The pixel loss is near 0 for a student with its teacher's weights, else not."""
     phase = {"steps": 1, "clip_share": clip_share, "frames": 3}
     config = tiny_config(
         photos, phase, teacher=run / EXPORT_FILE, weights={"pixel": 1.0}, seed=5, lr_generator=0.0
@@ -175,24 +174,28 @@ def test_the_target_is_what_the_teacher_paints(
 
     train(config, tmp_path / "same", CPU, report=note, init_from=run / EXPORT_FILE)
     train(config, tmp_path / "other", CPU, report=note)
-    # Where it pays the student paints in bfloat16, whose rounding is 2^-8 of a value.
-    assert seen[0] < (2.0**-8 if bfloat16_pays(CPU) else 1e-3)
+    # On some devices the student computes in bfloat16, which rounds to 2^-8 of a value.
+    assert seen[0] < (2.0**-8 if preferred_dtype(CPU) is torch.bfloat16 else 1e-3)
     assert seen[1] > 0.1
 
 
-def test_batches_of_a_step_are_averaged() -> None:
+def test_gradients_are_averaged_over_the_batches_of_a_step() -> None:
     weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
     optimiser = torch.optim.SGD([weight], lr=0.1)
     inputs = torch.tensor([[1.0, 0.0], [0.5, 4.0]])
     for part, x in enumerate(inputs):
-        learn(optimiser, {"a": (weight * x).sum(), "b": weight[0] * 2.0}, Share(part, 2))
+        backward_and_step(
+            optimiser, {"a": (weight * x).sum(), "b": weight[0] * 2.0}, BatchOfStep(part, 2)
+        )
         if part == 0:
             assert weight.tolist() == [1.0, 2.0]
     expected = torch.tensor([1.0, 2.0]) - 0.1 * (inputs.mean(dim=0) + torch.tensor([2.0, 0.0]))
     torch.testing.assert_close(weight.detach(), expected)
 
 
-def test_accumulation_resumes_exactly_and_sees_other_pictures(photos: Path, tmp_path: Path) -> None:
+def test_accumulation_resumes_exactly_and_draws_different_batches(
+    photos: Path, tmp_path: Path
+) -> None:
     config = tiny_config(photos, {"steps": 2}, accumulate=2)
     train(config, tmp_path / "a", CPU, stop_at=1)
     resumed = train(config, tmp_path / "a", CPU)
@@ -204,7 +207,7 @@ def test_accumulation_resumes_exactly_and_sees_other_pictures(photos: Path, tmp_
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_what_is_compared_costs_the_same(size: str) -> None:
+def test_all_kinds_of_generators_have_similar_cost(size: str) -> None:
     costs = [frame_gmac(kind, size) for kind in KINDS]
     assert max(costs) < 1.1 * min(costs)
 
@@ -216,7 +219,7 @@ def test_the_image_unet_costs_about_15_gmac() -> None:
 
 
 @pytest.mark.parametrize("kind", ["spade", "plain"])
-def test_a_baseline_trains_and_its_checkpoint_serves(
+def test_a_baseline_trains_and_its_checkpoint_can_be_served(
     kind: str, photos: Path, tmp_path: Path
 ) -> None:
     config: TrainConfig = tiny_config(photos, {"steps": 2}, kind=kind)
@@ -228,13 +231,13 @@ def test_a_baseline_trains_and_its_checkpoint_serves(
     groups = torch.zeros(2, 1, GROUPS, 32, 64)
     groups[:, :, 1] = 1.0
     code = generator.encode_style(rgb, groups)
-    assert torch.equal(code.classes[0], code.classes[1])  # whatever the exemplars show
-    painter = Painter(tmp_path / EXPORT_FILE)
-    style = painter.style(load_photos(config.sources[0])[:2], (64, 32), "any")
+    assert torch.equal(code.classes[0], code.classes[1])  # does not depend on the exemplars
+    renderer = CheckpointRenderer(tmp_path / EXPORT_FILE)
+    style = renderer.style(load_photos(config.sources[0])[:2], (64, 32), "any")
     way = [street_view(Camera.from_fov(64, 32, 62.0), place) for place in range(2)]
     assert way[1].labels is not None
     way[1] = dataclasses.replace(way[1], labels=way[1].labels[::-1].copy())
-    frames = painter.clip(Clip("street", tuple(Moment(view) for view in way)), style)
-    painter.close()
+    frames = renderer.clip(Clip("street", tuple(ClipFrame(view) for view in way)), style)
+    renderer.close()
     assert [frame.shape for frame in frames] == [(32, 64, 3)] * 2
     assert (frames[0] != frames[1]).any()

@@ -1,4 +1,4 @@
-"""Made-up photographs and the smallest training runs on them."""
+"""Synthetic photographs, and small training runs on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sim2street.neural_renderer.training.config import Phase, TrainConfig
 
 
 def write_photos(root: Path) -> Path:
-    """Six street-like pictures of one drive, labels in Cityscapes trainIds."""
+    """Six street-like images of one drive, labels in Cityscapes trainIds."""
     (root / "images").mkdir(parents=True)
     (root / "labels").mkdir()
     rng = np.random.default_rng(0)
@@ -31,7 +31,7 @@ def write_photos(root: Path) -> Path:
 def tiny_config(
     root: Path, phase_changes: dict[str, object] | None = None, **changes: object
 ) -> TrainConfig:
-    """Four steps of two pictures of 64x32."""
+    """Four steps on batches of two images of 64x32 pixels."""
     phase = Phase(steps=4, size_px=(64, 32), batch_size=2, mix={"made": 1.0})
     phase = phase.model_copy(update=phase_changes or {})
     source = PhotoSourceConfig(name="made", root=root, layout="folder")

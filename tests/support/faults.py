@@ -1,4 +1,7 @@
-"""Mistakes that engines make, planted into a drive that has none."""
+"""Mistakes that engines make, put into the frames of a correct drive.
+
+A Fault takes the frames of a drive and returns changed ones.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sim2street.bridge.check.run import weave
+from sim2street.bridge.check.run import weaving_control
 from sim2street.bridge.frame import SKY_DEPTH_M, Control, SensorFrame, View, WorldSpec
 from sim2street.bridge.world import World
 
@@ -19,15 +22,15 @@ Frames = list[SensorFrame]
 Fault = Callable[[Frames], Frames]
 
 
-def drive(ticks: int = 20, width_px: int = 64, height_px: int = 32) -> Frames:
-    """The drive that `check_world` makes, recorded once."""
+def recorded_drive(ticks: int = 20, width_px: int = 64, height_px: int = 32) -> Frames:
+    """The frames of a toy world, driven as `check_world` drives it."""
     world = ToyWorld(width_px, height_px)
     world.open()
-    return [world.reset(0), *(world.step(weave(tick)) for tick in range(ticks))]
+    return [world.reset(0), *(world.step(weaving_control(tick)) for tick in range(ticks))]
 
 
 class Playback(World):
-    """Returns prepared frames, whatever is asked; a fault may change them."""
+    """A World that returns prepared frames whatever the controls are, changed by a fault."""
 
     def __init__(
         self,
@@ -37,7 +40,7 @@ class Playback(World):
     ) -> None:
         self._frames, self._fault = frames, fault
         self.spec_ = spec(ToyWorld(64, 32).spec)
-        self._left = iter(())
+        self._remaining = iter(())
         self._episode = 0
 
     @property
@@ -52,51 +55,51 @@ class Playback(World):
     ) -> SensorFrame:
         self._episode += 1
         fresh = [dataclasses.replace(frame, episode=self._episode) for frame in self._frames]
-        self._left = iter(self._fault(fresh))
-        return next(self._left)
+        self._remaining = iter(self._fault(fresh))
+        return next(self._remaining)
 
     def step(self, control: Control) -> SensorFrame:
-        return next(self._left)
+        return next(self._remaining)
 
     def close(self) -> None:
-        self._left = iter(())
+        self._remaining = iter(())
 
 
 def in_views(change: Callable[[View], View]) -> Fault:
-    """A fault in every view by itself."""
+    """Change every view of every frame on its own."""
 
-    def plant(frames: Frames) -> Frames:
+    def apply(frames: Frames) -> Frames:
         return [
             dataclasses.replace(f, views={name: change(v) for name, v in f.views.items()})
             for f in frames
         ]
 
-    return plant
+    return apply
 
 
 def in_view(**changes: Callable[[View], Any]) -> Fault:
-    """A fault in some fields of every view."""
+    """Change some fields of every view."""
     return in_views(
         lambda view: dataclasses.replace(view, **{n: make(view) for n, make in changes.items()})
     )
 
 
 def in_frame(**changes: Callable[[SensorFrame], Any]) -> Fault:
-    """A fault in some fields of every frame."""
+    """Change some fields of every frame."""
     return lambda frames: [
         dataclasses.replace(f, **{name: make(f) for name, make in changes.items()}) for f in frames
     ]
 
 
 def in_ego(**changes: Callable[[SensorFrame], Any]) -> Fault:
-    """A fault in some fields of the ego."""
+    """Change some fields of every frame's ego."""
     return in_frame(
         ego=lambda f: dataclasses.replace(f.ego, **{n: make(f) for n, make in changes.items()})
     )
 
 
 def in_actors(**changes: Callable[[Any], Any]) -> Fault:
-    """A fault in some fields of every actor."""
+    """Change some fields of every actor."""
     return in_frame(
         actors=lambda f: tuple(
             dataclasses.replace(a, **{n: make(a) for n, make in changes.items()}) for a in f.actors
@@ -104,19 +107,19 @@ def in_actors(**changes: Callable[[Any], Any]) -> Fault:
     )
 
 
-def late(take: Callable[[SensorFrame, SensorFrame], SensorFrame]) -> Fault:
-    """`take(frame, the one before)` for every frame; the first is its own predecessor."""
+def delayed(combine: Callable[[SensorFrame, SensorFrame], SensorFrame]) -> Fault:
+    """`combine(frame, previous frame)` for every frame; the first is its own predecessor."""
 
-    def plant(frames: Frames) -> Frames:
-        return [take(now, before) for before, now in itertools.pairwise([frames[0], *frames])]
+    def apply(frames: Frames) -> Frames:
+        return [combine(now, before) for before, now in itertools.pairwise([frames[0], *frames])]
 
-    return plant
+    return apply
 
 
-def late_in_views(*names: str) -> Fault:
-    """Some fields of every view are those of the tick before."""
+def delayed_in_views(*names: str) -> Fault:
+    """Replace some fields of every view by those of the tick before."""
 
-    def take(now: SensorFrame, before: SensorFrame) -> SensorFrame:
+    def combine(now: SensorFrame, before: SensorFrame) -> SensorFrame:
         views = {
             key: dataclasses.replace(
                 view, **{name: getattr(before.views[key], name) for name in names}
@@ -125,35 +128,35 @@ def late_in_views(*names: str) -> Fault:
         }
         return dataclasses.replace(now, views=views)
 
-    return late(take)
+    return delayed(combine)
 
 
-def all_of(*faults: Fault) -> Fault:
-    """Several faults at once."""
+def combined(*faults: Fault) -> Fault:
+    """Apply several faults, one after the other."""
 
-    def plant(frames: Frames) -> Frames:
+    def apply(frames: Frames) -> Frames:
         for fault in faults:
             frames = fault(frames)
         return frames
 
-    return plant
+    return apply
 
 
-def posed(change: Callable[[np.ndarray], Sequence[Any] | np.ndarray]) -> Fault:
-    """Another convention for the view's pose."""
+def changed_pose(change: Callable[[np.ndarray], Sequence[Any] | np.ndarray]) -> Fault:
+    """Change the pose of every view, for example to another convention of axes."""
     return in_view(pose=lambda view: np.asarray(change(view.pose), np.float32))
 
 
 def scaled_depth(factor: float) -> Fault:
-    """Depth in another unit."""
+    """Multiply the depth by `factor`, as if it were in another unit."""
     return in_view(depth_m=lambda view: (view.depth_m * factor).astype(np.float32))
 
 
-def euclidean(view: View) -> np.ndarray:
-    """Depth along the rays."""
+def euclidean_depth(view: View) -> np.ndarray:
+    """The distance along each ray instead of the depth along the optical axis."""
     c = view.camera
     x = (np.arange(c.width_px) - c.cx_px) / c.fx_px
     y = (np.arange(c.height_px) - c.cy_px) / c.fy_px
     length = np.sqrt(1.0 + x[None, :] ** 2 + y[:, None] ** 2)
-    far = view.depth_m >= SKY_DEPTH_M
-    return np.where(far, view.depth_m, view.depth_m * length).astype(np.float32)
+    is_sky = view.depth_m >= SKY_DEPTH_M
+    return np.where(is_sky, view.depth_m, view.depth_m * length).astype(np.float32)

@@ -13,7 +13,7 @@ from sim2street.bridge.frame import SensorFrame
 def differences(
     a: Any, b: Any, ignore: tuple[str, ...] = ("stamps",), where: str = ""
 ) -> list[str]:
-    """Paths at which two values differ; arrays must agree in dtype, shape and every bit."""
+    """Paths at which two values differ. Arrays must agree in dtype, shape and every bit."""
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         same = type(a) is type(b) and a.dtype == b.dtype and a.shape == b.shape
         return [] if same and a.tobytes() == b.tobytes() else [where]

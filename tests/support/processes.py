@@ -1,4 +1,4 @@
-"""Server processes that tests kill, freeze and start again."""
+"""Server processes that tests kill, freeze and restart."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-SERVE = Path(__file__).with_name("serve.py")
+SERVE_SCRIPT = Path(__file__).with_name("serve.py")
 TESTS = Path(__file__).parents[1]
-END_S = 60.0
+END_TIMEOUT_S = 60.0
 
 
 class ServerProcess:
-    """`support/serve.py` as a process; a restart takes the same endpoint again."""
+    """`support/serve.py` as a process. A restart uses the same endpoint again."""
 
     def __init__(
         self,
@@ -33,8 +33,8 @@ class ServerProcess:
         self.start()
 
     def start(self) -> None:
-        """Start and wait until it serves."""
-        arguments = [sys.executable, str(SERVE), self.role, self.endpoint]
+        """Start the process and wait until it serves."""
+        arguments = [sys.executable, str(SERVE_SCRIPT), self.role, self.endpoint]
         self.process = subprocess.Popen(
             [*arguments, json.dumps(self.settings, default=str)],
             stdout=subprocess.PIPE,
@@ -45,7 +45,7 @@ class ServerProcess:
         assert self.process.stdout is not None
         line = self.process.stdout.readline().strip()
         if not line:
-            _, errors = self.process.communicate(timeout=END_S)
+            _, errors = self.process.communicate(timeout=END_TIMEOUT_S)
             raise AssertionError(f"the server did not start: {errors}")
         self.endpoint = line
 
@@ -54,19 +54,19 @@ class ServerProcess:
         os.kill(self.process.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Send SIGKILL and wait for the end."""
         self.signal(signal.SIGKILL)
         self.end()
 
     def restart(self) -> None:
-        """Kill it and start another at the same endpoint."""
+        """Kill the process and start another one at the same endpoint."""
         self.kill()
         self.start()
 
     def end(self) -> tuple[int, str]:
-        """Wait for its end: exit code and what it wrote to stderr."""
+        """Wait for the end; return the exit code and what was written to stderr."""
         assert self.process is not None
-        _, errors = self.process.communicate(timeout=END_S)
+        _, errors = self.process.communicate(timeout=END_TIMEOUT_S)
         return self.process.returncode, errors
 
     def __enter__(self) -> ServerProcess:
@@ -82,4 +82,4 @@ class ServerProcess:
         if self.process.poll() is None:
             self.signal(signal.SIGCONT)
             self.process.kill()
-        self.process.communicate(timeout=END_S)
+        self.process.communicate(timeout=END_TIMEOUT_S)

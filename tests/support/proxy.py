@@ -1,4 +1,4 @@
-"""A wire that loses, doubles or damages chosen messages, between real sockets."""
+"""A proxy between client and server that loses, doubles or delays chosen messages."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from types import TracebackType
 import zmq
 
 Rule = Callable[[str, list[bytes]], list[list[bytes]]]
-"""(direction "request" or "reply", parts) -> the messages to pass on instead."""
+"""Takes the direction ("request" or "reply") and the parts of a message; returns the messages
+to pass on instead."""
 
 
 class Proxy:
-    """Stands at `endpoint` before a server and applies a rule to every message."""
+    """Listens at `endpoint`, applies a rule to every message and passes it on to a server."""
 
     def __init__(self, server: str, rule: Rule) -> None:
         self._rule = rule
@@ -60,6 +61,6 @@ class Proxy:
 
 
 def kind_of(parts: list[bytes]) -> str:
-    """The kind in a message's header."""
+    """The `kind` in a message's header."""
     kind: str = json.loads(parts[0])["kind"]
     return kind

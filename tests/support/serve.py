@@ -1,6 +1,6 @@
 """A real server process for tests: `python serve.py ROLE ENDPOINT [SERVER_CONFIG_JSON]`.
 
-Prints the bound endpoint and serves a toy world or the palette renderer.
+Serves a toy world or the palette renderer, and prints the real endpoint once it does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sim2street.configs import Sim2StreetError
 
 
 class CrashingWorld(ToyWorld):
-    """Has a bug in its third tick."""
+    """Raises KeyError in its third tick."""
 
     def step(self, control: Control) -> SensorFrame:
         frame = super().step(control)
@@ -29,7 +29,7 @@ class CrashingWorld(ToyWorld):
 
 
 class SlowWorld(ToyWorld):
-    """Takes a while to reset, as engines that load a map do."""
+    """Takes 0.8 s to reset, like an engine that loads a map."""
 
     def reset(
         self, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -39,7 +39,7 @@ class SlowWorld(ToyWorld):
 
 
 class SlowRenderer(PaletteRenderer):
-    """Takes long enough that requests pile up meanwhile."""
+    """Takes 50 ms, so that several requests wait at the same time."""
 
     def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
         time.sleep(0.05)

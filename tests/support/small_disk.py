@@ -1,4 +1,4 @@
-"""A full disk without filling one: no file of this process may grow beyond a size."""
+"""Simulates a full disk by limiting the size of the files that this process may write."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def small_disk(bytes_per_file: int) -> Iterator[None]:
-    """Writing beyond the limit raises the kind of error a full disk raises.
+    """Writing more than `bytes_per_file` to a file raises an OSError, as on a full disk.
 
-    Enter it around the code under test only. The limit holds for the test runner's own output
-    too, and a runner that cannot write its report to a file ends without a word.
+    Use it around the code under test only: the limit also applies to files that the test runner
+    writes, such as its report.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_per_file, hard))

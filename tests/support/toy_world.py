@@ -1,4 +1,4 @@
-"""A small exact world for tests: boxes on a plane, ray-cast, deterministic, fast.
+"""A small world for tests: boxes on a plane, exact by ray casting, deterministic and fast.
 
 Axis conventions are those of `sim2street.bridge.frame`. 64x32 pixels take about a millisecond.
 """
@@ -29,9 +29,9 @@ from sim2street.configs import ConfigError, did_you_mean
 
 TICK_S = 0.1
 WHEELBASE_M = 2.7
-MOUNT = np.array(
+CAMERA_TO_BODY = np.array(
     [[0, 0, 1, 1.0], [-1, 0, 0, 0.2], [0, -1, 0, 1.5], [0, 0, 0, 1]], np.float64
-)  # camera (OpenCV axes) to ego body
+)  # the camera is 1 m ahead of the ego's origin, 0.2 m to its left and 1.5 m high
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Box:
 
 
 class ToyWorld(World):
-    """A road along +x between buildings, three driving cars, one ego.
+    """A road along +x between buildings, with three driving cars and the ego.
 
     Options of `reset`: `cars` (0..8).
     """
@@ -131,18 +131,18 @@ class ToyWorld(World):
         actors = tuple(_actor(box, time_s) for box in self._boxes if box.tag == Tag.CAR)
         views = {}
         if self._sensors:
-            views["front"] = ray_cast(self.camera, pose @ MOUNT, self._boxes, time_s)
+            views["front"] = ray_cast(self.camera, pose @ CAMERA_TO_BODY, self._boxes, time_s)
         return SensorFrame(self._tick, self._episode, time_s, ego, actors, views=views)
 
 
 def body_pose(x_m: float, y_m: float, yaw_rad: float) -> np.ndarray:
-    """float64 (4, 4) of something that stands on the ground."""
+    """Pose of something that stands on the ground: float64 (4, 4), body to world."""
     cos, sin = math.cos(yaw_rad), math.sin(yaw_rad)
     return np.array([[cos, -sin, 0, x_m], [sin, cos, 0, y_m], [0, 0, 1, 0], [0, 0, 0, 1]])
 
 
 def ray_cast(camera: Camera, pose: np.ndarray, boxes: list[Box], time_s: float) -> View:
-    """Labels, planar depth and instances of boxes on a striped ground."""
+    """Labels, planar depth and instances of boxes on a ground with lane markings."""
     u, v = np.meshgrid(np.arange(camera.width_px), np.arange(camera.height_px))
     rays = np.stack(
         [

@@ -1,4 +1,4 @@
-"""A neural renderer with random weights: no picture, but every rule of the contract."""
+"""A neural renderer with random weights: its pictures are noise, but it follows the contract."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from pathlib import Path
 import torch
 
 from sim2street.neural_renderer.checkpoint import CheckpointInfo, load_generator, save_generator
-from sim2street.neural_renderer.conditions.generator_input import ClassMap
-from sim2street.neural_renderer.networks.generator import build_generator
+from sim2street.neural_renderer.conditions.class_map import ClassMap
+from sim2street.neural_renderer.networks.build import build_frame_generator
 from sim2street.neural_renderer.session import NeuralRenderer
-from sim2street.neural_renderer.styles.files import compile_style, write_style
+from sim2street.neural_renderer.styles.files import write_style
+from sim2street.neural_renderer.styles.make import compile_style
 
 
 def untrained_weights(folder: Path) -> tuple[Path, Path]:
-    """A serving checkpoint whose history path is awake, and a folder with two styles."""
+    """A checkpoint file and a folder with two styles.
+
+    Noise is added to all parameters, because some start at zero and would switch parts of the
+    network off.
+    """
     weights, styles = folder / "tiny.safetensors", folder / "styles"
     styles.mkdir()
     torch.manual_seed(3)
-    generator = build_generator("tiny", len(ClassMap.default().names))
+    generator = build_frame_generator("few-shot", "tiny", len(ClassMap.default().names))
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -36,5 +41,5 @@ def untrained_weights(folder: Path) -> tuple[Path, Path]:
 
 
 def untrained_renderer(weights: Path, styles: Path) -> NeuralRenderer:
-    """On the CPU, in float32."""
+    """Runs on the CPU, in float32."""
     return NeuralRenderer(weights, styles, device="cpu", precision="float32")

@@ -1,5 +1,5 @@
-"""What runs beside CARLA's client, in a process of its own.
+"""The process that holds CARLA's client library. `bridge/carla/client.py` starts it.
 
-Run as a script by an interpreter that the client's wheel exists for, Python 3.7 or later:
-numpy and the standard library only, and no other module of this project.
+It runs as a script, in an interpreter that the client's wheel exists for (Python 3.7 or
+later), so it uses numpy and the standard library only, and no other module of this project.
 """

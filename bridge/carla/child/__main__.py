@@ -1,4 +1,4 @@
-"""Answers requests on stdin until it is closed; answers go to the stdout it began with."""
+"""Reads requests from stdin until it is closed and writes the answers to stdout."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pipe import read_message, write_message
 
 
 def main() -> None:
-    """Serve one parent, then leave the server as it was found."""
-    # The client library writes to stdout as well: it gets stderr, the pipe is ours alone.
+    """Serve the parent process, then restore the server's state."""
+    # The client library prints to stdout. Send that to stderr, so that only answers go to the pipe.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     try:
         from session import Session
     except ImportError as error:
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def serve(session: Any, answers: Any) -> None:
-    """Each request gets its answers, in order."""
+    """Answer requests in order until the parent closes the pipe or sends `close`."""
     requests = sys.stdin.buffer
     while True:
         message = read_message(requests)
@@ -46,17 +46,17 @@ def serve(session: Any, answers: Any) -> None:
 
 
 def answers_to(session: Any, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
-    """The results of one request; a failure is the last."""
+    """The one or two answers to a request. After a failure, which is an answer, none follows."""
     try:
         result = getattr(session, request["call"])(request)
         yield from ([(result, [])] if isinstance(result, dict) else result)
     except ChildError as error:
         yield {"error": error.kind, "message": str(error)}, []
-    except RuntimeError as error:  # all that the client library raises
+    except RuntimeError as error:  # the only exception type that the client library raises
         yield {"error": "server", "message": str(error)}, []
 
 
 if __name__ == "__main__":
     main()
     sys.stderr.flush()
-    os._exit(0)  # the client's threads may abort an orderly exit
+    os._exit(0)  # an ordinary exit may abort in the client library's threads

@@ -1,4 +1,4 @@
-"""The vehicles and walkers of a world, and the traffic that we add to it."""
+"""The vehicles and walkers of a CARLA world, and the traffic that this client spawns."""
 
 from __future__ import annotations
 
@@ -8,48 +8,51 @@ from typing import Any
 import carla
 import numpy as np
 from failures import ChildError
-from images import Numbers
+from images import ActorNumbers
 
 COLUMNS = 13
-"""Of the table: id, x, y, z, pitch, yaw, roll, velocity (3), angular velocity (3; the ego's)."""
+"""Columns of the actor table: CARLA id, x, y, z (m), pitch, yaw, roll (degrees), velocity
+(3, m/s) and angular velocity (3, degrees/s), in CARLA's axes.
+"""
 
-_ROOM_M = 6.0
+_CLEARANCE_M = 6.0
 
 
-class Cast:
-    """Who is there: described once each, placed by every snapshot."""
+class WorldActors:
+    """Describes every vehicle and walker once and reads their poses from every snapshot."""
 
     def __init__(self, world: Any) -> None:
         self._world = world
-        self._shown = set()  # type: set[int]
+        self._numbered = set()  # type: set[int]
         self._others = set()  # type: set[int]
-        self._described = {}  # type: dict[int, dict[str, Any]]
-        self._ids_in_pictures = True
-        self.numbers = Numbers()
+        self._descriptions = {}  # type: dict[int, dict[str, Any]]
+        self._ids_in_images = True
+        self.numbers = ActorNumbers()
 
-    def look(
+    def read(
         self, snapshot: Any, ego: Any, range_m: float
     ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        """float64 (N, 13) of the ego and, after it, all vehicles and walkers within range of it.
+        """The actor table of a snapshot, and descriptions of the actors that are new in it.
 
-        Also who has appeared, anywhere: they have numbers from 1 in the order of CARLA's ids;
-        the ego has 0.
+        The table is float64 (N, 13): the ego, then the vehicles and walkers within `range_m`
+        of it. New actors are described whatever their distance. They are numbered from 1 in
+        the order of their CARLA ids; the ego has number 0.
         """
-        seen = [(state.id, state) for state in snapshot]
+        states = [(state.id, state) for state in snapshot]
         ego_id = ego.id
-        strange = [i for i, _ in seen if i not in self._shown and i not in self._others]
-        new = self._describe(strange, ego_id) if strange else []
-        others = [(i, state) for i, state in seen if i in self._shown and i != ego_id]
+        unknown = [i for i, _ in states if i not in self._numbered and i not in self._others]
+        new = self._describe(unknown, ego_id) if unknown else []
+        others = [(i, state) for i, state in states if i in self._numbered and i != ego_id]
         return _table((ego_id, ego), others, range_m), new
 
-    def again(self, ids_in_pictures: bool) -> None:
-        """A new episode: describe and number everybody anew with the next snapshot.
+    def start_episode(self, ids_in_images: bool) -> None:
+        """Describe and number all actors anew with the next snapshot.
 
-        `ids_in_pictures`: whether instance pictures carry actors' ids.
+        `ids_in_images`: instance images carry actors' CARLA ids.
         """
-        self._shown.clear()
+        self._numbered.clear()
         self.numbers.clear()
-        self._ids_in_pictures = ids_in_pictures
+        self._ids_in_images = ids_in_images
 
     def _describe(self, ids: list[int], ego_id: int) -> list[dict[str, Any]]:
         found = []
@@ -57,13 +60,13 @@ class Cast:
             if actor.type_id.split(".")[0] not in ("vehicle", "walker"):
                 self._others.add(actor.id)
                 continue
-            if actor.id not in self._described:
-                self._described[actor.id] = _described(actor)
-            self._shown.add(actor.id)
+            if actor.id not in self._descriptions:
+                self._descriptions[actor.id] = _description(actor)
+            self._numbered.add(actor.id)
             number = 0
             if actor.id != ego_id:
-                number = self.numbers.give(actor.id, self._ids_in_pictures)
-            found.append(dict(self._described[actor.id], number=number))
+                number = self.numbers.assign(actor.id, self._ids_in_images)
+            found.append(dict(self._descriptions[actor.id], number=number))
         return found
 
 
@@ -71,22 +74,24 @@ def _id_of(actor: Any) -> int:
     return int(actor.id)
 
 
-def _described(actor: Any) -> dict[str, Any]:
-    middle, extent = actor.bounding_box.location, actor.bounding_box.extent
+def _description(actor: Any) -> dict[str, Any]:
+    centre, extent = actor.bounding_box.location, actor.bounding_box.extent
     return {
         "id": actor.id,
         "type": actor.type_id,
         "tags": list(actor.semantic_tags),
         "wheels": actor.attributes.get("number_of_wheels", ""),
-        "base": actor.attributes.get("base_type", ""),
-        "middle": [middle.x, middle.y, middle.z],
+        "base_type": actor.attributes.get("base_type", ""),
+        "box_centre": [centre.x, centre.y, centre.z],
         "extent": [extent.x, extent.y, extent.z],
     }
 
 
 def _table(ego: tuple[int, Any], others: list[tuple[int, Any]], range_m: float) -> np.ndarray:
-    """Every question to the client costs time: those far away are asked for their place only,
-    those near for all but their angular velocity (which is 0 in the table).
+    """The rows of the ego and of the actors within range of it.
+
+    Every value costs a call into the client library. So the angular velocity is read for the
+    ego only (0 for the others), and the velocity only within range.
     """
     turning = ego[1].get_angular_velocity()
     rows = [[*_row(ego[0], ego[1], ego[1].get_transform()), turning.x, turning.y, turning.z]]
@@ -100,13 +105,13 @@ def _table(ego: tuple[int, Any], others: list[tuple[int, Any]], range_m: float) 
 
 
 def _row(actor_id: int, state: Any, transform: Any) -> list[float]:
-    place, turn, velocity = transform.location, transform.rotation, state.get_velocity()
-    row = [actor_id, place.x, place.y, place.z, turn.pitch, turn.yaw, turn.roll]
+    place, rotation, velocity = transform.location, transform.rotation, state.get_velocity()
+    row = [actor_id, place.x, place.y, place.z, rotation.pitch, rotation.yaw, rotation.roll]
     return [*row, velocity.x, velocity.y, velocity.z]
 
 
 class Traffic:
-    """Vehicles of ours besides the ego; kept from episode to episode."""
+    """The vehicles that this client has spawned besides the ego. Episodes reuse them."""
 
     def __init__(self, client: Any, world: Any, port: int) -> None:
         self._client = client
@@ -116,14 +121,17 @@ class Traffic:
         self.vehicles = []  # type: list[Any]
 
     def place(self, points: list[Any], count: int, autopilot: bool, seed: int) -> None:
-        """`count` vehicles at the first free points, driven by the Traffic Manager or parked.
+        """Put `count` vehicles at the first free points: with the Traffic Manager, or parked.
 
-        Where there were more, `release` and a tick came before.
+        Before a call with fewer vehicles than there are, call `disable_autopilot` and tick.
+
+        Raises:
+            ChildError: the points have no room for `count` vehicles.
         """
         self._keep(count)
         points = list(points)
         for vehicle in self.vehicles:
-            put(vehicle, points.pop(0))
+            teleport(vehicle, points.pop(0))
         models = _car_models(self._world)
         while len(self.vehicles) < count and points:
             model = models[len(self.vehicles) % len(models)]
@@ -134,10 +142,10 @@ class Traffic:
         if len(self.vehicles) < count:
             raise ChildError(
                 "spawn",
-                f"room for {len(self.vehicles)} of {count} vehicles on this map",
+                f"this map has room for {len(self.vehicles)} of {count} vehicles",
             )
         if autopilot and count:
-            self._manage(seed)
+            self._start_manager(seed)
         for vehicle in self.vehicles:
             if autopilot:
                 vehicle.set_autopilot(True, self._port)
@@ -145,12 +153,12 @@ class Traffic:
                 vehicle.apply_control(carla.VehicleControl(hand_brake=True))
 
     @property
-    def managed(self) -> bool:
+    def uses_traffic_manager(self) -> bool:
         """Whether a Traffic Manager runs in this process."""
         return self._manager is not None
 
-    def release(self) -> bool:
-        """The Traffic Manager lets go of all; whether it needs a tick to notice."""
+    def disable_autopilot(self) -> bool:
+        """Take all vehicles from the Traffic Manager. True: it needs a tick to notice."""
         if self._manager is None:
             return False
         for vehicle in self.vehicles:
@@ -159,16 +167,17 @@ class Traffic:
         return True
 
     def close(self) -> None:
-        """Destroy all of them, after `release` and a tick."""
+        """Destroy all vehicles. Call `disable_autopilot` and tick before."""
         destroy(self._client, self.vehicles)
         self.vehicles = []
 
     def _keep(self, count: int) -> None:
-        there = [vehicle for vehicle in self.vehicles if is_there(self._world, vehicle)]
-        destroy(self._client, there[count:])
-        self.vehicles = there[:count]
+        """Keep the first `count` vehicles that still exist and destroy the others."""
+        existing = [vehicle for vehicle in self.vehicles if exists(self._world, vehicle)]
+        destroy(self._client, existing[count:])
+        self.vehicles = existing[:count]
 
-    def _manage(self, seed: int) -> None:
+    def _start_manager(self, seed: int) -> None:
         if self._manager is None:
             self._manager = self._client.get_trafficmanager(self._port)
             self._manager.set_synchronous_mode(True)
@@ -176,45 +185,55 @@ class Traffic:
 
 
 def destroy(client: Any, actors: list[Any]) -> None:
-    """Also those that no tick has shown yet: `Actor.destroy` takes them for dead already."""
+    """Destroy actors by command.
+
+    `Actor.destroy` does nothing for an actor that no tick has shown yet.
+    """
     commands = [carla.command.DestroyActor(actor.id) for actor in actors]
     if commands:
         client.apply_batch_sync(commands, False)
 
 
-def is_there(world: Any, actor: Any) -> bool:
-    """Whether the last tick had it: `is_alive` knows only what this client has destroyed."""
+def exists(world: Any, actor: Any) -> bool:
+    """Whether the actor was in the last tick.
+
+    `Actor.is_alive` does not notice that another client has destroyed it.
+    """
     return actor is not None and bool(world.get_snapshot().has_actor(actor.id))
 
 
-def put(vehicle: Any, transform: Any) -> None:
-    """Place a vehicle of ours, at rest."""
+def teleport(vehicle: Any, transform: Any) -> None:
+    """Put a vehicle somewhere, at rest."""
     vehicle.set_target_velocity(carla.Vector3D())
     vehicle.set_target_angular_velocity(carla.Vector3D())
     vehicle.set_transform(transform)
 
 
-def free_places(world: Any, points: list[Any], ours: list[Any]) -> list[Any]:
-    """Those of the points that are not beside a vehicle of somebody else's."""
-    own = {vehicle.id for vehicle in ours if vehicle is not None}
+def free_points(world: Any, points: list[Any], own: list[Any]) -> list[Any]:
+    """The points that are at least 6 m away from every vehicle that is not in `own`."""
+    own_ids = {vehicle.id for vehicle in own if vehicle is not None}
     taken = [
         vehicle.get_location()
         for vehicle in world.get_actors().filter("vehicle.*")
-        if vehicle.id not in own
+        if vehicle.id not in own_ids
     ]
     return [
         point
         for point in points
-        if all(point.location.distance(place) > _ROOM_M for place in taken)
+        if all(point.location.distance(place) > _CLEARANCE_M for place in taken)
     ]
 
 
-def spawned_ego(world: Any, name: str, role: str, points: list[Any]) -> tuple[Any, list[Any]]:
-    """A vehicle at the first point where there is room, and the points from there on."""
+def spawn_ego(world: Any, name: str, role: str, points: list[Any]) -> tuple[Any, list[Any]]:
+    """Spawn a vehicle at the first point with room. Returns it and the points from there on.
+
+    Raises:
+        ChildError: the server has no such blueprint, or no point has room.
+    """
     try:
         model = world.get_blueprint_library().find(name)
     except IndexError:
-        raise ChildError("config", f"this server has no vehicle '{name}'") from None
+        raise ChildError("config", f"ego: this server has no vehicle '{name}'") from None
     model.set_attribute("role_name", role)
     for index, point in enumerate(points):
         vehicle = world.try_spawn_actor(model, point)
@@ -223,8 +242,8 @@ def spawned_ego(world: Any, name: str, role: str, points: list[Any]) -> tuple[An
     raise ChildError("spawn", f"none of {len(points)} spawn points is free")
 
 
-def found_by_role(world: Any, role: str) -> Any:
-    """The vehicle that carries this role name, or None."""
+def find_by_role(world: Any, role: str) -> Any:
+    """The first vehicle with this role name, or None."""
     for vehicle in world.get_actors().filter("vehicle.*"):
         if vehicle.attributes.get("role_name") == role:
             return vehicle
@@ -232,7 +251,7 @@ def found_by_role(world: Any, role: str) -> Any:
 
 
 def _car_models(world: Any) -> list[Any]:
-    """Four-wheeled vehicles by name: the same ones, in the same order, every time."""
+    """Blueprints of all four-wheeled vehicles, sorted, so that every run spawns the same."""
     models = [
         model
         for model in world.get_blueprint_library().filter("vehicle.*")

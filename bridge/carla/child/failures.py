@@ -1,10 +1,10 @@
-"""What the child reports in place of a frame."""
+"""The error that the child sends to the parent instead of a frame."""
 
 from __future__ import annotations
 
 
 class ChildError(Exception):
-    """A request failed for a reason that the parent turns into an error of its own.
+    """A request failed. The parent raises the error class that belongs to `kind`.
 
     `kind`: "version", "server", "sensor", "ego", "spawn" or "config".
     """

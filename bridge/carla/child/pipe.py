@@ -1,4 +1,4 @@
-"""Messages over a pipe: the length of a JSON header, the header, raw buffers."""
+"""Messages over a pipe: the header's length (uint32, little endian), a JSON header, buffers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_message(stream: IO[bytes], header: dict[str, Any], buffers: Sequence[A
 
 
 def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], list[bytearray]] | None:
-    """The next header and its buffers, or None where the other end is gone."""
+    """The next header and its buffers; None if the stream has ended."""
     length = _read(stream, bytearray(_LENGTH.size))
     if length is None:
         return None
@@ -36,11 +36,11 @@ def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], list[bytearray]] | 
 
 
 def _read(stream: IO[bytes], buffer: bytearray) -> bytearray | None:
-    """Fill the buffer, or None where the stream ends first."""
-    view, at = memoryview(buffer), 0
-    while at < len(buffer):
-        count = stream.readinto(view[at:])  # type: ignore[attr-defined]
+    """Fill the buffer and return it; None if the stream ends first."""
+    view, position = memoryview(buffer), 0
+    while position < len(buffer):
+        count = stream.readinto(view[position:])  # type: ignore[attr-defined]
         if not count:
             return None
-        at += count
+        position += count
     return buffer

@@ -1,4 +1,4 @@
-"""Sensors on the ego: made once, listened to, joined by frame, taken down in order."""
+"""The sensors on the ego: cameras, and detectors of collisions and crossed lane markings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import carla
 from failures import ChildError
-from images import SPACES, Numbers, camera_bytes, decode, picture_bytes, space
+from images import BUFFERS_PER_CAMERA, ActorNumbers, camera_bytes, decode, image_at, image_bytes
 
 BLUEPRINTS = {
     "labels": "sensor.camera.semantic_segmentation",
@@ -17,250 +17,267 @@ BLUEPRINTS = {
     "instances": "sensor.camera.instance_segmentation",
     "rgb": "sensor.camera.rgb",
 }
-_MOST_EVENTS = 1000
+_MAX_EVENTS = 1000
 
 
-class Picture:
-    """A decoded picture: its frame, where the camera was, its space.
+class DecodedImage:
+    """An image in the shared memory: its frame, the camera's transform, its byte offset.
 
-    Instances also keep the image, for when somebody gets a number that was decoded without.
+    `image` is CARLA's image for instances, None for other kinds: it has to be decoded again
+    if an actor gets its number after `numbers_version`.
     """
 
-    def __init__(self, image: Any, place: int, version: int) -> None:
+    def __init__(self, image: Any, offset: int, numbers_version: int) -> None:
         self.frame = image.frame  # type: int
-        self.transform = numbers_of(image.transform)
-        self.place = place
-        self.version = version
+        self.transform = list_from_transform(image.transform)
+        self.offset = offset
+        self.numbers_version = numbers_version
         self.image = None  # type: Any
 
 
-class Shared:
-    """What the cameras of one ego share: memory for pictures, the actors' numbers, and the
-    condition that is notified of every picture.
+class SharedState:
+    """What the cameras of one ego share.
+
+    Attributes:
+        memory: the shared memory for images. numbers: the actors' numbers.
+        changed: the lock around all cameras' images; notified of every new one.
     """
 
-    def __init__(self, memory: Any, numbers: Numbers) -> None:
+    def __init__(self, memory: Any, numbers: ActorNumbers) -> None:
         self.memory = memory
         self.numbers = numbers
         self.changed = Condition()
 
 
 class Camera:
-    """One camera; its pictures are decoded as they arrive, in the client's own threads.
+    """One camera. Its images are decoded as they arrive, in the client library's threads.
 
-    Of those that nobody has taken only the newest are kept: memory stays what it is however
-    slowly they are asked for.
+    It keeps the newest images only, so memory does not grow if they are asked for slowly.
+
+    Attributes:
+        pending: frame to image, of the images that nobody has taken yet.
+        rejected: why the last unusable image was not accepted; empty if there was none.
     """
 
     def __init__(
-        self, name: str, kind: str, size: tuple[int, int], shared: Shared, start: int
+        self, name: str, kind: str, size_px: tuple[int, int], shared: SharedState, offset: int
     ) -> None:
-        """`start`: where in the shared memory `camera_bytes` are its own."""
+        """`offset`: where its own `camera_bytes` start in the shared memory."""
         self.name = name
         self.actor = None  # type: Any
-        self.waiting = {}  # type: dict[int, Picture]
+        self.pending = {}  # type: dict[int, DecodedImage]
         self.has_sent = False
-        self.strange = ""
-        self._kind, self._size, self._shared = kind, size, shared
-        step = picture_bytes(kind, *size)
-        self._free = [start + step * i for i in range(SPACES)]
-        self._taken = None  # type: Picture | None
+        self.rejected = ""
+        self._kind, self._size_px, self._shared = kind, size_px, shared
+        step = image_bytes(kind, *size_px)
+        self._free = [offset + step * i for i in range(BUFFERS_PER_CAMERA)]  # type: list[int]
+        self._current = None  # type: DecodedImage | None
 
     def listen(self, actor: Any) -> None:
-        """Begin."""
+        """Start to receive the images of this sensor actor."""
         self.actor = actor
         actor.listen(self._receive)
 
     def take(self, frame: int) -> None:
-        """Keep this frame's picture until the next one is taken; the caller holds the lock."""
-        if self._taken is not None:
-            self._free.append(self._taken.place)
-        self._taken = self.waiting.pop(frame)
-        for old in [number for number in self.waiting if number < frame]:
-            self._free.append(self.waiting.pop(old).place)
+        """Make this frame's image the current one and drop older ones. The caller holds the
+        lock.
+        """
+        if self._current is not None:
+            self._free.append(self._current.offset)
+        self._current = self.pending.pop(frame)
+        for old in [number for number in self.pending if number < frame]:
+            self._free.append(self.pending.pop(old).offset)
 
-    def show(self) -> dict[str, Any]:
-        """Where in the shared memory the picture is that was taken."""
-        picture = self._taken
-        assert picture is not None
-        if picture.image is not None and picture.version != self._shared.numbers.version:
-            self._decode(picture.image, picture.place)
-        picture.image = None
-        return {"start": picture.place, "transform": picture.transform}
+    def current_image(self) -> dict[str, Any]:
+        """Byte offset in the shared memory and camera transform of the current image."""
+        current = self._current
+        assert current is not None
+        if current.image is not None and current.numbers_version != self._shared.numbers.version:
+            self._decode(current.image, current.offset)
+        current.image = None
+        return {"offset": current.offset, "transform": current.transform}
 
-    def forget(self) -> None:
-        """Drop everything that has arrived."""
+    def clear(self) -> None:
+        """Drop all images that have arrived."""
         with self._shared.changed:
-            self._free.extend(picture.place for picture in self.waiting.values())
-            self.waiting.clear()
+            self._free.extend(image.offset for image in self.pending.values())
+            self.pending.clear()
 
     def _receive(self, image: Any) -> None:
-        """Runs in a thread of the client's, which an exception would end the process over."""
-        if (image.width, image.height) != self._size:
-            self.strange = f"{image.width}x{image.height} pixels"
+        """Runs in a thread of the client library. An exception here would end the process."""
+        if (image.width, image.height) != self._size_px:
+            self.rejected = f"{image.width}x{image.height} pixels"
             return
-        place = self._room()
-        if place is None:
+        offset = self._buffer()
+        if offset is None:
             return
         version = self._shared.numbers.version
-        self._decode(image, place)
-        picture = Picture(image, place, version)
+        self._decode(image, offset)
+        decoded = DecodedImage(image, offset, version)
         if self._kind == "instances":
-            picture.image = image
+            decoded.image = image
         with self._shared.changed:
-            again = self.waiting.pop(picture.frame, None)
-            if again is not None:
-                self._free.append(again.place)
-            self.waiting[picture.frame] = picture
+            repeated = self.pending.pop(decoded.frame, None)
+            if repeated is not None:
+                self._free.append(repeated.offset)
+            self.pending[decoded.frame] = decoded
             self.has_sent = True
             self._shared.changed.notify_all()
 
-    def _decode(self, image: Any, place: int) -> None:
-        into = space(self._shared.memory, place, self._kind, *self._size)
-        decode(self._kind, image.raw_data, into, self._shared.numbers)
+    def _decode(self, image: Any, offset: int) -> None:
+        out = image_at(self._shared.memory, offset, self._kind, *self._size_px)
+        decode(self._kind, image.raw_data, out, self._shared.numbers)
 
-    def _room(self) -> int | None:
-        """A space for one more picture: a free one, or that of the oldest that waits."""
+    def _buffer(self) -> int | None:
+        """Offset of a free buffer, or of the oldest pending image, which is dropped."""
         with self._shared.changed:
             if self._free:
                 return self._free.pop()
-            return self.waiting.pop(min(self.waiting)).place if self.waiting else None
+            return self.pending.pop(min(self.pending)).offset if self.pending else None
 
 
 class Sensors:
     """All sensors of one ego."""
 
-    def __init__(self, world: Any, ego: Any, shared: Shared) -> None:
+    def __init__(self, world: Any, ego: Any, shared: SharedState) -> None:
         self._world = world
-        self.ego = ego
+        self._ego = ego
         self.cameras = []  # type: list[Camera]
         self._shared = shared
         self._changed = shared.changed
         self._detectors = []  # type: list[Any]
-        self._collisions = deque(maxlen=_MOST_EVENTS)  # type: deque
-        self._invasions = deque(maxlen=_MOST_EVENTS)  # type: deque
+        self._collisions = deque(maxlen=_MAX_EVENTS)  # type: deque[Any]
+        self._invasions = deque(maxlen=_MAX_EVENTS)  # type: deque[Any]
 
     def add_cameras(self, views: dict[str, dict[str, Any]], kinds: list[str]) -> None:
-        """One camera for each view and kind; the memory has room for the pictures of all."""
+        """One camera for each view and kind; the shared memory has room for all of them."""
         library = self._world.get_blueprint_library()
-        start = 0
+        offset = 0
         for view, wanted in views.items():
-            size = wanted["width_px"], wanted["height_px"]
+            size_px = wanted["width_px"], wanted["height_px"]
             for kind in kinds:
                 blueprint = library.find(BLUEPRINTS[kind])
-                blueprint.set_attribute("image_size_x", str(size[0]))
-                blueprint.set_attribute("image_size_y", str(size[1]))
+                blueprint.set_attribute("image_size_x", str(size_px[0]))
+                blueprint.set_attribute("image_size_y", str(size_px[1]))
                 blueprint.set_attribute("fov", repr(wanted["fov_deg"]))
-                mount = transform_of(wanted["mount"])
-                actor = self._world.spawn_actor(blueprint, mount, attach_to=self.ego)
-                camera = Camera(f"{view}.{kind}", kind, size, self._shared, start)
+                mount = transform_from_list(wanted["mount"])
+                actor = self._world.spawn_actor(blueprint, mount, attach_to=self._ego)
+                camera = Camera(f"{view}.{kind}", kind, size_px, self._shared, offset)
                 self.cameras.append(camera)
                 camera.listen(actor)
-                start += camera_bytes(kind, *size)
+                offset += camera_bytes(kind, *size_px)
 
     def add_detectors(self) -> None:
-        """Collisions and crossed lane markings."""
+        """Detect collisions and crossed lane markings."""
         library = self._world.get_blueprint_library()
         for name, events in (("collision", self._collisions), ("lane_invasion", self._invasions)):
             blueprint = library.find("sensor.other." + name)
-            actor = self._world.spawn_actor(blueprint, carla.Transform(), attach_to=self.ego)
+            actor = self._world.spawn_actor(blueprint, carla.Transform(), attach_to=self._ego)
             actor.listen(events.append)
             self._detectors.append(actor)
 
     @property
     def actors(self) -> list[Any]:
-        """All of them, as CARLA's client knows them."""
+        """The sensor actors of CARLA's client."""
         return [camera.actor for camera in self.cameras] + self._detectors
 
-    def awake(self, patience_s: float) -> bool:
-        """Whether every camera has sent something."""
+    def wait_for_first_images(self, timeout_s: float) -> bool:
+        """Whether every camera has sent an image, now or within the time."""
         with self._changed:
             return self._changed.wait_for(
-                lambda: all(camera.has_sent for camera in self.cameras), patience_s
+                lambda: all(camera.has_sent for camera in self.cameras), timeout_s
             )
 
-    def join(self, frame: int, deadline_s: float) -> None:
-        """Wait until every camera has its picture of this frame, and take these."""
+    def take_frame(self, frame: int, timeout_s: float) -> None:
+        """Wait until every camera has its image of this frame, and make these the current ones.
+
+        Raises:
+            ChildError: an image did not come in time, or only a newer one came.
+        """
         cameras = self.cameras
         with self._changed:
             self._changed.wait_for(
                 lambda: all(
-                    frame in camera.waiting or _is_past(camera, frame) for camera in cameras
+                    frame in camera.pending or _has_newer(camera, frame) for camera in cameras
                 ),
-                deadline_s,
+                timeout_s,
             )
-            missing = [camera for camera in cameras if frame not in camera.waiting]
+            missing = [camera for camera in cameras if frame not in camera.pending]
             if missing:
-                raise ChildError("sensor", f"no data of {_named(missing)} for frame {frame}")
+                raise ChildError("sensor", f"no data from {_names(missing)} for frame {frame}")
             self._take(frame)
 
-    def join_next(self, after: int, deadline_s: float) -> int:
-        """Wait for a frame after this one that every camera has: take the newest of those."""
+    def take_newest_frame(self, after: int, timeout_s: float) -> int:
+        """Wait for a frame after `after` that every camera has, and take the newest such frame.
+
+        Raises:
+            ChildError: there was none in time.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._newest_whole() > after, deadline_s)
-            frame = self._newest_whole()
+            self._changed.wait_for(lambda: self._newest_complete() > after, timeout_s)
+            frame = self._newest_complete()
             if frame <= after:
-                late = [camera for camera in self.cameras if not _is_past(camera, after)]
+                late = [camera for camera in self.cameras if not _has_newer(camera, after)]
                 raise ChildError(
-                    "sensor", f"no data of {_named(late or self.cameras)} after frame {after}"
+                    "sensor", f"no data from {_names(late or self.cameras)} after frame {after}"
                 )
             self._take(frame)
         return frame
 
-    def show(self) -> list[dict[str, Any]]:
-        """Where the pictures are that were taken."""
-        return [camera.show() for camera in self.cameras]
+    def current_images(self) -> list[dict[str, Any]]:
+        """Offsets and transforms of the current images, in the order of `cameras`."""
+        return [camera.current_image() for camera in self.cameras]
 
     def _take(self, frame: int) -> None:
         for camera in self.cameras:
             camera.take(frame)
 
-    def _newest_whole(self) -> int:
-        """The newest frame that every camera has, 0 where there is none."""
-        return max(set.intersection(*(set(camera.waiting) for camera in self.cameras)), default=0)
+    def _newest_complete(self) -> int:
+        """The newest frame that every camera has; 0 if there is none."""
+        return max(set.intersection(*(set(camera.pending) for camera in self.cameras)), default=0)
 
-    def events(self) -> tuple[list[str], int]:
-        """Since the last call: types of what the ego hit, and markings crossed."""
-        hits = [event.other_actor.type_id for event in _drained(self._collisions)]
+    def take_events(self) -> tuple[list[str], int]:
+        """Since the last call: type ids of what the ego hit, number of markings it crossed."""
+        collisions = [event.other_actor.type_id for event in _drained(self._collisions)]
         crossed = sum(len(event.crossed_lane_markings) for event in _drained(self._invasions))
-        return hits, crossed
+        return collisions, crossed
 
-    def forget(self) -> None:
-        """Drop all that has arrived so far."""
+    def clear(self) -> None:
+        """Drop all images and events that have arrived."""
         for camera in self.cameras:
-            camera.forget()
-        self.events()
+            camera.clear()
+        self.take_events()
 
     def stop(self) -> None:
-        """Listen no more: the client may abort over a sensor that is destroyed before."""
+        """Stop to listen. Do so before sensors are destroyed: else the client may abort."""
         for actor in self.actors:
             try:
                 actor.stop()
             except RuntimeError as error:
-                sys.stderr.write(f"while a sensor was stopped: {error}\n")
+                sys.stderr.write(f"cannot stop a sensor: {error}\n")
 
 
-def transform_of(numbers: list[float]) -> Any:
-    """A carla.Transform of x, y, z, pitch, yaw, roll."""
-    x, y, z, pitch, yaw, roll = numbers
+def transform_from_list(values: list[float]) -> Any:
+    """A carla.Transform from x, y, z (m), pitch, yaw, roll (degrees)."""
+    x, y, z, pitch, yaw, roll = values
     return carla.Transform(carla.Location(x, y, z), carla.Rotation(pitch, yaw, roll))
 
 
-def numbers_of(transform: Any) -> list[float]:
-    """x, y, z, pitch, yaw, roll of a carla.Transform."""
-    place, turn = transform.location, transform.rotation
-    return [place.x, place.y, place.z, turn.pitch, turn.yaw, turn.roll]
+def list_from_transform(transform: Any) -> list[float]:
+    """x, y, z (m), pitch, yaw, roll (degrees) of a carla.Transform."""
+    place, rotation = transform.location, transform.rotation
+    return [place.x, place.y, place.z, rotation.pitch, rotation.yaw, rotation.roll]
 
 
-def _drained(events: deque) -> list[Any]:
+def _drained(events: deque[Any]) -> list[Any]:
     return [events.popleft() for _ in range(len(events))]
 
 
-def _is_past(camera: Camera, frame: int) -> bool:
-    """Whether something newer than this frame has come."""
-    return any(number > frame for number in camera.waiting)
+def _has_newer(camera: Camera, frame: int) -> bool:
+    """Whether an image of a later frame has arrived."""
+    return any(number > frame for number in camera.pending)
 
 
-def _named(cameras: list[Camera]) -> str:
-    names = ["'{}'{}".format(c.name, c.strange and f" (it sent {c.strange})") for c in cameras]
+def _names(cameras: list[Camera]) -> str:
+    names = ["'{}'{}".format(c.name, c.rejected and f" (it sent {c.rejected})") for c in cameras]
     return " and ".join(names)

@@ -1,4 +1,4 @@
-"""One connection to a CARLA server: open, place, reset, step, close."""
+"""One connection to a CARLA server, from `open` to `close`."""
 
 from __future__ import annotations
 
@@ -10,120 +10,144 @@ from typing import Any
 
 import carla
 import numpy as np
-from actors import Cast, Traffic, destroy, found_by_role, free_places, is_there, put, spawned_ego
+from actors import (
+    Traffic,
+    WorldActors,
+    destroy,
+    exists,
+    find_by_role,
+    free_points,
+    spawn_ego,
+    teleport,
+)
 from failures import ChildError
 from roads import route_from, stop_points
-from sensors import Sensors, Shared
+from sensors import Sensors, SharedState
 
-_LIVE_SNAPSHOTS = 256
+_MAX_SNAPSHOTS = 256
 _POLL_S = 0.005
-_LAST_WAIT_S = 2.0
+_LAST_TICK_TIMEOUT_S = 2.0
 _BEYOND_GOAL_M = 100.0
-_WAKE_TICKS, _WAKE_S = 20, 0.25
+_SETTLE_TICKS = 2
+"""Ticks before the first frame of an episode that reuses the sensors."""
+
+_CONNECT_TICKS, _CONNECT_POLL_S = 20, 0.25
 
 
 class Session:
-    """The client's side of a CarlaWorld; a method answers a request: once, or twice."""
+    """The client's side of a CarlaWorld.
+
+    Each public method answers the request of its name: with one answer, or with two (an
+    iterator), so that the parent can work on the first while the second is being made.
+    """
 
     def __init__(self) -> None:
-        self.plan = {}  # type: dict[str, Any]
+        self.options = {}  # type: dict[str, Any]
         self.client = None  # type: Any
         self.world = None  # type: Any
-        self.before = None  # type: Any
+        self.original_settings = None  # type: Any
         self.sensors = None  # type: Sensors | None
         self.ego = None  # type: Any
         self.owns_ego = False
-        self.is_new = False
+        self.ego_is_new = False
         self.rng = np.random.RandomState()
         self.frame = 0
         self.snapshots = {}  # type: dict[int, Any]
         self.listener = None  # type: int | None
-        self.scratch = None  # type: mmap.mmap | None
+        self.memory = None  # type: mmap.mmap | None
 
     def open(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Connect, compare versions before anything else, take the world over or watch it."""
-        self.plan = request
+        """Connect, compare the versions, and take over the server's ticks or observe them.
+
+        The keys of `request` are the options of the whole session.
+        """
+        self.options = request
         self.client = carla.Client(request["host"], request["port"])
         self.client.set_timeout(request["timeout_s"])
-        server, ours = self.client.get_server_version(), self.client.get_client_version()
-        if _release(server) != _release(ours):
-            # get_world() of a client of another version may crash the process
+        server, client = self.client.get_server_version(), self.client.get_client_version()
+        if _release(server) != _release(client):
+            # get_world() crashes the process if the versions differ.
             raise ChildError(
                 "version",
-                f"the server is CARLA {server}, the client in {sys.executable} is {ours}",
+                f"the server is CARLA {server}, the client in {sys.executable} is {client}",
             )
         self.world = self.client.get_world()
-        self.before = self.world.get_settings()
-        self._clear_up(request["left_behind"])
+        self.original_settings = self.world.get_settings()
+        self._clean_up_after(request["leftovers"])
         if request["observe"]:
-            self.listener = self.world.on_tick(self._noted)
+            self.listener = self.world.on_tick(self._store_snapshot)
         else:
-            self._synchronise(request["tick_s"])
+            self._enable_synchronous_mode(request["tick_s"])
         self.map = self.world.get_map()
-        self.cast = Cast(self.world)
+        self.actors = WorldActors(self.world)
         self.traffic = Traffic(self.client, self.world, request["traffic_manager_port"])
         self.lights = stop_points(self.world)
-        if request["scratch"]:
-            with open(request["scratch"], "r+b") as file:
-                self.scratch = mmap.mmap(file.fileno(), 0)
-        return {"server": server, "client": ours, "map": self.map.name, "left": self._ours()}
+        if request["memory_path"]:
+            with open(request["memory_path"], "r+b") as file:
+                self.memory = mmap.mmap(file.fileno(), 0)
+        return {"server": server, "map": self.map.name, "leftovers": self._leftovers()}
 
-    def place(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Everybody of a new episode is made and put somewhere; nothing is ticked.
+    def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Spawn and place the ego, the traffic and the sensors of a new episode. No tick.
 
-        Told at once: whoever comes after this process has to know what to clear up.
+        It has an answer of its own, so that the parent knows what to clean up if this
+        process dies in the ticks that follow.
         """
         self.rng = np.random.RandomState(request["seed"])
-        if self.plan["observe"]:
-            self.is_new = self._find_ego()
+        if self.options["observe"]:
+            self.ego_is_new = self._find_ego()
         else:
-            self.is_new = self._attend_ego(request)
+            self.ego_is_new = self._place_ego_and_traffic(request)
         if self.sensors is None:
-            self.sensors = Sensors(self.world, self.ego, Shared(self.scratch, self.cast.numbers))
+            shared = SharedState(self.memory, self.actors.numbers)
+            self.sensors = Sensors(self.world, self.ego, shared)
             self.sensors.add_detectors()
-            self.sensors.add_cameras(self.plan["cameras"], self.plan["kinds"])
-        return {"ours": self._ours()}
+            self.sensors.add_cameras(self.options["cameras"], self.options["kinds"])
+        return {"leftovers": self._leftovers()}
 
     def reset(self, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
-        """The episode begins: warm-up, the route, the first frame."""
+        """Start the episode: warm-up ticks, the route and the first frame."""
         assert self.sensors is not None
-        if not self.plan["observe"]:
+        if not self.options["observe"]:
             if request["weather"]:
                 self._set_weather(request["weather"])
-            ticks = self.plan["warm_up_ticks"] if self.is_new else self.plan["settle_ticks"]
+            ticks = self.options["warm_up_ticks"] if self.ego_is_new else _SETTLE_TICKS
             for _ in range(ticks):
-                self.frame = self.world.tick(self.plan["timeout_s"])
-            if self.is_new:
-                self._wake()
+                self.frame = self.world.tick(self.options["timeout_s"])
+            if self.ego_is_new:
+                self._tick_until_cameras_send()
             self.world.reset_all_traffic_lights()
-        self.sensors.forget()
-        self.cast.again(request["ids_in_pictures"])
-        told = self._advance([light.id for light, _ in self.lights])
-        header, buffers = next(told)
-        location = self._state_of_ego().get_transform().location
+        self.sensors.clear()
+        self.actors.start_episode(request["ids_in_images"])
+        answers = self._next_frame([light.id for light, _ in self.lights])
+        header, buffers = next(answers)
+        location = self._ego_state().get_transform().location
         length_m = request["route_length_m"] + _BEYOND_GOAL_M
         route = route_from(self.map, location, length_m, self.rng)
         stops = [[light.id, ends] for light, ends in self.lights]
         header.update(stops=stops, weather=_weather_of(self.world))
         yield header, [route.tobytes(), *buffers]
-        yield from told
+        yield from answers
 
     def step(self, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
-        """One tick with this control (an observer's is not applied).
+        """Apply `control` and tick; an observer only waits for the next frame.
 
-        `lights`: whose states are asked for; each costs time.
+        `lights`: ids of the traffic lights whose states are wanted. Each costs time.
         """
-        if not self.plan["observe"]:
+        if not self.options["observe"]:
             steer, throttle, brake, reverse = request["control"]
             self.ego.apply_control(
                 carla.VehicleControl(
                     throttle=throttle, steer=steer, brake=brake, reverse=bool(reverse)
                 )
             )
-        return self._advance(request["lights"])
+        return self._next_frame(request["lights"])
 
-    def look(self, request: dict[str, Any]) -> dict[str, Any]:
-        """What another client left or does here, without touching anything."""
+    def inspect(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The server's settings, whether it ticks within `patience_s`, and vehicles' roles.
+
+        Changes nothing.
+        """
         settings = self.world.get_settings()
         try:
             self.world.wait_for_tick(request["patience_s"])
@@ -133,77 +157,81 @@ class Session:
         vehicles = self.world.get_actors().filter("vehicle.*") if ticks else []
         return {
             "synchronous": settings.synchronous_mode,
-            "fixed_delta_s": settings.fixed_delta_seconds,
             "renders": not settings.no_rendering_mode,
             "ticks": ticks,
             "roles": [vehicle.attributes.get("role_name", "") for vehicle in vehicles],
         }
 
     def close(self) -> list[str]:
-        """Leave the server as it was found: sensors, vehicles, settings, one more tick.
+        """Restore the server's state: sensors, vehicles, settings, in this order.
 
-        Returns what could not be done.
+        Returns messages about what failed.
         """
         failed = []  # type: list[str]
         if self.world is None:
             return failed
-        for stage in (self._close_sensors, self._release, self._close_actors, self._restore):
+        for step in (
+            self._close_sensors,
+            self._disable_autopilot,
+            self._close_actors,
+            self._restore_settings,
+        ):
             try:
-                stage()
+                step()
             except RuntimeError as error:
                 failed.append(str(error))
         self.world = None
         return failed
 
-    def _advance(self, lights: list[int]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
-        """A new frame: the parent reads the first part while pictures are on their way."""
+    def _next_frame(self, lights: list[int]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
+        """A new frame in two answers: the state of the world, then where its images are."""
         assert self.sensors is not None
         started_s = time.perf_counter()
-        deadline_s = self.plan["sensor_deadline_s"]
-        if self.plan["observe"]:
+        deadline_s = self.options["sensor_deadline_s"]
+        if self.options["observe"]:
             self._observe(deadline_s)
         else:
-            self.frame = self.world.tick(self.plan["timeout_s"])
+            self.frame = self.world.tick(self.options["timeout_s"])
         ticked_s = time.perf_counter()
-        header, table = self._told(lights)
+        header, table = self._world_state(lights)
         yield dict(header, world_s=ticked_s - started_s), [table]
-        if not self.plan["observe"]:
-            self.sensors.join(self.frame, deadline_s)
-        yield {"pictures": self.sensors.show()}, []
+        if not self.options["observe"]:
+            self.sensors.take_frame(self.frame, deadline_s)
+        yield {"images": self.sensors.current_images()}, []
 
-    def _told(self, lights: list[int]) -> tuple[dict[str, Any], bytes]:
-        """All of this frame but its pictures."""
+    def _world_state(self, lights: list[int]) -> tuple[dict[str, Any], bytes]:
+        """Everything of this frame but its images: a header and the actor table."""
         assert self.sensors is not None
         snapshot = self._snapshot()
-        table, new = self.cast.look(snapshot, self._state_of_ego(), self.plan["actor_range_m"])
-        hits, crossed = self.sensors.events()
+        range_m = self.options["actor_range_m"]
+        table, new = self.actors.read(snapshot, self._ego_state(), range_m)
+        collisions, crossed = self.sensors.take_events()
         header = {
-            "frame": self.frame,
             "time_s": snapshot.timestamp.elapsed_seconds,
             "ego": self.ego.id,
-            "new": new,
+            "new_actors": new,
             "lights": [
                 [light.id, str(light.get_state())] for light, _ in self.lights if light.id in lights
             ],
-            "limit_kmh": self.ego.get_speed_limit(),
-            "hits": hits,
-            "crossed": crossed,
+            "speed_limit_kmh": self.ego.get_speed_limit(),
+            "collisions": collisions,
+            "crossed_markings": crossed,
         }
         return header, table.tobytes()
 
-    def _wake(self) -> None:
-        """Tick until every camera has sent something: their streams connect meanwhile."""
+    def _tick_until_cameras_send(self) -> None:
+        """Tick until the streams of all cameras are connected, 20 times at most."""
         assert self.sensors is not None
-        for _ in range(_WAKE_TICKS):
-            if self.sensors.awake(_WAKE_S):
+        for _ in range(_CONNECT_TICKS):
+            if self.sensors.wait_for_first_images(_CONNECT_POLL_S):
                 return
-            self.frame = self.world.tick(self.plan["timeout_s"])
+            self.frame = self.world.tick(self.options["timeout_s"])
 
     def _observe(self, deadline_s: float) -> None:
-        """Go to a frame that somebody else has ticked: the newest one that is whole."""
+        """Go to the newest complete frame that another client has ticked."""
         assert self.sensors is not None
         if self.sensors.cameras:
-            self.frame = self.sensors.join_next(self.frame, deadline_s)
+            self.frame = self.sensors.take_newest_frame(self.frame, deadline_s)
         else:
             self.frame = self.world.wait_for_tick(deadline_s).frame
         until_s = time.monotonic() + deadline_s
@@ -212,15 +240,15 @@ class Session:
                 raise ChildError("server", f"no snapshot of frame {self.frame}")
             time.sleep(_POLL_S)
 
-    def _noted(self, snapshot: Any) -> None:
+    def _store_snapshot(self, snapshot: Any) -> None:
         self.snapshots[snapshot.frame] = snapshot
-        while len(self.snapshots) > _LIVE_SNAPSHOTS:
+        while len(self.snapshots) > _MAX_SNAPSHOTS:
             self.snapshots.pop(min(self.snapshots), None)
 
     def _snapshot(self) -> Any:
-        return self.snapshots[self.frame] if self.plan["observe"] else self.world.get_snapshot()
+        return self.snapshots[self.frame] if self.options["observe"] else self.world.get_snapshot()
 
-    def _state_of_ego(self) -> Any:
+    def _ego_state(self) -> Any:
         state = self._snapshot().find(self.ego.id)
         if state is None:
             raise ChildError(
@@ -229,18 +257,21 @@ class Session:
         return state
 
     def _find_ego(self) -> bool:
-        """The vehicle to watch; nobody is known before the first tick that we see."""
+        """Find the ego to observe. True if it is another one than before.
+
+        The client knows no actors before the first tick that it sees.
+        """
         try:
-            self.world.wait_for_tick(self.plan["sensor_deadline_s"])
+            self.world.wait_for_tick(self.options["sensor_deadline_s"])
         except RuntimeError:
             raise ChildError(
-                "server", "nobody ticks the server, and an observer does not either"
+                "server", "nobody ticks the server, and 'attach: observe' does not tick it either"
             ) from None
-        ego = found_by_role(self.world, self.plan["role_name"])
+        ego = find_by_role(self.world, self.options["role_name"])
         if ego is None:
             raise ChildError(
                 "ego",
-                "no vehicle has the role name '{}' to observe".format(self.plan["role_name"]),
+                "no vehicle has the role name '{}' to observe".format(self.options["role_name"]),
             )
         changed = self.ego is None or self.ego.id != ego.id
         if changed:
@@ -248,39 +279,42 @@ class Session:
         self.ego = ego
         return changed
 
-    def _attend_ego(self, request: dict[str, Any]) -> bool:
-        """Find, spawn or move the ego, and the traffic around it; True where it is new."""
-        is_new = not is_there(self.world, self.ego)
+    def _place_ego_and_traffic(self, request: dict[str, Any]) -> bool:
+        """Find, spawn or move the ego, and place the traffic. True if the ego is a new one."""
+        is_new = not exists(self.world, self.ego)
         if is_new:
             self._close_sensors()
-            self.ego = found_by_role(self.world, self.plan["role_name"])
+            self.ego = find_by_role(self.world, self.options["role_name"])
             self.owns_ego = self.ego is None
-        order = self._places(request["spawn"])
+        points = self._free_spawn_points(request["spawn"])
         if self.ego is None:
-            names = self.plan["ego"], self.plan["role_name"]
-            self.ego, order = spawned_ego(self.world, names[0], names[1], order)
+            model, role = self.options["ego"], self.options["role_name"]
+            self.ego, points = spawn_ego(self.world, model, role, points)
         elif self.owns_ego or request["spawn"] is not None:
-            put(self.ego, order[0])
+            teleport(self.ego, points[0])
         self.ego.apply_control(carla.VehicleControl(hand_brake=True))
         if request["vehicles"] < len(self.traffic.vehicles):
-            self._release()
-        self.traffic.place(order[1:], request["vehicles"], request["autopilot"], request["seed"])
+            self._disable_autopilot()
+        self.traffic.place(points[1:], request["vehicles"], request["autopilot"], request["seed"])
         return is_new
 
-    def _places(self, wanted: int | None) -> list[Any]:
-        """Spawn points where nobody stands who is not ours, the wanted one first if it is one."""
+    def _free_spawn_points(self, wanted: int | None) -> list[Any]:
+        """The spawn points away from other clients' vehicles, shuffled, the wanted one first."""
         points = self.map.get_spawn_points()
         order = [points[i] for i in self.rng.permutation(len(points))]
         if wanted is not None:
             if wanted >= len(points):
-                raise ChildError("config", f"spawn: this map has {len(points)} points")
+                raise ChildError(
+                    "config",
+                    f"spawn: this map has the spawn points 0 to {len(points) - 1}, got {wanted}",
+                )
             order = [points[wanted]] + [point for point in order if point is not points[wanted]]
-        free = free_places(self.world, order, [self.ego, *self.traffic.vehicles])
+        free = free_points(self.world, order, [self.ego, *self.traffic.vehicles])  # type: list[Any]
         if not free:
             raise ChildError("spawn", f"none of {len(points)} spawn points is free")
         return free
 
-    def _synchronise(self, tick_s: float) -> None:
+    def _enable_synchronous_mode(self, tick_s: float) -> None:
         settings = self.world.get_settings()
         settings.synchronous_mode = True
         settings.fixed_delta_seconds = tick_s
@@ -292,27 +326,28 @@ class Session:
             setattr(weather, name, value)
         self.world.set_weather(weather)
 
-    def _clear_up(self, left: dict[str, Any]) -> None:
-        """What a client before this one could not take away itself."""
-        commands = [carla.command.DestroyActor(actor_id) for actor_id in left.get("actors", ())]
+    def _clean_up_after(self, leftovers: dict[str, Any]) -> None:
+        """Destroy the actors of a client that died, and take its original settings for ours."""
+        ids = leftovers.get("actors", ())
+        commands = [carla.command.DestroyActor(actor_id) for actor_id in ids]
         if commands:
             self.client.apply_batch_sync(commands, False)
-        if "synchronous" in left:
-            self.before.synchronous_mode = left["synchronous"]
-            self.before.fixed_delta_seconds = left["fixed_delta_s"]
+        if "synchronous" in leftovers:
+            self.original_settings.synchronous_mode = leftovers["synchronous"]
+            self.original_settings.fixed_delta_seconds = leftovers["fixed_delta_s"]
 
-    def _ours(self) -> dict[str, Any]:
-        """What somebody has to clear up if this process dies now."""
+    def _leftovers(self) -> dict[str, Any]:
+        """What the next client has to clean up if this process dies now."""
         actors = [actor.id for actor in self.sensors.actors] if self.sensors is not None else []
         actors += [vehicle.id for vehicle in self.traffic.vehicles]
         if self.owns_ego:
             actors.append(self.ego.id)
-        if self.plan["observe"]:
+        if self.options["observe"]:
             return {"actors": actors}
         return {
             "actors": actors,
-            "synchronous": self.before.synchronous_mode,
-            "fixed_delta_s": self.before.fixed_delta_seconds,
+            "synchronous": self.original_settings.synchronous_mode,
+            "fixed_delta_s": self.original_settings.fixed_delta_seconds,
         }
 
     def _close_sensors(self) -> None:
@@ -321,10 +356,10 @@ class Session:
             destroy(self.client, self.sensors.actors)
             self.sensors = None
 
-    def _release(self) -> None:
-        """The Traffic Manager notices with the next tick that its vehicles are not its own."""
-        if self.traffic.release():
-            self.world.tick(self.plan["timeout_s"])
+    def _disable_autopilot(self) -> None:
+        """Take the traffic from the Traffic Manager, which notices it with the next tick."""
+        if self.traffic.disable_autopilot():
+            self.world.tick(self.options["timeout_s"])
 
     def _close_actors(self) -> None:
         if self.listener is not None:
@@ -333,21 +368,21 @@ class Session:
         if self.owns_ego and self.ego is not None:
             destroy(self.client, [self.ego])
         self.ego = None
-        if self.traffic.managed:
-            # Back in asynchronous mode it runs by itself, and ends the process where the
-            # server does not know a vehicle any more: it has to see first that all are gone.
-            self.world.tick(self.plan["timeout_s"])
+        if self.traffic.uses_traffic_manager:
+            # In asynchronous mode the Traffic Manager runs by itself, and ends the process if
+            # one of its vehicles is gone. This tick shows it that all of them are gone.
+            self.world.tick(self.options["timeout_s"])
 
-    def _restore(self) -> None:
-        if self.plan["observe"]:
+    def _restore_settings(self) -> None:
+        if self.options["observe"]:
             return
-        self.world.apply_settings(self.before)
-        if not self.before.synchronous_mode:
-            self.world.wait_for_tick(_LAST_WAIT_S)
+        self.world.apply_settings(self.original_settings)
+        if not self.original_settings.synchronous_mode:
+            self.world.wait_for_tick(_LAST_TICK_TIMEOUT_S)
 
 
 def _release(version: str) -> str:
-    """`0.9.16-dirty` and `0.9.16` are one release."""
+    """The release of a version: `0.9.16` for `0.9.16-dirty`."""
     return version.split("-")[0]
 
 

@@ -1,5 +1,4 @@
-"""A stand-in for a CARLA server: its wire protocol, showing the embedded town.
+"""A stand-in for a CARLA server: CARLA's network protocol, with the embedded town as its world.
 
-It proves how the real client library and the bridge behave on the wire. It has none of
-CARLA's rendering or physics.
+It serves to test clients. It has none of CARLA's rendering or physics.
 """

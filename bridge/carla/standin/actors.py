@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,49 +12,53 @@ from sim2street.bridge.carla.axes import UnrealTransform, pose_of, unreal_of
 from sim2street.bridge.carla.standin.blueprints import Blueprint
 from sim2street.bridge.frame import Actor, Control
 from sim2street.bridge.town.plan.town_map import TownMap
-from sim2street.bridge.town.traffic.collisions import Boxes, corners, overlap
+from sim2street.bridge.town.traffic.collisions import Box, Boxes, corners, touching
 from sim2street.bridge.town.traffic.ego import EgoConfig, EgoMotion, advance
-from sim2street.bridge.town.traffic.pedestrians import Box
 
 ORIGIN: UnrealTransform = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-VehicleInput = tuple[float, float, float, bool, bool, bool, int]
-"""Throttle, steer, brake, hand brake, reverse, manual, gear: CARLA's VehicleControl."""
+VehicleControl = tuple[float, float, float, bool, bool, bool, int]
+"""Throttle, steer, brake, hand brake, reverse, manual gear shift, gear."""
 
-NO_INPUT: VehicleInput = (0.0, 0.0, 0.0, False, False, False, 0)
-_DRIVE = EgoConfig()
+NO_CONTROL: VehicleControl = (0.0, 0.0, 0.0, False, False, False, 0)
+_EGO_CONFIG = EgoConfig()
 _REAR_SHARE = 0.29
-"""The rear axle lies this share of the length behind the middle."""
+"""Distance from the middle of a vehicle back to its rear axle, as a share of its length."""
 
 
 @dataclass(slots=True)
-class Body:
+class SimActor:
     """One actor.
 
     Attributes:
-        transform: in the world. relative: to its parent, where it has one.
-        motion: of a vehicle's rear axle, in our axes. given: its control.
+        attributes: rows of id, type and value, as in CARLA's protocol.
+        transform: in the world, in CARLA's axes.
+        mount: transform relative to the parent, for an actor that has one.
+        motion: of a vehicle's rear axle, in our axes.
         walk: of a walker: direction (x, y, z) and speed (m/s), in CARLA's axes.
-        box: middle and half sizes in the actor's frame.
-        touched: ids that it hit or would have hit in the last tick. held: ids in contact
-            where it is now, None where that is not known yet.
+        box: centre and half sizes (m) in the actor's frame.
+        velocity: m/s, in CARLA's axes.
+        last_contacts: ids of the actors that it touched, or would have touched, in the last
+            tick; 0 stands for static objects.
+        contacts_here: ids of the actors that it touches where it is, None if not known yet.
+        physics: whether it moves and collides.
     """
 
     actor_id: int
     type_id: str
     uid: int
-    attributes: list
+    attributes: list[Any]
     transform: UnrealTransform
     blueprint: Blueprint | None = None
     parent_id: int = 0
-    relative: UnrealTransform = ORIGIN
+    mount: UnrealTransform = ORIGIN
     stream_id: int = 0
     motion: EgoMotion | None = None
-    given: VehicleInput = NO_INPUT
+    control: VehicleControl = NO_CONTROL
     walk: tuple[tuple[float, float, float], float] = ((0.0, 0.0, 0.0), 0.0)
     box: tuple[tuple[float, float, float], tuple[float, float, float]] = ((0, 0, 0), (0, 0, 0))
     velocity: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    touched: set[int] = field(default_factory=set)
-    held: set[int] | None = None
+    last_contacts: set[int] = field(default_factory=set)
+    contacts_here: set[int] | None = None
     physics: bool = True
 
     @property
@@ -63,18 +68,18 @@ class Body:
 
     @property
     def tag(self) -> int:
-        """Label tag, 0 where it cannot be seen."""
+        """Label tag; 0 for an actor that cameras do not see."""
         return self.blueprint.model.tag if self.blueprint and self.blueprint.model else 0
 
     def attribute(self, name: str) -> str:
-        """An attribute's text: as given when it was spawned."""
-        return next(value for key, _, value in self.attributes if key == name)
+        """Value of an attribute, as text."""
+        return next(str(value) for key, _, value in self.attributes if key == name)
 
     def place(self, transform: UnrealTransform) -> None:
-        """Put it somewhere, at rest where it drives."""
+        """Put it somewhere; a vehicle is then at rest."""
         self.transform = transform
         self.velocity = (0.0, 0.0, 0.0)
-        self.held = None
+        self.contacts_here = None
         if self.is_vehicle:
             x, y, _, _, yaw, _ = transform
             heading = -math.radians(yaw)
@@ -85,7 +90,7 @@ class Body:
 
     @property
     def rear_m(self) -> float:
-        """From the rear axle ahead to the actor's origin."""
+        """Distance from the origin back to the rear axle."""
         return 2.0 * _REAR_SHARE * self.box[1][0]
 
     def ground_box(self) -> Box:
@@ -93,80 +98,77 @@ class Body:
         x, y, _, _, yaw, _ = self.transform
         return Box(x, -y, -math.radians(yaw), self.box[1][0], self.box[1][1], 0.0)
 
-    def seen(self) -> Actor:
-        """As the town's scene draws it."""
+    def frame_actor(self) -> Actor:
+        """The same actor as the town's scene draws it."""
         pose = pose_of(self.transform)
         pose[2, 3] += self.box[0][2] - self.box[1][2]
         return Actor(self.actor_id, self.tag, pose.astype(np.float32), self.box[1])
 
 
-def boxes_of(bodies: list[Body]) -> Boxes:
-    """Their outlines, for contacts."""
-    rows = [body.ground_box() for body in bodies]
+def boxes_of(actors: list[SimActor]) -> Boxes:
+    """The actors' outlines on the ground."""
+    rows = [actor.ground_box() for actor in actors]
     table = [(b.x_m, b.y_m, b.heading_rad, b.half_length_m, b.half_width_m) for b in rows]
     return Boxes(*np.array(table, np.float64).reshape(-1, 5).T)
 
 
-def attached(body: Body, parent: Body) -> UnrealTransform:
-    """Where a thing fixed to its parent is now."""
-    return unreal_of(pose_of(parent.transform) @ pose_of(body.relative))
+def mounted_transform(actor: SimActor, parent: SimActor) -> UnrealTransform:
+    """The world transform of an actor that is fixed to its parent."""
+    return unreal_of(pose_of(parent.transform) @ pose_of(actor.mount))
 
 
-def walked(body: Body, tick_s: float) -> None:
-    """A walker moves as told, straight through everything."""
-    (dx, dy, dz), speed = body.walk
+def move_walker(actor: SimActor, tick_s: float) -> None:
+    """Move a walker by one tick as its control says, through any obstacle."""
+    (dx, dy, dz), speed = actor.walk
     length = math.sqrt(dx * dx + dy * dy + dz * dz)
     if speed == 0.0 or length == 0.0:
-        body.velocity = (0.0, 0.0, 0.0)
+        actor.velocity = (0.0, 0.0, 0.0)
         return
-    body.velocity = (dx / length * speed, dy / length * speed, 0.0)
-    x, y, z = (p + v * tick_s for p, v in zip(body.transform[:3], body.velocity, strict=True))
-    body.transform = (x, y, z, 0.0, math.degrees(math.atan2(dy, dx)), 0.0)
+    actor.velocity = (dx / length * speed, dy / length * speed, 0.0)
+    x, y, z = (p + v * tick_s for p, v in zip(actor.transform[:3], actor.velocity, strict=True))
+    actor.transform = (x, y, z, 0.0, math.degrees(math.atan2(dy, dx)), 0.0)
 
 
-def driven(body: Body, tick_s: float) -> EgoMotion:
-    """A vehicle's motion one tick on, contacts aside."""
-    assert body.motion is not None
-    throttle, steer, brake, hand_brake, reverse, _, gear = body.given
+def next_motion(actor: SimActor, tick_s: float) -> EgoMotion:
+    """A vehicle's motion after one tick if nothing is in its way."""
+    assert actor.motion is not None
+    throttle, steer, brake, hand_brake, reverse, _, gear = actor.control
     control = Control(
-        steer=_held(steer, -1.0),
-        throttle=_held(throttle, 0.0),
-        brake=1.0 if hand_brake else _held(brake, 0.0),
+        steer=_clamped(steer, -1.0),
+        throttle=_clamped(throttle, 0.0),
+        brake=1.0 if hand_brake else _clamped(brake, 0.0),
         reverse=reverse or gear < 0,
     )
-    return advance(body.motion, control, tick_s, _DRIVE)
+    return advance(actor.motion, control, tick_s, _EGO_CONFIG)
 
 
-def moved(body: Body, motion: EgoMotion) -> Body:
-    """A copy of a vehicle with its rear axle there."""
+def with_motion(actor: SimActor, motion: EgoMotion) -> SimActor:
+    """A copy of a vehicle that has this motion."""
     cos, sin = math.cos(motion.heading_rad), math.sin(motion.heading_rad)
-    x, y = motion.x_m + body.rear_m * cos, motion.y_m + body.rear_m * sin
-    sideways = motion.yaw_rate_rps * body.rear_m
+    x, y = motion.x_m + actor.rear_m * cos, motion.y_m + actor.rear_m * sin
+    sideways = motion.yaw_rate_rps * actor.rear_m
     velocity = (
         motion.speed_mps * cos - sideways * sin,
         -(motion.speed_mps * sin + sideways * cos),
         0.0,
     )
-    transform = (x, -y, body.transform[2], 0.0, -math.degrees(motion.heading_rad), 0.0)
-    return replace(body, motion=motion, transform=transform, velocity=velocity)
+    transform = (x, -y, actor.transform[2], 0.0, -math.degrees(motion.heading_rad), 0.0)
+    return replace(actor, motion=motion, transform=transform, velocity=velocity)
 
 
-def contacts(body: Body, others: list[Body], boxes: Boxes, town: TownMap) -> set[int]:
-    """Ids of the actors that a vehicle touches; 0 stands for what does not move."""
-    box = body.ground_box()
-    found = set()
-    near = np.flatnonzero(np.hypot(boxes.x_m - box.x_m, boxes.y_m - box.y_m) < 16.0)
-    for index in near[overlap(box, boxes, near)] if len(near) else ():
-        found.add(others[int(index)].actor_id)
-    found.discard(body.actor_id)
-    still = town.still
-    near = np.flatnonzero(np.hypot(still.x_m - box.x_m, still.y_m - box.y_m) < 16.0)
-    if (len(near) and overlap(box, still, near).any()) or not all(
-        town.space.contains(x, y) for x, y in corners(box)
-    ):
+def find_contacts(actor: SimActor, others: list[SimActor], boxes: Boxes, town: TownMap) -> set[int]:
+    """Ids of the actors that a vehicle touches; 0 stands for static objects.
+
+    `boxes`: the outlines of `others`.
+    """
+    box = actor.ground_box()
+    found = {others[int(index)].actor_id for index in touching(box, boxes)}
+    found.discard(actor.actor_id)
+    on_street = all(town.space.contains(x, y) for x, y in corners(box))
+    if not on_street or len(touching(box, town.static_boxes)):
         found.add(0)
     return found
 
 
-def _held(value: float, low: float) -> float:
+def _clamped(value: float, low: float) -> float:
     return max(low, min(1.0, value))

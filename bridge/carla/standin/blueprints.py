@@ -1,14 +1,15 @@
-"""Blueprints of the stand-in: CARLA's names for what the embedded town can show."""
+"""Blueprints of the stand-in: CARLA's names for the actors that the embedded town can show."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sim2street.bridge.labels import Tag
-from sim2street.bridge.town.models import ACTOR_MODELS, ActorModel
+from sim2street.bridge.town.actor_models import ACTOR_MODELS, ActorModel
 
 BOOL, INT, FLOAT, STRING, COLOR = 1, 2, 3, 4, 5
-"""Types of attributes in 0.9.16."""
+"""Numbers of the attribute types in CARLA 0.9.16; older versions count from 0."""
 
 _VEHICLES: dict[str, str] = {
     "vehicle.fiat.500": "city_car",
@@ -27,6 +28,7 @@ _VEHICLES: dict[str, str] = {
 }
 _WALKERS = [model for model in ACTOR_MODELS if model.tag == Tag.PEDESTRIAN]
 _CAMERAS = ("depth", "instance_segmentation", "rgb", "semantic_segmentation")
+_DETECTORS = ("collision", "lane_invasion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """What can be spawned. `model`: how the town shows it, None for a sensor."""
+    """Something that can be spawned. `model`: how the town shows it, None for a sensor."""
 
     uid: int
     type_id: str
@@ -50,8 +52,8 @@ class Blueprint:
     model: ActorModel | None = None
 
     @property
-    def wire(self) -> list:
-        """As `get_actor_definitions` lists it."""
+    def definition(self) -> list[Any]:
+        """What the call `get_actor_definitions` returns for it."""
         rows = [
             [a.name, a.kind, a.value, list(a.recommended), a.modifiable, False]
             for a in self.attributes
@@ -59,45 +61,38 @@ class Blueprint:
         return [self.uid, self.type_id, ",".join(self.type_id.split(".")), rows]
 
 
-@dataclass(slots=True)
-class Catalogue:
-    """All blueprints, by their names."""
-
-    by_name: dict[str, Blueprint] = field(default_factory=dict)
-
-    def add(
-        self, type_id: str, attributes: tuple[Attribute, ...], model: ActorModel | None = None
-    ) -> None:
-        """One more blueprint; its number is the next one."""
-        self.by_name[type_id] = Blueprint(len(self.by_name) + 1, type_id, attributes, model)
-
-
-def make_catalogue(first_type: int) -> Catalogue:
-    """Vehicles, walkers and sensors of the stand-in; types of attributes count from this."""
-    catalogue = _all_blueprints()
-    for name, blueprint in catalogue.by_name.items():
-        typed = tuple(replace(a, kind=a.kind - BOOL + first_type) for a in blueprint.attributes)
-        catalogue.by_name[name] = replace(blueprint, attributes=typed)
-    return catalogue
-
-
-def _all_blueprints() -> Catalogue:
+def make_blueprints(first_type: int) -> dict[str, Blueprint]:
+    """All vehicles, walkers and sensors by name. `first_type`: number of the attribute type BOOL
+    in the protocol version.
+    """
     models = {model.name: model for model in ACTOR_MODELS}
-    catalogue = Catalogue()
-    for type_id, name in _VEHICLES.items():
-        catalogue.add(type_id, _vehicle_attributes(models[name]), models[name])
-    for index, model in enumerate(_WALKERS):
-        walker = (
-            _role("pedestrian"),
-            Attribute("is_invincible", BOOL, "true"),
-            Attribute("speed", FLOAT, "1.4", ("0.0", "1.4", "2.8")),
+    rows: list[tuple[str, tuple[Attribute, ...], ActorModel | None]] = [
+        (type_id, _vehicle_attributes(models[name]), models[name])
+        for type_id, name in _VEHICLES.items()
+    ]
+    rows += [
+        (f"walker.pedestrian.{index + 1:04d}", _walker_attributes(), model)
+        for index, model in enumerate(_WALKERS)
+    ]
+    rows += [(f"sensor.camera.{kind}", _camera_attributes(), None) for kind in _CAMERAS]
+    rows += [(f"sensor.other.{name}", (_role("front"),), None) for name in _DETECTORS]
+    return {
+        type_id: Blueprint(
+            index + 1,
+            type_id,
+            tuple(replace(a, kind=a.kind - BOOL + first_type) for a in attributes),
+            model,
         )
-        catalogue.add(f"walker.pedestrian.{index + 1:04d}", walker, model)
-    for kind in _CAMERAS:
-        catalogue.add(f"sensor.camera.{kind}", _camera_attributes())
-    for other in ("sensor.other.collision", "sensor.other.lane_invasion"):
-        catalogue.add(other, (_role("front"),))
-    return catalogue
+        for index, (type_id, attributes, model) in enumerate(rows)
+    }
+
+
+def _walker_attributes() -> tuple[Attribute, ...]:
+    return (
+        _role("pedestrian"),
+        Attribute("is_invincible", BOOL, "true"),
+        Attribute("speed", FLOAT, "1.4", ("0.0", "1.4", "2.8")),
+    )
 
 
 def _vehicle_attributes(model: ActorModel) -> tuple[Attribute, ...]:

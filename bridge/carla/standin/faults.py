@@ -1,4 +1,4 @@
-"""What can be made to go wrong in the stand-in, to try how a client takes it."""
+"""Faults that the stand-in can produce, to test how a client handles them."""
 
 from __future__ import annotations
 
@@ -6,25 +6,32 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 FAULT_CALL = "standin_fault"
-"""RPC name of the switches: no CARLA server has it."""
+"""Name of the call that switches faults on; no CARLA server has it."""
 
 Fault = Literal[
     "drop", "stop", "mixed", "delay", "garble", "freeze", "die", "version", "reload", "none"
 ]
-"""`Faults` below; and freeze (seconds), die, reload (the map), none (all off)."""
+"""Faults by name, with the value that some take.
+
+- `drop` (camera type): its next image is lost.
+- `stop` (camera type): it sends nothing any more.
+- `mixed` (camera type): once, it sends the image of the frame before instead of its next one.
+- `delay` (seconds): every image comes this much later.
+- `garble`: the next tick brings a collision message that cannot be read.
+- `freeze` (seconds): the server does nothing for this time. `die`: it exits at once.
+- `version` (version): the server says that it has this version.
+- `reload`: the map is loaded again.
+- `none`: all faults off.
+"""
 
 
 @dataclass(slots=True)
 class Faults:
-    """Switches that are on.
+    """The lasting faults that are on; see `Fault`.
 
     Attributes:
-        drop: camera type -> how many of its next pictures are lost.
-        stop: camera types that send nothing any more.
-        mixed: camera types that send the picture of the frame before once more, next time.
-        garble: the next tick brings a collision that cannot be read.
-    delay_s: every picture comes this much later.
-        version: what the server says it is, None for the truth.
+        drop: camera type to the number of its next images that are lost.
+        version: what the server says its version is; None is the true one.
     """
 
     drop: dict[str, int] = field(default_factory=dict)
@@ -35,7 +42,7 @@ class Faults:
     version: str | None = None
 
     def loses(self, type_id: str) -> bool:
-        """Whether this camera's next picture is lost."""
+        """Whether the next image of this camera type is lost. Counts a `drop` down."""
         if type_id in self.stop:
             return True
         left = self.drop.get(type_id, 0)

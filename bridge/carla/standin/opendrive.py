@@ -1,8 +1,8 @@
-"""The road network of a town as OpenDRIVE 1.4: what CARLA's client makes waypoints from.
+"""Writes the road network of a town as OpenDRIVE 1.4, from which CARLA's client makes waypoints.
 
-OpenDRIVE is right-handed like our world, so coordinates go in unchanged; the client
-mirrors them. Lines become arcs through their points; a lane through a junction becomes a
-connecting road of its own.
+OpenDRIVE is right-handed like our world, so coordinates are written unchanged; the client
+mirrors them. A polyline becomes a chain of arcs through its points. A lane through a junction
+becomes a connecting road of its own.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ _KMH = 3.6
 
 
 def sign_id(light: Light) -> str:
-    """Id of a light's signal in the map."""
+    """OpenDRIVE id of a traffic light's signal."""
     return str(1000 + light.light_id)
 
 
 def opendrive(layout: Layout, name: str) -> str:
     """The whole map as XML."""
-    before = {after: lane for lane in layout.lanes for after in lane.next_ids}
+    incoming = {after: lane for lane in layout.lanes for after in lane.next_ids}
     parts = ['<?xml version="1.0" encoding="UTF-8"?>', "<OpenDRIVE>", _header(layout, name)]
     for road in layout.roads:
         parts.append(_road(road, layout))
     inside = [lane for lane in layout.lanes if lane.junction_id is not None]
     for lane in inside:
-        parts.append(_connector(lane, before[lane.lane_id], layout))
+        parts.append(_connector(lane, incoming[lane.lane_id], layout))
     for junction in layout.junctions:
-        parts.append(_junction(junction, inside, before, layout))
+        parts.append(_junction(junction, inside, incoming, layout))
     return "\n".join([*parts, "</OpenDRIVE>"])
 
 
 def connector_id(lane: Lane, layout: Layout) -> int:
-    """Road id of a lane through a junction."""
+    """OpenDRIVE road id of a lane through a junction."""
     return len(layout.roads) + lane.lane_id
 
 
 def lane_number(lane: Lane) -> int:
-    """Lane id in OpenDRIVE: negative to the right of the road's middle."""
+    """OpenDRIVE lane id: negative to the right of the road's centre line."""
     return -(lane.index + 1) if lane.forward else lane.index + 1
 
 
@@ -89,7 +89,7 @@ def _road_element(
 
 
 def _cross_section(road: Road) -> str:
-    """Driving lanes, parking strip and sidewalk on either side of the middle."""
+    """Driving lanes, parking lane and sidewalk on either side of the centre line."""
     driving = road.half_width_m / road.lanes_each_way
     sides = []
     for side, parking in ((1, road.parking_width_m[0]), (-1, road.parking_width_m[1])):
@@ -148,16 +148,18 @@ def _connector(lane: Lane, before: Lane, layout: Layout) -> str:
     return _road_element(ids, link, lane.speed_limit_mps, plan, _section("", only, "none"), "")
 
 
-def _junction(junction: Junction, inside: list[Lane], before: dict, layout: Layout) -> str:
+def _junction(
+    junction: Junction, inside: list[Lane], incoming: dict[int, Lane], layout: Layout
+) -> str:
     number = len(layout.roads) + len(layout.lanes) + junction.junction_id
     rows = []
     own = [lane for lane in inside if lane.junction_id == junction.junction_id]
     for index, lane in enumerate(own):
-        came = before[lane.lane_id]
+        before = incoming[lane.lane_id]
         rows.append(
-            f'<connection id="{index}" incomingRoad="{came.road_id}" '
+            f'<connection id="{index}" incomingRoad="{before.road_id}" '
             f'connectingRoad="{connector_id(lane, layout)}" contactPoint="start">'
-            f'<laneLink from="{lane_number(came)}" to="-1"/></connection>'
+            f'<laneLink from="{lane_number(before)}" to="-1"/></connection>'
         )
     return f'<junction id="{number}" name="junction{number}">{"".join(rows)}</junction>'
 
@@ -167,10 +169,10 @@ def _lights_of(road: Road, layout: Layout) -> list[Light]:
 
 
 def _signal(light: Light, road: Road, layout: Layout, length: float) -> str:
-    """The light at one end of the road; it rules the lanes that end there."""
-    ruled = [lane for lane in layout.lanes if lane.light_id == light.light_id]
-    at_end = ruled[0].forward
-    numbers = sorted(lane_number(lane) for lane in ruled)
+    """The traffic light at one end of the road; it controls the lanes that end there."""
+    controlled = [lane for lane in layout.lanes if lane.light_id == light.light_id]
+    at_end = controlled[0].forward
+    numbers = sorted(lane_number(lane) for lane in controlled)
     side = -1.0 if at_end else 1.0
     return (
         f'<signal name="Signal_3Light_{light.light_id}" id="{sign_id(light)}" '
@@ -183,7 +185,7 @@ def _signal(light: Light, road: Road, layout: Layout, length: float) -> str:
 
 
 def _plan_view(line_m: Points) -> tuple[str, float]:
-    """Arcs through the points of a line, and their total length."""
+    """Arcs through the points of a polyline as a planView element, and their total length."""
     rows, s = [], 0.0
     for x, y, heading, length, curvature in _arcs(resample(line_m, _SPACING_M)):
         shape = f'<arc curvature="{curvature:.12f}"/>' if abs(curvature) > 1e-9 else "<line/>"
@@ -196,7 +198,7 @@ def _plan_view(line_m: Points) -> tuple[str, float]:
 
 
 def _arcs(points_m: Points) -> Iterator[tuple[float, float, float, float, float]]:
-    """x, y, heading, length and curvature of an arc between each two neighbours."""
+    """Start x, y, heading, length and curvature of the arc between each two neighbours."""
     turns = np.diff(headings(points_m))
     steps = np.diff(points_m, axis=0)
     for (x, y), (dx, dy), turn in zip(points_m[:-1], steps, turns, strict=True):

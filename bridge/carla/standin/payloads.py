@@ -1,7 +1,7 @@
-"""What travels on CARLA's data streams, byte by byte (0.9.16; packed, little endian).
+"""Messages on CARLA's data streams (0.9.16; packed, little endian).
 
-Source: the layouts in the debug information of the 0.9.16 client library. What other
-versions number differently is in `dialect`.
+Source: the struct layouts in the debug information of the 0.9.16 client library. Numbers that
+differ between versions are in `protocol_versions.py`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -19,8 +20,6 @@ from sim2street.bridge.frame import SKY_DEPTH_M, ByteArray, FloatArray, IdArray
 from sim2street.bridge.labels import PALETTE
 
 DEPTH_STEPS = 2**24 - 1
-HEADER_BYTES = 48
-ACTOR_BYTES = 119
 _UNION_BYTES = 54
 _HEADER = struct.Struct("<QQd6f")
 _SNAPSHOT = struct.Struct("<Qdf3iI")
@@ -38,7 +37,10 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class ActorRecord:
-    """One actor in a world snapshot. `union`: what its kind adds, at most 54 bytes."""
+    """One actor in a world snapshot, in CARLA's units and axes.
+
+    `union`: state of vehicles and traffic lights, at most 54 bytes.
+    """
 
     actor_id: int
     transform: UnrealTransform
@@ -49,8 +51,8 @@ class ActorRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """When a snapshot was taken: what stands in front of its actors."""
+class SnapshotHead:
+    """What a snapshot says before its actors. `time_s`: simulated. `delta_s`: per tick."""
 
     frame: int
     time_s: float
@@ -60,30 +62,25 @@ class Moment:
 
 
 def token(stream_id: int, port: int) -> bytes:
-    """Where a stream is to be had: at `port` of the host that the client already knows."""
+    """A stream's address: `port` of the host that the client already knows."""
     return _TOKEN.pack(stream_id, port, _TCP, _SAME_HOST, bytes(16))
 
 
-def stream_id_of(token_bytes: bytes) -> int:
-    """The stream that a token names."""
-    return int(_TOKEN.unpack(token_bytes)[0])
+def header(sensor_type: int, frame: int, time_s: float, transform: UnrealTransform) -> bytes:
+    """The header of every sensor's data."""
+    return _HEADER.pack(sensor_type, frame, time_s, *transform)
 
 
-def header(kind: int, frame: int, time_s: float, transform: UnrealTransform) -> bytes:
-    """In front of every sensor's data; location first, then pitch, yaw, roll."""
-    return _HEADER.pack(kind, frame, time_s, *transform)
-
-
-def snapshot(kind: int, moment: Moment, actors: Iterable[ActorRecord]) -> bytes:
-    """The state of all actors at one frame; `kind`: of snapshots, see `Dialect`."""
+def snapshot(sensor_type: int, head: SnapshotHead, actors: Iterable[ActorRecord]) -> bytes:
+    """The state of all actors at one frame. `sensor_type`: see `Protocol`."""
     at_origin = (0.0,) * 6
     parts = [
-        _HEADER.pack(kind, moment.frame, moment.time_s, *at_origin),
-        _SNAPSHOT.pack(moment.episode_id, moment.platform_time_s, moment.delta_s, 0, 0, 0, 0),
+        _HEADER.pack(sensor_type, head.frame, head.time_s, *at_origin),
+        _SNAPSHOT.pack(head.episode_id, head.platform_time_s, head.delta_s, 0, 0, 0, 0),
     ]
     for actor in actors:
-        moved = (*actor.velocity, *actor.angular_velocity, *actor.acceleration)
-        parts.append(_ACTOR.pack(actor.actor_id, 1, *actor.transform, *moved))
+        motion = (*actor.velocity, *actor.angular_velocity, *actor.acceleration)
+        parts.append(_ACTOR.pack(actor.actor_id, 1, *actor.transform, *motion))
         parts.append(actor.union.ljust(_UNION_BYTES, b"\0"))
     return b"".join(parts)
 
@@ -93,7 +90,7 @@ def vehicle_union(
     speed_limit_kmh: float,
     light: tuple[int, int] | None,
 ) -> bytes:
-    """Of a vehicle: its control, its speed limit, and (state, id) of the light it is at."""
+    """State of a vehicle: control, speed limit, and (state, id) of the traffic light it is at."""
     throttle, steer, brake, hand_brake, reverse, manual, gear = control
     state, light_id = light or (2, 0)
     return _VEHICLE.pack(
@@ -105,41 +102,41 @@ def vehicle_union(
 def light_union(
     sign_id: str, times_s: tuple[float, float, float, float], state: int, frozen: bool
 ) -> bytes:
-    """Of a traffic light: its OpenDRIVE id, (green, yellow, red, elapsed), its state."""
+    """State of a traffic light. `times_s`: green, yellow, red, elapsed."""
     return _LIGHT.pack(sign_id.encode(), *times_s, 0, frozen, state)
 
 
 def image(head: bytes, fov_deg: float, bgra: ByteArray) -> bytes:
-    """A camera's picture; `bgra` is uint8 (H, W, 4)."""
+    """A camera's image. `head`: its header. `bgra`: uint8 (H, W, 4)."""
     height, width = bgra.shape[:2]
     return head + _IMAGE.pack(width, height, fov_deg) + bgra.tobytes()
 
 
-def collision(head: bytes, actor: list, other: list, impulse: Vector) -> bytes:
-    """A contact: both actors as RPC descriptions, and the normal impulse."""
+def collision(head: bytes, actor: list[Any], other: list[Any], impulse: Vector) -> bytes:
+    """A collision: both actors as in the calls, and the normal impulse."""
     return head + bytes(msgpack.packb([actor, other, list(impulse)], use_bin_type=True))
 
 
 def semantic_bgra(labels: ByteArray) -> ByteArray:
-    """The tag in the red channel."""
+    """Semantic tags in the red channel."""
     return _bytes_of(_words(labels) << np.uint32(8))
 
 
 def depth_bgra(depth_m: FloatArray) -> ByteArray:
-    """24 bits over 1000 m, the lowest in red."""
+    """Depth with 24 bits over 1000 m: low byte in red, then green, high byte in blue."""
     steps = np.rint(depth_m.astype(np.float64) * (DEPTH_STEPS / SKY_DEPTH_M))
     return _bytes_of(_words(steps) << np.uint32(8))
 
 
 def instance_bgra(labels: ByteArray, instances: IdArray) -> ByteArray:
-    """The tag in red; 16 bits of the instance in blue (high) and green (low)."""
+    """Tag in red; lower 16 bits of the instance in blue (high byte) and green (low byte)."""
     high: Words = (_words(instances) & np.uint32(0xFFFF)) << np.uint32(16)
     low: Words = _words(labels) << np.uint32(8)
     return _bytes_of(high | low)
 
 
 def palette_bgra(labels: ByteArray) -> ByteArray:
-    """In the colours of the tags: what stands in for a rendered picture."""
+    """The palette's colour of each label, in place of a rendered image."""
     bgra = np.full((*labels.shape, 4), 255, np.uint8)
     bgra[..., :3] = PALETTE[labels][..., ::-1]
     return bgra
@@ -150,6 +147,6 @@ def _words(values: npt.NDArray[np.generic]) -> Words:
 
 
 def _bytes_of(words: Words) -> ByteArray:
-    """Words 0xBBGGRR00 as bytes B, G, R, A (opaque): uint8 (H, W, 4)."""
+    """Words 0xBBGGRR00 as opaque B, G, R, A: uint8 (H, W, 4)."""
     big = (words | np.uint32(0xFF)).astype(">u4")
     return big.view(np.uint8).reshape(*words.shape, 4)

@@ -1,4 +1,4 @@
-"""A stand-in in a process of its own, for tests and demos: to be killed, frozen, misled."""
+"""Runs a stand-in in a process of its own, for tests and demos."""
 
 from __future__ import annotations
 
@@ -19,24 +19,30 @@ import msgpack
 from sim2street.bridge.carla.standin.faults import FAULT_CALL, Fault
 from sim2street.bridge.errors import WorldError
 
-START_S = 120.0
+_START_S = 120.0
 _END_S = 5.0
 _CALL_S = 30.0
-_ROOT = Path(__file__).parents[3]
+_ROOT = Path(__file__).parents[4]
+"""Folder that contains the package sim2street."""
 
 
 class StandInProcess:
-    """Context manager: `host` and `port` are what a CARLA client connects to."""
+    """A stand-in process, as a context manager. CARLA clients connect to `host` and `port`.
+
+    Raises:
+        WorldError: it did not start to listen.
+    """
 
     host = "127.0.0.1"
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
+        """`settings`: keys of `StandInConfig`; the default port is any free one."""
         self.settings: dict[str, Any] = {"port": 0, **(settings or {})}
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it listens; a restart takes the same port again."""
+        """Start it and wait until it listens. A restart uses the same port again."""
         settings = {**self.settings, "port": self.port or self.settings["port"]}
         path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
         self._process = subprocess.Popen(
@@ -45,13 +51,13 @@ class StandInProcess:
             env={**os.environ, "PYTHONPATH": path},
         )
         try:
-            self.port = self._announced()
-        except BaseException:  # Ctrl-C too: no process is left behind
+            self.port = self._read_port()
+        except BaseException:  # KeyboardInterrupt too: leave no process behind
             self.stop()
             raise
 
     def stop(self) -> None:
-        """End it, however it is. Allowed more than once."""
+        """End it, even if it is stopped or hangs. Can be called again."""
         process = self._process
         if process is None:
             return
@@ -68,18 +74,18 @@ class StandInProcess:
             process.stdout.close()
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Kill it and wait until it has ended."""
         if self._process is not None:
             self._process.kill()
         self.stop()
 
     def signal(self, number: int) -> None:
-        """For SIGSTOP and SIGCONT."""
+        """Send it a signal, such as SIGSTOP or SIGCONT."""
         assert self._process is not None
         self._process.send_signal(number)
 
     def fault(self, kind: Fault, value: Any = None) -> None:
-        """Switch a fault on (see `Faults`); "none" switches all off."""
+        """Switch a fault on; `Fault` lists them with their values. "none" switches all off."""
         call(self.port, FAULT_CALL, kind, value, wait=kind not in ("die", "freeze"))
 
     def actors(self) -> list[str]:
@@ -87,16 +93,16 @@ class StandInProcess:
         ids = list(range(200, 100_000))
         return [actor[2][1] for actor in call(self.port, "get_actors_by_id", ids)[0][1]]
 
-    def _announced(self) -> int:
+    def _read_port(self) -> int:
         assert self._process is not None
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
-            if not selector.select(START_S):
-                raise WorldError(f"the stand-in did not listen within {START_S:.0f} s")
+            if not selector.select(_START_S):
+                raise WorldError(f"the stand-in did not listen within {_START_S:.0f} s")
         line = self._process.stdout.readline().strip()
         if not line:
-            raise WorldError("the stand-in did not start: its own message stands above this one")
+            raise WorldError("the stand-in did not start: see its own message above")
         return int(line)
 
     def __enter__(self) -> StandInProcess:
@@ -113,9 +119,12 @@ class StandInProcess:
 
 
 def call(port: int, name: str, *arguments: Any, wait: bool = True) -> Any:
-    """One call to a server on this machine, without CARLA's client: its raw result.
+    """Call a server on this machine without CARLA's client. Returns the raw result.
 
-    `wait` False: the server does not answer, and may not have read it when this returns.
+    `wait` False: ask for no answer; the server may not have read the call when this returns.
+
+    Raises:
+        WorldError: the server closed the connection or answered with a failure.
     """
     request = [0, 1, name, [[not wait], *arguments]]
     unpacker = msgpack.Unpacker(raw=False, strict_map_key=False)
@@ -126,7 +135,7 @@ def call(port: int, name: str, *arguments: Any, wait: bool = True) -> Any:
             peer.settimeout(max(0.01, deadline_s - time.monotonic()))
             data = peer.recv(1 << 16)
             if not data:
-                raise WorldError(f"the stand-in hung up on '{name}'")
+                raise WorldError(f"the stand-in closed the connection during '{name}'")
             unpacker.feed(data)
             for _, _, failure, result in unpacker:
                 if failure is not None:

@@ -1,4 +1,4 @@
-"""What differs between the versions of CARLA's protocol that the stand-in speaks.
+"""What differs between the versions of CARLA's protocol that the stand-in can speak.
 
 Sources: the sensor registries, attribute types, batch commands and `CityObjectLabel` of
 each client library.
@@ -12,23 +12,23 @@ from typing import Literal
 
 import numpy as np
 
-from sim2street.bridge.carla.frames import map_for
+from sim2street.bridge.carla.frames import label_map_name
 from sim2street.bridge.frame import ByteArray
 from sim2street.bridge.label_maps import label_map
 from sim2street.bridge.labels import Tag
 
 Version = Literal["0.9.16", "0.9.15", "0.9.14", "0.9.13"]
-Kind = Literal["collision", "depth", "rgb", "semantic", "instance", "world"]
+SensorKind = Literal["collision", "depth", "rgb", "semantic", "instance", "world"]
 
-_ACKERMANN = 3
-_SINCE_0_9_14: Mapping[Kind, int] = {
+_ACKERMANN_INDEX = 3
+_SENSOR_TYPES_0_9_14: Mapping[SensorKind, int] = {
     "collision": 0,
     "depth": 1,
     "rgb": 13,
     "semantic": 14,
     "instance": 15,
 }
-_0_9_13: Mapping[Kind, int] = {
+_SENSOR_TYPES_0_9_13: Mapping[SensorKind, int] = {
     "collision": 0,
     "depth": 1,
     "rgb": 12,
@@ -39,44 +39,43 @@ _0_9_13: Mapping[Kind, int] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
-    """One version's way to put things.
+class Protocol:
+    """The numbers of one protocol version.
 
     Attributes:
-        kinds: of data to its index in the version's sensor registry.
-        first_type: number of the first type of attributes.
-        actor_ids: instance pictures carry actors' ids, and not Unreal's own.
-        ackermann: batches have a command for it, and count it.
-        tags: uint8 (29,): our tag to the version's.
+        sensor_types: index of each kind of data in the version's sensor registry.
+        first_type: number of the attribute type BOOL.
+        actor_ids: instance images carry actor ids, not ids of Unreal.
+        ackermann: batches have a command for Ackermann control, so later ones count one more.
+        tags: uint8 (29,), the version's semantic tag for each of our tags.
     """
 
-    version: str
-    kinds: Mapping[Kind, int]
+    sensor_types: Mapping[SensorKind, int]
     first_type: int = 0
     actor_ids: bool = False
     ackermann: bool = True
     tags: ByteArray = field(default_factory=lambda: np.arange(len(Tag), dtype=np.uint8))
 
-    def command(self, index: int) -> int:
-        """The number since 0.9.14 of a batch command."""
-        return index if self.ackermann or index < _ACKERMANN else index + 1
+    def command_index(self, index: int) -> int:
+        """The index in 0.9.14 and later of a batch command of this version."""
+        return index if self.ackermann or index < _ACKERMANN_INDEX else index + 1
 
 
-def dialect(version: Version) -> Dialect:
-    """Of this version."""
+def protocol_for(version: Version) -> Protocol:
+    """The protocol of a CARLA version."""
     if version == "0.9.16":
-        return Dialect(version, {**_SINCE_0_9_14, "world": 17}, first_type=1, actor_ids=True)
+        return Protocol({**_SENSOR_TYPES_0_9_14, "world": 17}, first_type=1, actor_ids=True)
     if version in ("0.9.15", "0.9.14"):
-        return Dialect(version, {**_SINCE_0_9_14, "world": 16})
-    return Dialect(version, _0_9_13, ackermann=False, tags=_old_tags(version))
+        return Protocol({**_SENSOR_TYPES_0_9_14, "world": 16})
+    return Protocol(_SENSOR_TYPES_0_9_13, ackermann=False, tags=_old_tags(version))
 
 
 def _old_tags(version: str) -> ByteArray:
-    """The likeliest tag of an older version for each of ours, 0 where it has none."""
+    """The best tag of an older version for each of ours; 0 if it has none."""
     tags = np.zeros(len(Tag), np.uint8)
-    sets = label_map(map_for(version)).sets
-    for old, ours in sets.items():
-        tags[list(ours)] = old
-    for old, ours in sets.items():  # what an id means first counts most
-        tags[ours[0]] = old
+    tags_by_id = label_map(label_map_name(version)).tags_by_id
+    for old_tag, meanings in tags_by_id.items():
+        tags[list(meanings)] = old_tag
+    for old_tag, meanings in tags_by_id.items():  # the first meaning takes precedence
+        tags[meanings[0]] = old_tag
     return tags

@@ -13,83 +13,92 @@ from sim2street.bridge.carla.standin.rpc import serve_rpc
 from sim2street.bridge.carla.standin.server import StandIn, StandInConfig
 from sim2street.bridge.errors import WorldError
 
-_TRIES = 50
+_MAX_TRIES = 50
 _LAST_PORT = 65534
-_SEE_OFF_S = 2.0
+_CLOSE_S = 2.0
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def serve_standin(config: StandInConfig, on_bound: Callable[[int], None] | None = None) -> None:
-    """Serve until SIGINT or SIGTERM. `on_bound` gets the port of the calls."""
+    """Serve until SIGINT or SIGTERM.
+
+    `on_bound` is called with the RPC port once the server listens.
+
+    Raises:
+        WorldError: the ports are not free.
+    """
     asyncio.run(_serve(config, on_bound))
 
 
 async def _serve(config: StandInConfig, on_bound: Callable[[int], None] | None) -> None:
-    calls_socket, streams_socket = _bound_pair(config.host, config.port)
-    port = int(calls_socket.getsockname()[1])
+    rpc_socket, streams_socket = _bound_pair(config.host, config.port)
+    port = int(rpc_socket.getsockname()[1])
     standin = StandIn(config, port + 1)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises instead
+        with contextlib.suppress(NotImplementedError):  # on Windows, Ctrl-C raises instead
             loop.add_signal_handler(number, stopped.set)
-    guests = _Guests()
-    answer = guests.hosting(partial(serve_rpc, standin.calls))
-    calls = await asyncio.start_server(answer, sock=calls_socket)
-    streams = await asyncio.start_server(guests.hosting(standin.streams.serve), sock=streams_socket)
-    free_run = asyncio.create_task(standin.run_free())
-    free_run.add_done_callback(lambda _: stopped.set())
+    connections = _Connections()
+    rpc = await asyncio.start_server(
+        connections.tracking(partial(serve_rpc, standin.handlers)), sock=rpc_socket
+    )
+    streams = await asyncio.start_server(
+        connections.tracking(standin.streams.serve), sock=streams_socket
+    )
+    ticks = asyncio.create_task(standin.tick_asynchronously())
+    ticks.add_done_callback(lambda _: stopped.set())
     if on_bound is not None:
         on_bound(port)
     try:
         await stopped.wait()
     finally:
-        free_run.cancel()
+        ticks.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await free_run
-        for server in (calls, streams):
+            await ticks
+        for server in (rpc, streams):
             server.close()
-        await guests.see_off()
+        await connections.close()
         standin.close()
 
 
-class _Guests:
-    """The open connections, to be ended in good order with the server."""
+class _Connections:
+    """The open connections, so that the server can end them when it stops."""
 
     def __init__(self) -> None:
-        self._present: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
+        self._open: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
-    def hosting(self, serve: Serve) -> Serve:
-        """`serve`, with its connections known here."""
+    def tracking(self, serve: Serve) -> Serve:
+        """`serve`, with its connections known to this object."""
 
-        async def hosted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
-            self._present[task] = writer
+            self._open[task] = writer
             try:
                 await serve(reader, writer)
             finally:
-                del self._present[task]
+                del self._open[task]
 
-        return hosted
+        return tracked
 
-    async def see_off(self) -> None:
-        """Hang up on everybody and wait until all have been dealt with."""
-        tasks = [task for task in self._present if task is not None]
-        for writer in self._present.values():
+    async def close(self) -> None:
+        """Abort all connections and wait until their tasks have ended."""
+        tasks = [task for task in self._open if task is not None]
+        for writer in self._open.values():
             writer.transport.abort()
         if tasks:
-            await asyncio.wait(tasks, timeout=_SEE_OFF_S)
+            await asyncio.wait(tasks, timeout=_CLOSE_S)
 
 
 def _bound_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """Sockets at a port and at the one after it."""
-    for _ in range(_TRIES if port == 0 else 1):
+    """Sockets bound to a port and to the one after it. Port 0: two free ones."""
+    for _ in range(_MAX_TRIES if port == 0 else 1):
         first = _bound(host, port)
-        after = int(first.getsockname()[1]) + 1
+        second_port = int(first.getsockname()[1]) + 1
         try:
-            if after > _LAST_PORT:
+            if second_port > _LAST_PORT:
                 raise OSError("no port after this one")
-            return first, _bound(host, after)
+            return first, _bound(host, second_port)
         except OSError:
             first.close()
     raise WorldError(f"ports {port} and {port + 1} of {host} are not both free: choose others")

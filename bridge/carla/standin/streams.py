@@ -1,33 +1,33 @@
-"""CARLA's data streams: one TCP connection each, every message with its size in front."""
+"""CARLA's data streams: one TCP connection for each, every message preceded by its size."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
 
-_SIZE = struct.Struct("<I")
-_WAIT_S = 5.0
-_CROWDED_BYTES = 8 << 20
+_UINT32 = struct.Struct("<I")
+_DRAIN_S = 5.0
+_MAX_BUFFERED_BYTES = 8 << 20
 
 
 class Streams:
-    """Who listens to which stream."""
+    """Accepts the listeners of streams and sends messages to them."""
 
     def __init__(self) -> None:
         self._listeners: dict[int, list[asyncio.StreamWriter]] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One listener: it says which stream it wants, then only reads."""
+        """Serve one listener, which sends the id of its stream and then only reads."""
         try:
-            (stream_id,) = _SIZE.unpack(await reader.readexactly(_SIZE.size))
+            (stream_id,) = _UINT32.unpack(await reader.readexactly(_UINT32.size))
         except (ConnectionError, asyncio.IncompleteReadError):
             writer.close()
             return
-        writer.transport.set_write_buffer_limits(high=_CROWDED_BYTES)
+        writer.transport.set_write_buffer_limits(high=_MAX_BUFFERED_BYTES)
         listeners = self._listeners.setdefault(stream_id, [])
         listeners.append(writer)
         try:
-            await reader.read()  # until it goes
+            await reader.read()  # until the listener closes the connection
         except ConnectionError:
             pass
         finally:
@@ -35,24 +35,27 @@ class Streams:
                 listeners.remove(writer)
             writer.close()
 
-    def wanted(self, stream_id: int) -> bool:
-        """Whether anybody listens."""
+    def has_listener(self, stream_id: int) -> bool:
+        """Whether anybody listens to this stream."""
         return bool(self._listeners.get(stream_id))
 
     def close(self, stream_id: int) -> None:
-        """End a stream for all who listen."""
+        """Close the connections of all its listeners."""
         for writer in self._listeners.pop(stream_id, []):
             writer.close()
 
     async def send(self, stream_id: int, payload: bytes, wait: bool) -> None:
-        """To all listeners. `wait`: until a slow one has room (else it misses this one)."""
+        """Send a message to all listeners of a stream.
+
+        `wait`: wait until slow listeners have room; otherwise they miss this message.
+        """
         for writer in list(self._listeners.get(stream_id, ())):
-            crowded = writer.transport.get_write_buffer_size() > _CROWDED_BYTES
-            if writer.is_closing() or (crowded and not wait):
+            full = writer.transport.get_write_buffer_size() > _MAX_BUFFERED_BYTES
+            if writer.is_closing() or (full and not wait):
                 continue
-            writer.writelines((_SIZE.pack(len(payload)), payload))
-            if wait and writer.transport.get_write_buffer_size() > _CROWDED_BYTES:
+            writer.writelines((_UINT32.pack(len(payload)), payload))
+            if wait and writer.transport.get_write_buffer_size() > _MAX_BUFFERED_BYTES:
                 try:
-                    await asyncio.wait_for(writer.drain(), _WAIT_S)
+                    await asyncio.wait_for(writer.drain(), _DRAIN_S)
                 except (ConnectionError, asyncio.TimeoutError):
                     writer.close()

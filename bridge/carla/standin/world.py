@@ -1,4 +1,4 @@
-"""A CarlaWorld that brings its own server: the stand-in, for a laptop without CARLA."""
+"""A CarlaWorld that brings its own server: the stand-in, for a computer without CARLA."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sim2street.bridge.carla.world import CarlaWorld
 
 
 class StandInWorldConfig(CarlaConfig):
-    """A CarlaWorld's config; `host` and `port` are those of a stand-in of its own.
+    """The config of a CarlaWorld, with `host` and `port` replaced by those of the stand-in.
 
     Attributes:
-        town: which embedded town it shows.
+        town: number of the embedded town to show.
     """
 
     town: int = Field(3, ge=0)
 
 
 class StandInWorld(CarlaWorld):
-    """The whole way through CARLA's real client, with the embedded town at its end."""
+    """A CarlaWorld, CARLA's real client and the stand-in server in one."""
 
     def __init__(self, config: StandInWorldConfig | None = None) -> None:
         chosen = config or StandInWorldConfig()
@@ -30,8 +30,8 @@ class StandInWorld(CarlaWorld):
     def open(self, sensors: bool = True) -> None:
         self.close()
         self._server.start()
-        here = {"host": self._server.host, "port": self._server.port}
-        self.config = self.config.model_copy(update=here)
+        address = {"host": self._server.host, "port": self._server.port}
+        self.config = self.config.model_copy(update=address)
         self._sensors = sensors
         self._connect()
 

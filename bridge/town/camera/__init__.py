@@ -1,1 +1,7 @@
-"""From triangles to labels, depth and instance images, with Panda3D's software rasteriser."""
+"""Renders label, depth and instance images of a town with panda3d's software rasteriser.
+
+One image is made in three steps: `occlusion_culling` finds the meshes that buildings hide,
+`rasteriser` draws the rest as a visibility buffer (the id of the triangle seen through each
+pixel), and `triangle_table` turns triangle ids into labels, depth and instance ids.
+`scene.Scene` runs these steps for one town.
+"""

@@ -1,1 +1,1 @@
-"""What a town consists of and never changes: streets, lanes, junctions, lights, plots."""
+"""The fixed parts of a town: streets, lanes, junctions, traffic lights, sidewalks and plots."""

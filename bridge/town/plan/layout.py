@@ -1,10 +1,10 @@
-"""What a town is made of: streets, junctions, lanes, lights and parked cars.
+"""The layout of a town: streets, junctions, lanes, traffic lights and parked cars.
 
-Plain frozen data in the world frame (x east, y north, metres; the ground is flat, z = 0;
-traffic drives on the right). `make_layout` (bridge/town/plan/layout_build.py) makes one from a
-town id; traffic, pedestrians, ego and scenery are built on it and never change it.
+Frozen data in the world frame (x east, y north, metres). The ground is flat at z = 0, and traffic
+drives on the right. `layout_generator.make_layout` makes a layout from a town id. Traffic,
+pedestrians, the ego and the scenery are built on it and never change it.
 
-Instance and actor ids never collide: each kind owns a range.
+Actors and scenery have separate ranges of instance ids.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ Points = npt.NDArray[np.float64]
 Turn = Literal["straight", "left", "right"]
 
 TRAIN_TOWNS = range(0, 900)
-"""Town ids to train in."""
+"""Ids of the towns for training."""
 
 TEST_TOWNS = range(900, 1000)
-"""Town ids set aside: never train in these."""
+"""Ids of the towns for tests. Never train in these."""
 
 FIRST_VEHICLE_ID = 1
 FIRST_PEDESTRIAN_ID = 10_000
 FIRST_PARKED_ID = 20_000
 FIRST_SCENERY_ID = 100_000
-"""Scenery (buildings, trees, posts) numbers its instances from here."""
+"""First instance id of the scenery: buildings, trees, posts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One lane, on a road or through a junction.
+    """A lane on a road, or a connector: a lane through a junction.
 
     Attributes:
-        points_m: float64 (N, 2), centre line in travel direction, about 1 m apart
-            (equally spaced within a lane).
-        next_ids: lanes that continue this one (at least one).
-        turn: of a lane through a junction; "straight" on roads.
-        road_id: None inside a junction. junction_id: None on a road.
-        light_id: the light that rules the end of this lane (roads only), or None.
-        index: 0 is the lane next to the road's middle (0 inside a junction).
-        forward: True where it runs along `Road.centre_m` (True inside a junction).
+        points_m: float64 (N, 2), centre line in the direction of travel, equally spaced, about
+            1 m apart. The end of a road lane is its stop line.
+        next_ids: lanes that continue this one, at least one.
+        turn: of a connector; "straight" on roads.
+        road_id: None for a connector. junction_id: None on a road.
+        light_id: the traffic light at the end of a road lane, or None.
+        index: 0 for the lane next to the road's centre line, and for connectors.
+        forward: whether it runs in the direction of `Road.centre_m`; True for connectors.
     """
 
     lane_id: int
@@ -63,15 +63,16 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Road:
-    """A street between two junctions, seen along `centre_m`.
+    """A street between the stop lines of two junctions. Left and right are along `centre_m`.
 
-    Cross-section, from the middle to either side: `half_width_m` of driving lanes,
-    `parking_width_m` of parking strip (left side, right side; 0 where there is none), the
-    kerb, `sidewalk_width_m` of sidewalk, then the property line.
+    Cross-section, from the centre line to either side: `half_width_m` of lanes,
+    `parking_width_m` of parking strip, the kerb, `sidewalk_width_m` of sidewalk, then the
+    property line.
 
     Attributes:
-        centre_m: float64 (N, 2), about 1 m apart, from the mouth (stop line) of the start
-            junction to the mouth of the end junction.
+        centre_m: float64 (N, 2), about 1 m apart, from the stop line of the start junction to
+            the stop line of the end junction.
+        parking_width_m: on the left and on the right; 0 without a parking strip.
         lane_ids: of all its lanes.
     """
 
@@ -88,17 +89,17 @@ class Road:
 
     @property
     def kerb_m(self) -> tuple[float, float]:
-        """Distance of the left and of the right kerb from the middle."""
+        """Distances from the centre line to the left and to the right kerb."""
         left, right = self.parking_width_m
         return self.half_width_m + left, self.half_width_m + right
 
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A zebra crossing over one arm of a junction.
+    """A crosswalk (zebra crossing) over one arm of a junction.
 
     Attributes:
-        polygon_m: (4, 2), counter-clockwise, kerb to kerb.
+        polygon_m: (4, 2), counter-clockwise, from kerb to kerb.
         walk_m: (2, 2), from the middle of one sidewalk to the middle of the other.
     """
 
@@ -111,14 +112,14 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Corner:
-    """The sidewalk around a corner of a junction, a strip between two lines.
+    """The sidewalk around a corner of a junction: a strip between two lines.
 
-    It joins the sidewalk of road `road_ids[0]` (whose arm comes first, counter-clockwise)
-    to that of `road_ids[1]`; both lines start and end at the mouths of these arms.
+    It joins the sidewalk of road `road_ids[0]` to that of `road_ids[1]`, whose arm is the next
+    one counter-clockwise. Both lines start and end beside the stop lines of these arms.
 
     Attributes:
-        kerb_m: (K, 2), along the kerb, seen counter-clockwise around the junction.
-        outer_m: (K, 2), along the property line, row by row opposite `kerb_m`.
+        kerb_m: (K, 2), along the kerb, counter-clockwise around the junction.
+        outer_m: (K, 2), along the property line, each row opposite that of `kerb_m`.
     """
 
     road_ids: tuple[int, int]
@@ -128,14 +129,15 @@ class Corner:
 
 @dataclass(frozen=True, slots=True)
 class Junction:
-    """Where three or four roads meet; reaches to the stop lines of its arms.
+    """A junction of three or four roads. It reaches to the stop lines of its arms.
 
     Attributes:
-        outline_m: (M, 2), counter-clockwise polygon of its carriageway (kerb lines with
-            round corners, straight across the mouths).
+        outline_m: (M, 2), counter-clockwise polygon of its carriageway: kerbs with round
+            corners, and straight lines across the roads.
         road_ids: counter-clockwise around the centre.
-        corners: one after every arm, in the order of `road_ids`.
-        crossings: one for every arm, in the order of `road_ids`.
+        corners: one after each arm, in the order of `road_ids`.
+        crossings: one for each arm, in the order of `road_ids`.
+        has_lights: whether it has traffic lights.
     """
 
     junction_id: int
@@ -152,16 +154,17 @@ class Light:
     """The traffic light of one arm of a junction.
 
     Attributes:
-        stop_m: (2, 2), the stop line from the road's middle to its right edge.
-        position_m: (2,), foot of the post: on the sidewalk, right of the stop line.
-        heading_rad: direction of the traffic it rules; its face looks the other way.
-        group: lights of one junction and group are green together (0 or 1).
+        stop_line_m: (2, 2), ends of the stop line: on the road's centre line, and on the right
+            edge of its lanes. `junction_geometry` decides how far from the junction it is.
+        position_m: (2,), foot of the post, on the sidewalk beside the stop line.
+        heading_rad: direction of the traffic it controls. The light itself faces that traffic.
+        group: 0 or 1. Lights of one junction and group are green at the same time.
     """
 
     light_id: int
     junction_id: int
     road_id: int
-    stop_m: Points
+    stop_line_m: Points
     position_m: Points
     heading_rad: float
     group: int
@@ -169,7 +172,7 @@ class Light:
 
 @dataclass(frozen=True, slots=True)
 class ParkedCar:
-    """A parked vehicle: the middle of its box, its heading and its model's name."""
+    """A parked vehicle: the centre of its box, its heading, and its model's name."""
 
     actor_id: int
     x_m: float
@@ -180,9 +183,10 @@ class ParkedCar:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A whole town. `bounds_m` = (x low, y low, x high, y high) of all its streets.
+    """A whole town. Ids of roads, junctions, lanes and lights are indices into these tuples.
 
-    `roads[i].road_id == i`, and likewise for junctions, lanes and lights.
+    Attributes:
+        bounds_m: (lowest x, lowest y, highest x, highest y) of all its streets.
     """
 
     seed: int

@@ -1,4 +1,4 @@
-"""Many lines in flat arrays, so that a pose along any of them is one vectorised lookup."""
+"""Many polylines in flat arrays, for vectorised lookups of poses along them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class PathSet:
-    """P paths of equally spaced points, laid out one after the other.
+    """P paths of equally spaced points, one after the other in the same arrays.
 
     Attributes:
-        first: int64 (P,), index of each path's first point. count: int64 (P,), its points.
+        first: int64 (P,), index of each path's first point.
+        count: int64 (P,), number of its points.
         length_m, spacing_m: float64 (P,).
-        x_m, y_m, heading_rad, curvature_1pm: float64, one value a point; headings are
-            continuous within a path (may exceed pi).
+        x_m, y_m, heading_rad, curvature_1pm: float64, one value per point. Headings are
+            continuous within a path, so they may exceed pi.
     """
 
     first: Ints
@@ -36,7 +37,7 @@ class PathSet:
 
     @classmethod
     def of(cls, lines: Sequence[Points]) -> PathSet:
-        """From lines (N, 2) of equally spaced points."""
+        """A PathSet of lines (N, 2) of equally spaced points."""
         count = np.array([len(line) for line in lines], np.int64)
         length = np.array([arc_lengths(line)[-1] for line in lines])
         points = np.concatenate(lines)
@@ -52,17 +53,17 @@ class PathSet:
         )
 
     def locate(self, path: Ints, s_m: Floats) -> tuple[Ints, Floats]:
-        """Index of the point before `s_m` along each path, and the share of the step after.
+        """Index of the last point before `s_m` along each path, and the share of the next step.
 
         Args:
-            path: int64 (K,). s_m: float64 (K,), held within the path.
+            path: int64 (K,). s_m: float64 (K,); clipped to the path.
         """
         steps = s_m / self.spacing_m[path]
         whole = np.maximum(np.minimum(steps.astype(np.int64), self.count[path] - 2), 0)
         return self.first[path] + whole, np.maximum(np.minimum(steps - whole, 1.0), 0.0)
 
     def poses(self, path: Ints, s_m: Floats) -> tuple[Floats, Floats, Floats]:
-        """x, y and heading (K,) at `s_m` along each path."""
+        """x, y and heading, each (K,), at `s_m` along each path."""
         at, share = self.locate(path, s_m)
         rest = 1.0 - share
         after = at + 1

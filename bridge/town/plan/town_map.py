@@ -1,4 +1,4 @@
-"""All of a town that never changes, compiled once: layout, lanes, walks, lights, walls."""
+"""All of a town that never changes: layout, lanes, walkways, traffic lights, walls, parked cars."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import lru_cache
 import numpy as np
 
 from sim2street.bridge.frame import Actor
-from sim2street.bridge.town.models import VEHICLE_MODELS
+from sim2street.bridge.town.actor_models import VEHICLE_MODELS
 from sim2street.bridge.town.plan.lane_map import LaneMap, lane_map
 from sim2street.bridge.town.plan.layout import Layout
-from sim2street.bridge.town.plan.layout_build import LayoutConfig, make_layout
+from sim2street.bridge.town.plan.layout_generator import LayoutConfig, make_layout
 from sim2street.bridge.town.plan.paths import Ints
 from sim2street.bridge.town.plan.traffic_lights import LightPlan, plan_lights
 from sim2street.bridge.town.plan.walk_map import WalkMap, walk_map
@@ -22,12 +22,14 @@ _POST_RADIUS_M = 0.12
 
 @dataclass(frozen=True, slots=True)
 class TownMap:
-    """The unchanging part of a town.
+    """The part of a town that never changes.
 
     Attributes:
-        lane_of_point: int64 (P,), lane of every point of `lanes.paths`.
-        still: boxes of the parked cars and of the posts of the lights.
+        lights: cycles of the traffic lights. space: the ground between the walls.
+        lane_of_point: int64 (P,), lane of each point of `lanes.paths`.
+        static_boxes: of the parked cars and of the posts of the traffic lights.
         parked: an actor for each parked car.
+        crossing_count: number of crosswalks.
     """
 
     layout: Layout
@@ -36,14 +38,14 @@ class TownMap:
     lights: LightPlan
     space: StreetSpace
     lane_of_point: Ints
-    still: Boxes
+    static_boxes: Boxes
     parked: tuple[Actor, ...]
     crossing_count: int
 
 
 @lru_cache(maxsize=8)
 def town_map(town: int, config: LayoutConfig) -> TownMap:
-    """Build, or remember, the town of this id."""
+    """The town with this id; the last few are cached."""
     layout = make_layout(town, config)
     lanes = lane_map(layout)
     crossings = sum(len(junction.crossings) for junction in layout.junctions)
@@ -54,13 +56,13 @@ def town_map(town: int, config: LayoutConfig) -> TownMap:
         lights=plan_lights(layout, np.random.default_rng([town, 0x71])),
         space=StreetSpace.of(layout),
         lane_of_point=np.repeat(np.arange(len(layout.lanes)), lanes.paths.count),
-        still=_still_boxes(layout),
+        static_boxes=_static_boxes(layout),
         parked=_parked_actors(layout),
         crossing_count=crossings,
     )
 
 
-def _still_boxes(layout: Layout) -> Boxes:
+def _static_boxes(layout: Layout) -> Boxes:
     extent = {model.name: model.extent_m for model in VEHICLE_MODELS}
     rows = [(p.x_m, p.y_m, p.heading_rad, *extent[p.model][:2]) for p in layout.parked]
     rows += [

@@ -1,1 +1,5 @@
-"""The triangle meshes of a town: ground, buildings, street furniture, trees, vehicles, people."""
+"""The triangle meshes of a town.
+
+`build.scenery_items` makes everything that stands still from a town's layout. Modules called
+`..._meshes` make single shapes at the origin; the others place them in the town.
+"""

@@ -1,11 +1,11 @@
-"""What every model of the catalogue looks like, fine for near and coarse for far."""
+"""The meshes of every actor model, in several levels of detail."""
 
 from __future__ import annotations
 
 from functools import cache
 
 from sim2street.bridge.labels import Tag
-from sim2street.bridge.town.models import ACTOR_MODELS
+from sim2street.bridge.town.actor_models import ACTOR_MODELS
 from sim2street.bridge.town.scenery.meshes import Layer, Mesh
 from sim2street.bridge.town.scenery.person_meshes import (
     far_pedestrian_mesh,
@@ -14,16 +14,15 @@ from sim2street.bridge.town.scenery.person_meshes import (
 )
 from sim2street.bridge.town.scenery.vehicle_meshes import far_vehicle_mesh, vehicle_mesh
 
-FINE_M = 27.0
-"""Up to here actors are drawn in full."""
+_FINE_UP_TO_M = 27.0
+_MEDIUM_UP_TO_M = 75.0
+_MEDIUM_PERSON_UP_TO_M = 50.0
+"""Distances up to which the levels of detail are drawn."""
 
-_MEDIUM_M = 75.0
-_FAR_PERSON_M = 50.0
+_FAR_M = 220.0
+"""Actors are not drawn beyond this distance."""
 
-SEEN_M = 220.0
-"""Beyond this distance actors are not drawn."""
-
-_BUILDERS = {
+_PERSON_MESHES = {
     Tag.PEDESTRIAN: pedestrian_mesh,
     Tag.BICYCLE: two_wheeler_mesh,
     Tag.MOTORCYCLE: two_wheeler_mesh,
@@ -31,22 +30,29 @@ _BUILDERS = {
 
 
 def actor_layer(tag: int) -> Layer:
-    """How actors of this tag are drawn: people have open seams, vehicles are closed."""
-    return Layer.SHEET if Tag(tag) in _BUILDERS else Layer.SOLID
+    """The layer for actors of this tag: meshes of people are not closed, vehicles' are."""
+    return Layer.SHEET if Tag(tag) in _PERSON_MESHES else Layer.SOLID
 
 
 @cache
 def actor_levels(name: str) -> tuple[tuple[Mesh, float], ...]:
-    """The meshes of a model, from fine to coarse, each with the distance it serves up to."""
+    """The meshes of a model from fine to coarse, each with the distance it is drawn up to.
+
+    They are in the actor's body frame, metres.
+    """
     model = next(model for model in ACTOR_MODELS if model.name == name)
-    if Tag(model.tag) in _BUILDERS:
-        build = _BUILDERS[Tag(model.tag)]
-        near = ((build(model, True), FINE_M), (build(model, False), _FAR_PERSON_M))
-        if Tag(model.tag) is Tag.PEDESTRIAN:
-            return (*near, (far_pedestrian_mesh(model), SEEN_M))
-        return (near[0], (near[1][0], SEEN_M))
+    tag = Tag(model.tag)
+    if tag in _PERSON_MESHES:
+        fine, coarse = (_PERSON_MESHES[tag](model, is_fine) for is_fine in (True, False))
+        if tag is not Tag.PEDESTRIAN:
+            return (fine, _FINE_UP_TO_M), (coarse, _FAR_M)
+        return (
+            (fine, _FINE_UP_TO_M),
+            (coarse, _MEDIUM_PERSON_UP_TO_M),
+            (far_pedestrian_mesh(model), _FAR_M),
+        )
     return (
-        (vehicle_mesh(model, True), FINE_M),
-        (vehicle_mesh(model, False), _MEDIUM_M),
-        (far_vehicle_mesh(model), SEEN_M),
+        (vehicle_mesh(model, True), _FINE_UP_TO_M),
+        (vehicle_mesh(model, False), _MEDIUM_UP_TO_M),
+        (far_vehicle_mesh(model), _FAR_M),
     )

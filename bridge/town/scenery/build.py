@@ -1,4 +1,4 @@
-"""All that stands still in a town, made from its layout; the same seed, the same town."""
+"""Makes all scenery of a town from its layout. The same layout gives the same scenery."""
 
 from __future__ import annotations
 
@@ -9,30 +9,35 @@ import numpy as np
 from sim2street.bridge.town.plan.layout import Layout
 from sim2street.bridge.town.plan.plots import FreeGround
 from sim2street.bridge.town.scenery.actor_meshes import actor_levels
-from sim2street.bridge.town.scenery.blocks import Builder, block_items
+from sim2street.bridge.town.scenery.background import background_items
+from sim2street.bridge.town.scenery.build_state import BuildState
 from sim2street.bridge.town.scenery.ground import ground_items
-from sim2street.bridge.town.scenery.meshes import Item, Layer, placed, with_instance
+from sim2street.bridge.town.scenery.meshes import Layer, SceneryItem, placed, with_instance
 from sim2street.bridge.town.scenery.road_markings import marking_items
-from sim2street.bridge.town.scenery.roadside import roadside_items
-from sim2street.bridge.town.scenery.surroundings import surrounding_items
+from sim2street.bridge.town.scenery.street_fronts import street_front_items
+from sim2street.bridge.town.scenery.street_furniture import street_furniture_items
 
 
-def scenery_items(layout: Layout) -> Iterator[Item]:
-    """Everything but the moving actors."""
+def scenery_items(layout: Layout) -> Iterator[SceneryItem]:
+    """Everything in the town except moving actors, in the world frame.
+
+    The order of the items and of the random draws is part of the result: changing either
+    changes the images of a town.
+    """
     yield from ground_items(layout)
     yield from marking_items(layout, np.random.default_rng([layout.seed, 1]))
     yield from _parked_cars(layout)
-    yield from roadside_items(layout, np.random.default_rng([layout.seed, 2]))
-    builder = Builder(np.random.default_rng([layout.seed, 3]), FreeGround(layout))
-    yield from block_items(layout, builder)
-    yield from surrounding_items(layout, builder)
+    yield from street_furniture_items(layout, np.random.default_rng([layout.seed, 2]))
+    state = BuildState(np.random.default_rng([layout.seed, 3]), FreeGround(layout))
+    yield from street_front_items(layout, state)
+    yield from background_items(layout, state)
 
 
-def _parked_cars(layout: Layout) -> Iterator[Item]:
+def _parked_cars(layout: Layout) -> Iterator[SceneryItem]:
     for car in layout.parked:
         near_m = 0.0
         for mesh, far_m in actor_levels(car.model):
             body = placed(mesh, car.x_m, car.y_m, 0.0, car.heading_rad)
             here = (car.x_m, car.y_m)
-            yield Item(with_instance(body, car.actor_id), Layer.SOLID, here, near_m, far_m)
+            yield SceneryItem(with_instance(body, car.actor_id), Layer.SOLID, here, near_m, far_m)
             near_m = far_m

@@ -1,4 +1,4 @@
-"""People, on foot and on two wheels: limbs, trunk and head, in a pose they keep."""
+"""Meshes of people, on foot and on two wheels, each in one fixed pose."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ from functools import cache
 import numpy as np
 
 from sim2street.bridge.labels import Tag
-from sim2street.bridge.town.models import VEHICLE_MODELS, ActorModel
-from sim2street.bridge.town.scenery.meshes import Floats, Mesh, box, joined, loft, mesh, tube
+from sim2street.bridge.town.actor_models import VEHICLE_MODELS, ActorModel
+from sim2street.bridge.town.scenery.meshes import Floats, Mesh, joined, mesh
+from sim2street.bridge.town.scenery.primitives import box, loft, tube
 from sim2street.bridge.town.scenery.vehicle_meshes import two_wheeler_wheel
 
 Point = tuple[float, float, float]
+"""(x, y, z) in the body frame: x forward, y left, z up, metres."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stance:
-    """How somebody on foot holds themselves.
+    """Pose, build and clothes of a pedestrian.
 
     Attributes:
-        stride: how far a foot is before the hips, over the height.
-        build: width over the usual width. lean_rad: of the trunk, forward.
-        coat: it hangs down to this share of the height (0: none), `flare` as wide as the
-            hips. pack: a rucksack. bag: in one hand. bent: the elbows, as a runner's.
+        stride: distance of each foot from the hips, forward or back, over the body height.
+        build: width of the body relative to the average.
+        lean_rad: forward lean of the trunk.
+        coat: height of a coat's or dress's hem over the body height; 0 for none.
+        flare: width of the hem relative to the hips.
+        pack: wears a backpack.
+        bag: carries a bag in one hand.
+        bent: the elbows are bent, as a runner's.
     """
 
     stride: float = 0.16
@@ -56,7 +62,7 @@ _STANCES: dict[str, _Stance] = {
 
 
 def pedestrian_mesh(model: ActorModel, fine: bool) -> Mesh:
-    """A person on foot in the body frame (x forward), amid a step."""
+    """A pedestrian in the body frame; the coarse level has fewer faces per limb."""
     stance, height = _STANCES[model.name], 2 * model.extent_m[2]
     build = stance.build
     hips = (0.0, 0.0, 0.52 * height)
@@ -87,7 +93,7 @@ def pedestrian_mesh(model: ActorModel, fine: bool) -> Mesh:
 
 
 def far_pedestrian_mesh(model: ActorModel) -> Mesh:
-    """A person on foot from afar: trunk, head and two legs, a few triangles each."""
+    """A pedestrian at the coarsest level: trunk, head and two legs."""
     stance, height = _STANCES[model.name], 2 * model.extent_m[2]
     wide = 0.115 * height * stance.build
     rings = [_ellipse((0, 0, z * height), 0.66 * w, w, 4)
@@ -103,7 +109,10 @@ def far_pedestrian_mesh(model: ActorModel) -> Mesh:
 
 
 def _step(stance: _Stance, side: float, height_m: float, fine: bool) -> list[Floats]:
-    """One leg: straight before the body, or bent behind it with the heel lifted."""
+    """One leg: straight in front of the body, or bent with a lifted heel behind it.
+
+    `side` is -1 for the right leg and 1 for the left one, which is the leg in front.
+    """
     reach = side * stance.stride * height_m
     behind = max(0.0, -reach)
     hip = (0.0, side * 0.05 * height_m, 0.52 * height_m)
@@ -114,7 +123,7 @@ def _step(stance: _Stance, side: float, height_m: float, fine: bool) -> list[Flo
 
 
 def two_wheeler_mesh(model: ActorModel, fine: bool) -> Mesh:
-    """A bicycle or motorcycle with its rider: two tags in one actor."""
+    """A bicycle or motorcycle and its rider, whose triangles have their own tag."""
     vehicle, rider = _TWO_WHEELERS[model.name](model, fine)
     return joined(
         [mesh(np.concatenate(vehicle), Tag(model.tag)), mesh(np.concatenate(rider), Tag.RIDER)]
@@ -123,7 +132,7 @@ def two_wheeler_mesh(model: ActorModel, fine: bool) -> Mesh:
 
 @cache
 def parked_bicycles() -> tuple[Mesh, Mesh]:
-    """A bicycle left standing, without a rider: fine and coarse."""
+    """A bicycle without a rider, in a fine and a coarse level of detail."""
     model = next(model for model in VEHICLE_MODELS if model.name == "bicycle")
     fine, coarse = (mesh(np.concatenate(_bicycle(model, near)[0]), Tag.BICYCLE)
                     for near in (True, False))  # fmt: skip
@@ -131,6 +140,7 @@ def parked_bicycles() -> tuple[Mesh, Mesh]:
 
 
 def _bicycle(model: ActorModel, fine: bool) -> tuple[list[Floats], list[Floats]]:
+    """Triangles of a bicycle and of its rider."""
     half_length, _, half_height = model.extent_m
     top = 2 * half_height
     upright = model.name == "city_bicycle"
@@ -155,6 +165,7 @@ def _bicycle(model: ActorModel, fine: bool) -> tuple[list[Floats], list[Floats]]
 
 
 def _motorcycle(model: ActorModel, fine: bool) -> tuple[list[Floats], list[Floats]]:
+    """Triangles of a motorcycle or scooter and of its rider."""
     half_length, _, half_height = model.extent_m
     top = 2 * half_height
     scooter = model.name == "scooter"
@@ -185,7 +196,17 @@ def _rider(
     fine: bool,
     apart_m: float = 0.1,
 ) -> list[Floats]:
-    """Somebody sitting: trunk leaning forward, hands on the bar, feet on the pedals."""
+    """A person who sits with the hands on the handlebar and the feet on the pedals.
+
+    Args:
+        hips: where they sit.
+        lean_rad: forward lean of the trunk.
+        bar: middle of the handlebar.
+        pedal: x and z of the axis about which the pedals turn (of the foot rests).
+        top_m: height of the top of the head.
+        fine: with more faces per limb.
+        apart_m: distance of each foot from the middle plane.
+    """
     height = (top_m - hips[2]) / (0.48 * math.cos(lean_rad) * 0.97 + 0.015)
     parts = _trunk(hips, lean_rad, height, 1.0, fine)
     sides = 5 if fine else 3
@@ -217,8 +238,9 @@ _TWO_WHEELERS = {
 
 
 def _trunk(hips: Point, lean_rad: float, height_m: float, build: float, fine: bool) -> list[Floats]:
-    """Trunk, neck and head from the hips up, leaning forward."""
+    """Trunk, neck and head above the hips."""
     sides = 7 if fine else 4
+    # (height above the hips, half depth, half width), each over the body height.
     sections = [(-0.03, 0.066, 0.088), (0.02, 0.070, 0.096), (0.11, 0.060, 0.080),
                 (0.22, 0.072, 0.100), (0.285, 0.058, 0.112), (0.315, 0.034, 0.052),
                 (0.345, 0.028, 0.030)]  # fmt: skip
@@ -231,6 +253,7 @@ def _trunk(hips: Point, lean_rad: float, height_m: float, build: float, fine: bo
 
 
 def _along(start: Point, lean_rad: float, distance_m: float) -> Point:
+    """The point at a distance upward from `start` on a line that leans forward."""
     x = start[0] + math.sin(lean_rad) * distance_m
     return (x, start[1], start[2] + math.cos(lean_rad) * distance_m)
 
@@ -244,7 +267,7 @@ def _leg(
     sides: int,
     drop_m: float,
 ) -> list[Floats]:
-    """From the hip to the toes, which point down by `drop_m`."""
+    """Thigh, calf and foot; the toes lie `drop_m` below the ankle."""
     thigh, calf, ankle = (r * height_m * build for r in (0.050, 0.034, 0.024))
     toe = (foot[0] + 0.09 * height_m, foot[1], max(0.02, foot[2] - drop_m))
     heel = (foot[0] - 0.03 * height_m, foot[1], foot[2])
@@ -256,6 +279,7 @@ def _leg(
 
 
 def _arm(shoulder: Point, elbow: Point, hand: Point, height_m: float, sides: int) -> list[Floats]:
+    """Upper arm and forearm."""
     upper, wrist = 0.030 * height_m, 0.018 * height_m
     return [
         tube(shoulder, elbow, upper, upper * 0.8, sides),
@@ -263,14 +287,15 @@ def _arm(shoulder: Point, elbow: Point, hand: Point, height_m: float, sides: int
     ]
 
 
-def _ellipse(centre: Point, deep_m: float, wide_m: float, sides: int) -> Floats:
-    """A level ring (sides, 3), counter-clockwise from above."""
+def _ellipse(centre: Point, half_depth_m: float, half_width_m: float, sides: int) -> Floats:
+    """Corners (sides, 3) of a level ellipse, counter-clockwise from above."""
     angle = np.arange(sides) * 2 * math.pi / sides
-    x, y = centre[0] + deep_m * np.cos(angle), centre[1] + wide_m * np.sin(angle)
+    x, y = centre[0] + half_depth_m * np.cos(angle), centre[1] + half_width_m * np.sin(angle)
     return np.stack([x, y, np.full(sides, centre[2])], axis=1)
 
 
 def _ball(centre: Point, radius_m: float, half_height_m: float, sides: int) -> Floats:
+    """An upright ellipsoid."""
     rings = []
     for angle in (-1.1, -0.4, 0.4, 1.1):
         at = (centre[0], centre[1], centre[2] + half_height_m * math.sin(angle))

@@ -1,4 +1,4 @@
-"""What is painted on the carriageways: lines, dashes, arrows, zebra crossings."""
+"""Meshes of road markings: lane lines, turn arrows, give-way lines and zebra crossings."""
 
 from __future__ import annotations
 
@@ -11,22 +11,29 @@ import numpy.typing as npt
 from sim2street.bridge.labels import Tag
 from sim2street.bridge.town.plan.layout import Crossing, Junction, Lane, Layout, Points, Road, Turn
 from sim2street.bridge.town.plan.polyline import arc_lengths, at_lengths, cut, offset, resample
-from sim2street.bridge.town.scenery.ground import landmarks
-from sim2street.bridge.town.scenery.meshes import Floats, Item, Layer, fan, mesh, ribbon
+from sim2street.bridge.town.scenery.ground import simplified
+from sim2street.bridge.town.scenery.meshes import Floats, Layer, SceneryItem, mesh
+from sim2street.bridge.town.scenery.primitives import fan, ribbon
 
-LINE_M = 0.13
-_SEEN_M = 140.0
+_LINE_WIDTH_M = 0.13
+_FAR_M = 140.0
+"""Markings are not drawn beyond this distance."""
+
 _EDGE_GAP_M = 0.28
-_ARROWS_M = (12.0, 30.0)
+"""Between an edge line and the kerb."""
 
+_ARROW_DISTANCES_M = (12.0, 30.0)
+"""Turn arrows are painted at these distances before the end of a lane."""
+
+# Parts of the turn arrows: corners (x to the right, y forward) in metres.
 _SHAFT = ((-0.09, 0.0), (0.09, 0.0), (0.09, 2.2), (-0.09, 2.2))
 _HEAD = ((-0.38, 2.2), (0.38, 2.2), (0.0, 3.9))
 _SIDE_SHAFT = ((-0.09, 1.0), (-0.09, 1.5), (0.55, 2.5), (0.55, 2.1))
 _SIDE_HEAD = ((0.45, 1.75), (1.15, 2.75), (0.45, 2.95))
 
 
-def marking_items(layout: Layout, rng: np.random.Generator) -> Iterator[Item]:
-    """All paint of the town, as scenery items."""
+def marking_items(layout: Layout, rng: np.random.Generator) -> Iterator[SceneryItem]:
+    """All road markings of a town."""
     for road in layout.roads:
         yield from _road_lines(road, rng)
     for junction in layout.junctions:
@@ -34,7 +41,7 @@ def marking_items(layout: Layout, rng: np.random.Generator) -> Iterator[Item]:
         for crossing in junction.crossings:
             yield from _crossing(junction, crossing, zebra)
     for light in layout.lights:
-        yield _item(_stroke(light.stop_m, 0.32))
+        yield _item(_stroke(light.stop_line_m, 0.32))  # stop line
     for lane in layout.lanes:
         if lane.road_id is None:
             continue
@@ -44,25 +51,28 @@ def marking_items(layout: Layout, rng: np.random.Generator) -> Iterator[Item]:
             yield from _arrows(layout, lane)
 
 
-def _item(triangles: Floats) -> Item:
+def _item(triangles: Floats) -> SceneryItem:
     middle = triangles.reshape(-1, 3).mean(axis=0)
     anchor = (float(middle[0]), float(middle[1]))
-    return Item(mesh(triangles, Tag.ROAD_LINES), Layer.MARKING, anchor, 0.0, _SEEN_M)
+    return SceneryItem(mesh(triangles, Tag.ROAD_LINES), Layer.MARKING, anchor, 0.0, _FAR_M)
 
 
-def _stroke(line: Points, width_m: float = LINE_M) -> Floats:
-    """A painted line along `line` (N, 2)."""
-    kept = line[landmarks(line)] if len(line) > 2 else line
+def _stroke(line: Points, width_m: float = _LINE_WIDTH_M) -> Floats:
+    """A continuous stripe along `line` (N, 2)."""
+    kept = line[simplified(line)] if len(line) > 2 else line
     return ribbon(offset(kept, width_m / 2), offset(kept, -width_m / 2), 0.0)
 
 
-def _solid(line: Points, width_m: float = LINE_M) -> Iterator[Item]:
+def _solid(line: Points, width_m: float = _LINE_WIDTH_M) -> Iterator[SceneryItem]:
+    """A continuous stripe in items of 24 m, which are culled one by one."""
     length = float(arc_lengths(line)[-1])
     for start in np.arange(0.0, length - 1.0, 24.0):
         yield _item(_stroke(cut(line, start, min(start + 24.0, length)), width_m))
 
 
-def _dashes(line: Points, dash_m: float, gap_m: float, width_m: float = LINE_M) -> Iterator[Item]:
+def _dashes(
+    line: Points, dash_m: float, gap_m: float, width_m: float = _LINE_WIDTH_M
+) -> Iterator[SceneryItem]:
     length = float(arc_lengths(line)[-1])
     starts = np.arange(gap_m / 2, length - dash_m, dash_m + gap_m)
     for group in np.array_split(starts, max(1, round(len(starts) / 4))):
@@ -72,7 +82,7 @@ def _dashes(line: Points, dash_m: float, gap_m: float, width_m: float = LINE_M) 
 
 
 def _bars(ends: npt.NDArray[np.float64], width_m: float) -> Floats:
-    """Painted straight bars from their ends (K, 2, 2): triangles (2 K, 3, 3)."""
+    """Straight stripes between pairs of end points (K, 2, 2), as triangles (2 K, 3, 3)."""
     along = ends[:, 1] - ends[:, 0]
     along *= (width_m / 2 / np.hypot(*along.T))[:, None]
     side = np.stack([-along[:, 1], along[:, 0]], axis=1)[:, None]
@@ -81,7 +91,7 @@ def _bars(ends: npt.NDArray[np.float64], width_m: float) -> Floats:
     return corners[:, [(0, 1, 2), (0, 2, 3)]].reshape(-1, 3, 3)
 
 
-def _road_lines(road: Road, rng: np.random.Generator) -> Iterator[Item]:
+def _road_lines(road: Road, rng: np.random.Generator) -> Iterator[SceneryItem]:
     line = road.centre_m
     length = float(arc_lengths(line)[-1])
     if length < 8.0:
@@ -95,15 +105,16 @@ def _road_lines(road: Road, rng: np.random.Generator) -> Iterator[Item]:
                 yield from _dashes(offset(line, sign * middle), 2.5, 4.5)
     else:
         dash = float(rng.choice([2.0, 3.0, 4.0]))
-        warn = min(16.0, length / 3)  # long dashes before a junction
-        yield from _dashes(cut(line, 0.0, warn), 4.0, 1.5)
-        yield from _dashes(cut(line, warn, length - warn), dash, dash * float(rng.uniform(1, 2)))
-        yield from _dashes(cut(line, length - warn, length), 4.0, 1.5)
+        warning = min(16.0, length / 3)  # long dashes warn of the junction at either end
+        between = cut(line, warning, length - warning)
+        yield from _dashes(cut(line, 0.0, warning), 4.0, 1.5)
+        yield from _dashes(between, dash, dash * float(rng.uniform(1, 2)))
+        yield from _dashes(cut(line, length - warning, length), 4.0, 1.5)
     for side in (0, 1):
         yield from _edge_lines(road, side, rng)
 
 
-def _edge_lines(road: Road, side: int, rng: np.random.Generator) -> Iterator[Item]:
+def _edge_lines(road: Road, side: int, rng: np.random.Generator) -> Iterator[SceneryItem]:
     sign = 1.0 if side == 0 else -1.0
     kerb, parking = road.kerb_m[side], road.parking_width_m[side]
     if parking > 0.0:
@@ -114,10 +125,10 @@ def _edge_lines(road: Road, side: int, rng: np.random.Generator) -> Iterator[Ite
         yield from _solid(offset(road.centre_m, sign * (kerb - _EDGE_GAP_M - 0.2 * count)), 0.1)
 
 
-def _crossing(junction: Junction, crossing: Crossing, zebra: bool) -> Iterator[Item]:
+def _crossing(junction: Junction, crossing: Crossing, zebra: bool) -> Iterator[SceneryItem]:
     near_right, far_right, far_left, near_left = crossing.polygon_m
     if not zebra:
-        if junction.has_lights:  # two rows of studs
+        if junction.has_lights:  # a row of short dashes along either side
             for a, b in ((near_right, near_left), (far_right, far_left)):
                 yield from _dashes(resample(np.stack([a, b])), 0.4, 0.5, 0.18)
         return
@@ -133,7 +144,7 @@ def _crossing(junction: Junction, crossing: Crossing, zebra: bool) -> Iterator[I
 
 
 def _give_way(lane: Lane) -> Floats:
-    """A broken line across the end of a lane that yields."""
+    """The broken line across the end of a lane without a traffic light."""
     end, before = lane.points_m[-1], lane.points_m[-2]
     along = (end - before) / np.hypot(*(end - before))
     across = np.array([-along[1], along[0]])
@@ -145,17 +156,18 @@ def _give_way(lane: Lane) -> Floats:
     return np.concatenate(parts)
 
 
-def _arrows(layout: Layout, lane: Lane) -> Iterator[Item]:
+def _arrows(layout: Layout, lane: Lane) -> Iterator[SceneryItem]:
+    """Arrows that show where a lane leads at the next junction."""
     turns = {layout.lanes[after].turn for after in lane.next_ids}
     length = float(arc_lengths(lane.points_m)[-1])
-    for distance in _ARROWS_M:
+    for distance in _ARROW_DISTANCES_M:
         if length > distance + 12.0:
             line = at_lengths(lane.points_m, np.array([length - distance, length - distance + 1]))
             yield _item(_arrow(line, turns))
 
 
 def _arrow(line: Points, turns: set[Turn]) -> Floats:
-    """An arrow at the start of `line` (2, 2) that points along it."""
+    """A turn arrow at the first point of `line` (2, 2), pointing to the second."""
     shapes: list[tuple[tuple[float, float], ...]] = [_SHAFT]
     if "straight" in turns:
         shapes.append(_HEAD)

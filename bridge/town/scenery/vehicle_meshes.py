@@ -1,8 +1,9 @@
-"""Outlines of cars, lorries and buses: side profiles given width, plus wheels and mirrors.
+"""Meshes of cars, trucks and buses: side profiles given width, plus wheels and mirrors.
 
-A profile is the outline of the side in units of half the length (x, forward) and of the
-height (z); it runs from the front bumper over the top to the rear bumper. The body below
-the waist and the cabin above are separate skins, so that the cabin tapers.
+A profile is the outline of a vehicle's side as points (x, z), where x is in units of half the
+length (1 at the front) and z in units of the height. It runs from the front bumper over the
+top to the rear bumper. The body up to the windows and the cabin above have separate profiles,
+because the cabin is narrower at the roof.
 """
 
 from __future__ import annotations
@@ -14,15 +15,28 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim2street.bridge.labels import Tag
-from sim2street.bridge.town.models import ActorModel
-from sim2street.bridge.town.scenery.meshes import Floats, Mesh, box, disc_ring, loft, mesh, walls
+from sim2street.bridge.town.actor_models import ActorModel
+from sim2street.bridge.town.scenery.meshes import Floats, Mesh, mesh
+from sim2street.bridge.town.scenery.primitives import box, loft, regular_polygon, walls
 
 Profile = tuple[tuple[float, float], ...]
+"""Points (x, z) of the outline of a vehicle's side, in the units described above."""
+
+_WAIST = 0.62
+"""Height of the lower edge of the windows, over the vehicle's height."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """Profiles of one car, and how much its roof is narrower than its waist."""
+    """Shape of one model.
+
+    Attributes:
+        body, cabin: profiles of the lower and the upper part.
+        roof: width of the roof relative to the body.
+        wheels: x of each axle, over half the length.
+        wheel_m: radius of the wheels.
+        mirror: x of the mirrors, over half the length.
+    """
 
     body: Profile
     cabin: Profile
@@ -104,7 +118,7 @@ _CAB = _Shape(
 
 
 def far_vehicle_mesh(model: ActorModel) -> Mesh:
-    """The outline of a four-wheeled model for a distance: fewer corners, axles for wheels."""
+    """A car, truck or bus at the coarsest level: fewer corners, one box per axle for wheels."""
     if model.tag == Tag.TRUCK:
         return vehicle_mesh(model, fine=False)
     shape, (half_length, half_width, _) = _SHAPES[model.name], model.extent_m
@@ -118,13 +132,13 @@ def far_vehicle_mesh(model: ActorModel) -> Mesh:
 
 
 def _thinned(profile: Profile) -> Profile:
-    """About half of a profile's corners, its ends among them."""
+    """About half of a profile's points, including both ends."""
     count = max(4, (len(profile) + 1) // 2)
     return tuple(profile[round(k * (len(profile) - 1) / (count - 1))] for k in range(count))
 
 
 def vehicle_mesh(model: ActorModel, fine: bool) -> Mesh:
-    """Triangles of a four-wheeled model in its body frame; `fine` adds round wheels."""
+    """A car, truck or bus in its body frame; `fine` has round wheels and mirrors."""
     if model.tag == Tag.TRUCK:
         triangles = _truck(model, fine)
     else:
@@ -141,7 +155,7 @@ def _car(shape: _Shape, extent_m: tuple[float, float, float], fine: bool) -> Flo
 
 
 def _skin(profile: Profile, extent_m: tuple[float, float, float], roof: float) -> Floats:
-    """A profile given width: narrower towards roof, sills and ends."""
+    """A closed surface over a profile, narrower towards the roof, the sills and the ends."""
     half_length, half_width, half_height = extent_m
     outline = np.array(profile)
     width = np.array([_half_width(x, z, roof) for x, z in profile]) * half_width
@@ -152,9 +166,9 @@ def _skin(profile: Profile, extent_m: tuple[float, float, float], roof: float) -
 
 
 def _half_width(x: float, z: float, roof: float) -> float:
-    waist = 0.62
-    if z > waist:
-        across = 1.0 - (1.0 - roof) * (z - waist) / (1.0 - waist)
+    """Relative half width of a vehicle at a point of its profile."""
+    if z > _WAIST:
+        across = 1.0 - (1.0 - roof) * (z - _WAIST) / (1.0 - _WAIST)
     else:
         across = 0.94 + 0.06 * min(1.0, z / 0.4)
     end = max(0.0, abs(x) - 0.82) / 0.18
@@ -162,38 +176,36 @@ def _half_width(x: float, z: float, roof: float) -> float:
 
 
 def _wheels(shape: _Shape, extent_m: tuple[float, float, float], fine: bool) -> list[Floats]:
+    """All wheels: round if `fine`, else the four walls of a box."""
     half_length, half_width, _ = extent_m
     radius, tyre = shape.wheel_m, 0.22
     parts = []
     for axle in shape.wheels:
+        x = axle * half_length
         for side in (-1.0, 1.0):
             outer, inner = side * half_width * 0.975, side * (half_width * 0.975 - tyre)
-            centre = (axle * half_length, radius)
-            wheel = _wheel(centre, radius, sorted((inner, outer)), 10) if fine else None
-            if wheel is None:
-                low, high = sorted((inner, outer))
-                span = radius * 0.85
-                ring = [
-                    (centre[0] - span, low),
-                    (centre[0] + span, low),
-                    (centre[0] + span, high),
-                    (centre[0] - span, high),
-                ]
-                wheel = walls(ring, 0.0, radius)
-            parts.append(wheel)
+            right, left = sorted((inner, outer))
+            if fine:
+                parts.append(_wheel((x, radius), radius, (right, left), 10))
+            else:
+                rear, front = x - radius * 0.85, x + radius * 0.85
+                outline = [(rear, right), (front, right), (front, left), (rear, left)]
+                parts.append(walls(outline, 0.0, radius))
     return parts
 
 
 def _wheel(
     centre: tuple[float, float], radius_m: float, y_m: Sequence[float], sides: int
 ) -> Floats:
-    ring = disc_ring(radius_m, sides, math.pi / sides)
+    """A wheel about (x, z) between two values of y, right and left, as a closed prism."""
+    ring = regular_polygon(radius_m, sides, math.pi / sides)
     x, z = centre[0] + ring[:, 0], centre[1] + ring[:, 1]
     faces = [np.stack([x, np.full(sides, y), z], axis=1) for y in y_m]
     return loft([faces[1], faces[0]])
 
 
 def _mirrors(shape: _Shape, extent_m: tuple[float, float, float]) -> list[Floats]:
+    """Two mirrors; high vehicles have taller ones."""
     half_length, half_width, half_height = extent_m
     x, z = shape.mirror * half_length, (0.62 if half_height < 1.0 else 0.56) * 2 * half_height
     tall = 0.16 if half_height < 1.0 else 0.40
@@ -205,6 +217,7 @@ def _mirrors(shape: _Shape, extent_m: tuple[float, float, float]) -> list[Floats
 
 
 def _truck(model: ActorModel, fine: bool) -> Floats:
+    """A driver's cab and chassis with a box, or with a flat bed and a load."""
     half_length, half_width, half_height = model.extent_m
     height = 2 * half_height
     parts = [_car(_CAB, model.extent_m, fine)]
@@ -222,7 +235,7 @@ def _truck(model: ActorModel, fine: bool) -> Floats:
 
 
 def _load(x0: float, x1: float, half_width_m: float, z0: float, z1: float) -> Floats:
-    """A heap under a tarpaulin."""
+    """A load of uneven height under a tarpaulin."""
     xs = np.linspace(x0, x1, 5)
     tops = z0 + (z1 - z0) * np.array([0.55, 0.95, 0.7, 1.0, 0.4])
     rings = []
@@ -240,5 +253,5 @@ def _load(x0: float, x1: float, half_width_m: float, z0: float, z1: float) -> Fl
 
 
 def two_wheeler_wheel(x_m: float, radius_m: float, width_m: float, sides: int) -> Floats:
-    """A wheel in the middle plane, as a thin prism."""
+    """A wheel in the plane y = 0 that stands on the ground, its hub at `x_m`."""
     return _wheel((x_m, radius_m), radius_m, (-width_m / 2, width_m / 2), sides)

@@ -1,1 +1,1 @@
-"""Everything that moves: the ego, vehicles, pedestrians, and who may enter a junction."""
+"""The town's moving parts: the ego, vehicles, pedestrians, and the right of way at junctions."""

@@ -1,4 +1,4 @@
-"""What the ego can touch: boxes (vehicles, people, posts) and the ends of the street."""
+"""What the ego can collide with: boxes (vehicles, people, posts) and walls along the streets."""
 
 from __future__ import annotations
 
@@ -7,18 +7,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sim2street.bridge.town.plan.lane_map import Bools
 from sim2street.bridge.town.plan.layout import Layout, Points
 from sim2street.bridge.town.plan.paths import Ints
 from sim2street.bridge.town.plan.polyline import Floats, headings
-from sim2street.bridge.town.traffic.pedestrians import Box
 
-_WALL_GAP_M = 0.4
-"""Walls stand this far behind the property line."""
+_WALL_SETBACK_M = 0.4
+"""Distance from the property line to the wall behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A vehicle's bounding box on the ground: centre, heading, half sizes, and its speed."""
+
+    x_m: float
+    y_m: float
+    heading_rad: float
+    half_length_m: float
+    half_width_m: float
+    speed_mps: float
 
 
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """M boxes on the ground: float64 (M,), middles, headings and half sizes."""
+    """M boxes on the ground: centres, headings and half sizes, each float64 (M,)."""
 
     x_m: Floats
     y_m: Floats
@@ -36,20 +48,20 @@ def touching(box: Box, boxes: Boxes) -> Ints:
     return near[overlap(box, boxes, near)] if len(near) else near
 
 
-def overlap(box: Box, boxes: Boxes, index: Ints) -> np.ndarray:
-    """bool (K,): separating axes, for the boxes `index` (K,)."""
+def overlap(box: Box, boxes: Boxes, index: Ints) -> Bools:
+    """bool (K,): which of the boxes `index` (K,) overlap `box`, by the separating axis theorem."""
     dx, dy = boxes.x_m[index] - box.x_m, boxes.y_m[index] - box.y_m
     turn = boxes.heading_rad[index] - box.heading_rad
     length, width = boxes.half_length_m[index], boxes.half_width_m[index]
     c, s = np.abs(np.cos(turn)), np.abs(np.sin(turn))
     own_c, own_s = math.cos(box.heading_rad), math.sin(box.heading_rad)
-    his_c, his_s = np.cos(boxes.heading_rad[index]), np.sin(boxes.heading_rad[index])
+    other_c, other_s = np.cos(boxes.heading_rad[index]), np.sin(boxes.heading_rad[index])
     own_l, own_w = box.half_length_m, box.half_width_m
     return np.asarray(
         (np.abs(dx * own_c + dy * own_s) < own_l + length * c + width * s)
         & (np.abs(dy * own_c - dx * own_s) < own_w + length * s + width * c)
-        & (np.abs(dx * his_c + dy * his_s) < length + own_l * c + own_w * s)
-        & (np.abs(dy * his_c - dx * his_s) < width + own_l * s + own_w * c)
+        & (np.abs(dx * other_c + dy * other_s) < length + own_l * c + own_w * s)
+        & (np.abs(dy * other_c - dx * other_s) < width + own_l * s + own_w * c)
     )
 
 
@@ -58,25 +70,29 @@ class StreetSpace:
     """All ground between the walls: streets with their sidewalks, and junctions.
 
     Attributes:
-        points_m: float64 (P, 2) of all road middles. heading_rad: float64 (P,).
+        points_m: float64 (P, 2), on the centre lines of all roads.
+        heading_rad: float64 (P,), of the centre lines.
         left_m, right_m: float64 (P,), from there to the wall on either side.
-        squares: outlines (K, 2) of the junctions, walls included.
+        junctions_m: outlines (K, 2) of the junctions with their sidewalks.
     """
 
     points_m: Points
     heading_rad: Floats
     left_m: Floats
     right_m: Floats
-    squares: tuple[Points, ...]
+    junctions_m: tuple[Points, ...]
 
     @classmethod
     def of(cls, layout: Layout) -> StreetSpace:
-        """Compile the street space of a layout."""
+        """The street space of a layout."""
         roads = layout.roads
         counts = [len(road.centre_m) for road in roads]
-        reach = [[k + road.sidewalk_width_m + _WALL_GAP_M for k in road.kerb_m] for road in roads]
+        reach = [
+            [kerb + road.sidewalk_width_m + _WALL_SETBACK_M for kerb in road.kerb_m]
+            for road in roads
+        ]
         left, right = np.repeat(np.array(reach), counts, axis=0).T
-        squares = tuple(
+        junctions = tuple(
             np.concatenate([corner.outer_m for corner in junction.corners])
             for junction in layout.junctions
         )
@@ -85,24 +101,24 @@ class StreetSpace:
             np.concatenate([headings(road.centre_m) for road in roads]),
             left,
             right,
-            squares,
+            junctions,
         )
 
     def contains(self, x_m: float, y_m: float) -> bool:
         """Whether a point lies on a street, a sidewalk or a junction."""
         offset = np.array([x_m, y_m]) - self.points_m
         squared = offset[:, 0] ** 2 + offset[:, 1] ** 2
-        at = int(squared.argmin())
-        cos, sin = math.cos(self.heading_rad[at]), math.sin(self.heading_rad[at])
-        along = offset[at, 0] * cos + offset[at, 1] * sin
-        left = offset[at, 1] * cos - offset[at, 0] * sin
-        if abs(along) < 1.5 and -self.right_m[at] < left < self.left_m[at]:
+        nearest = int(squared.argmin())
+        cos, sin = math.cos(self.heading_rad[nearest]), math.sin(self.heading_rad[nearest])
+        along = offset[nearest, 0] * cos + offset[nearest, 1] * sin
+        left = offset[nearest, 1] * cos - offset[nearest, 0] * sin
+        if abs(along) < 1.5 and -self.right_m[nearest] < left < self.left_m[nearest]:
             return True
-        return any(inside(square, x_m, y_m) for square in self.squares)
+        return any(inside(outline, x_m, y_m) for outline in self.junctions_m)
 
 
 def inside(polygon_m: Points, x_m: float, y_m: float) -> bool:
-    """Even-odd rule."""
+    """Whether a point is inside a polygon (N, 2), by the even-odd rule."""
     x, y = polygon_m[:, 0], polygon_m[:, 1]
     x2, y2 = np.roll(x, -1), np.roll(y, -1)
     spans = (y > y_m) != (y2 > y_m)

@@ -1,4 +1,8 @@
-"""The ways through a junction that are taken, and where those who took them must wait."""
+"""Which connectors of the junctions are reserved, and where vehicles on them yield to others.
+
+A connector is a lane through a junction. Who holds a grant for a connector has reserved it.
+`right_of_way` hands out the grants.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +13,36 @@ import numpy as np
 from sim2street.bridge.town.plan.lane_map import Bools, LaneMap
 from sim2street.bridge.town.plan.paths import Ints
 from sim2street.bridge.town.plan.polyline import Floats
-from sim2street.bridge.town.traffic.vehicles import HALF_LENGTH_M, Obstacle, TrafficState
+from sim2street.bridge.town.traffic.vehicles import HALF_LENGTH_M, LaneObstacle, TrafficState
 
-_SPACE_M = 2.5
-_START_MPS2 = 2.0
+_EXIT_GAP_M = 2.5
+"""Room that each vehicle needs on its exit lane besides its own length."""
+
+_EXIT_MOTION_S = 1.5
+"""A vehicle on the exit lane will have moved on for this long when the next one arrives."""
+
+_START_ACCEL_MPS2 = 2.0
 _NOT_THERE_M = -1000.0
-_MEET_GAP_M = 0.8
+_YIELD_GAP_M = 0.8
 _ENTERED_M = 1.1
-"""Who is less far past the stop line stands in nobody's way."""
+"""An ego whose front is less far past the stop line blocks nobody."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """The ego's part in it, as far as a junction is ahead of it or around it.
+class EgoAtJunction:
+    """The ego relative to the junction that it is in, or else comes to next.
 
     Attributes:
-        before: its road lane. through: its way through the junction.
-        to_line_m: from the front bumper to the stop line (< 0: past it).
-        length_m: of the vehicle.
-        inside: it stands or drives in the junction.
+        approach_lane: road lane that leads to the junction.
+        connector_lane: lane of its route through the junction.
+        to_stop_line_m: from the front bumper to the stop line; negative past it.
+        length_m: of the ego.
+        inside: whether it is in the junction.
     """
 
-    before: int
-    through: int
-    to_line_m: float
+    approach_lane: int
+    connector_lane: int
+    to_stop_line_m: float
     speed_mps: float
     length_m: float
     inside: bool
@@ -40,168 +50,193 @@ class Claim:
 
 @dataclass(slots=True)
 class EgoGrant:
-    """The ego's grant: kept between ticks, as the vehicles keep theirs.
+    """The ego's right of way.
 
     Attributes:
-        grant: lane through the junction, or -1. asked, granted: ticks, or -1.
+        granted_lane: lane through a junction that the ego may enter, or -1.
+        asked_tick: since when the ego has waited for a grant, or -1.
+        granted_tick: of its last grant, or -1.
     """
 
-    grant: int = -1
-    asked: int = -1
-    granted: int = -1
+    granted_lane: int = -1
+    asked_tick: int = -1
+    granted_tick: int = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the decision depends on besides the vehicles.
+class JunctionConditions:
+    """What grants depend on besides the vehicles.
 
     Attributes:
-        light: int64 (M,) states.
-        walked: bool (halves of crossings + 1,), someone is on it or comes to it.
-        wanted: likewise, someone has waited long enough to be let across.
-        blocked: lanes under the ego.
+        light_states: int64 (M,), see `traffic_lights.light_states`.
+        occupied: bool (2 * crossings + 1,), halves of crosswalks that somebody is on or comes
+            to, see `pedestrians.occupied_crossings`.
+        requested: bool, same shape, halves that somebody has waited long enough to use.
+        ego_lanes: stretches of lanes under the ego.
     """
 
-    light: Ints
-    walked: Bools
-    wanted: Bools
-    blocked: tuple[Obstacle, ...]
+    light_states: Ints
+    occupied: Bools
+    requested: Bools
+    ego_lanes: tuple[LaneObstacle, ...]
 
 
 @dataclass(slots=True)
-class HeldWays:
-    """Ways that are taken, and room that is spoken for behind them.
+class JunctionReservations:
+    """Reserved connectors, and the room reserved on the lanes behind the junctions.
 
     Attributes:
-        connectors: ways taken, or waited for by somebody who was first.
-        tails_m: how far along each the vehicle's tail is (far below 0: not there yet).
-        speeds_mps: of those on their way (0: of those who are not there yet).
-        room_m: by exit lane, for those who will come out there.
-        tail_m: float64 (L,), of the last vehicle on each lane.
+        connectors: reserved ones, and those that somebody who asked earlier waits for.
+        tails_m: how far along each the vehicle's tail is; far below 0 before the junction.
+        speeds_mps: of the vehicles that are there; 0 for others.
+        reserved_m: exit lane -> length reserved on it.
+        last_tail_m: float64 (L,), position of the last vehicle's tail on each lane.
     """
 
     connectors: list[int]
     tails_m: list[float]
     speeds_mps: list[float]
-    room_m: dict[int, float]
-    tail_m: Floats
+    reserved_m: dict[int, float]
+    last_tail_m: Floats
 
     @classmethod
     def of(
         cls,
         traffic: TrafficState,
-        ego: EgoGrant,
-        claim: Claim,
+        grant: EgoGrant,
+        ego: EgoAtJunction,
         lanes: LaneMap,
-        around: Surroundings,
+        conditions: JunctionConditions,
         half: Floats,
-    ) -> HeldWays:
-        tail = lanes.paths.length_m + 100.0
-        # a vehicle that moves will have made room by the time the next one arrives
-        behind = traffic.s_m - half + 1.5 * traffic.speed_mps
-        np.minimum.at(tail, traffic.plan[:, 0], behind)
-        for obstacle in around.blocked:
-            tail[obstacle.lane] = min(tail[obstacle.lane], obstacle.tail_m)
-        held = cls([], [], [], {}, tail)
-        who = np.nonzero(traffic.grant >= 0)[0]
-        along = traffic.s_m[who] - _offset_m(traffic, lanes, who) - half[who]
-        for i, at in zip(who.tolist(), along.tolist(), strict=True):
-            grant = int(traffic.grant[i])
-            out = traffic.plan[i, 0] == lanes.exit_lane[lanes.connector[grant]]
-            there = at > -2.0 * float(half[i])
-            length = 0.0 if out else 2.0 * float(half[i])
-            held.add(grant, length, lanes, at, float(traffic.speed_mps[i]) if there else 0.0)
-        if ego.grant >= 0:
-            held.add(ego.grant, claim.length_m, lanes, -claim.to_line_m - claim.length_m)
-        for obstacle in around.blocked:
-            if lanes.connector[obstacle.lane] >= 0 and obstacle.head_m > _ENTERED_M:
-                held.add(obstacle.lane, 0.0, lanes, obstacle.tail_m)
-        return held
+    ) -> JunctionReservations:
+        """The reservations of all grants, and the connectors that the ego stands on."""
+        last_tail = lanes.paths.length_m + 100.0
+        tail = traffic.s_m - half + _EXIT_MOTION_S * traffic.speed_mps
+        np.minimum.at(last_tail, traffic.lane_plan[:, 0], tail)
+        for part in conditions.ego_lanes:
+            last_tail[part.lane] = min(last_tail[part.lane], part.tail_m)
+        reservations = cls([], [], [], {}, last_tail)
+        who = np.nonzero(traffic.granted_lane >= 0)[0]
+        tails = traffic.s_m[who] - _connector_start_m(traffic, lanes, who) - half[who]
+        for i, tail_m in zip(who.tolist(), tails.tolist(), strict=True):
+            granted = int(traffic.granted_lane[i])
+            has_left = traffic.lane_plan[i, 0] == lanes.exit_lane[lanes.connector[granted]]
+            is_there = tail_m > -2.0 * float(half[i])
+            length = 0.0 if has_left else 2.0 * float(half[i])
+            speed = float(traffic.speed_mps[i]) if is_there else 0.0
+            reservations.add(granted, length, lanes, tail_m, speed)
+        if grant.granted_lane >= 0:
+            tail_m = -ego.to_stop_line_m - ego.length_m
+            reservations.add(grant.granted_lane, ego.length_m, lanes, tail_m)
+        for part in conditions.ego_lanes:
+            if lanes.connector[part.lane] >= 0 and part.head_m > _ENTERED_M:
+                reservations.add(part.lane, 0.0, lanes, part.tail_m)
+        return reservations
 
     def add(
         self,
-        through: int,
+        connector_lane: int,
         length_m: float,
         lanes: LaneMap,
-        along_m: float = _NOT_THERE_M,
+        tail_m: float = _NOT_THERE_M,
         speed_mps: float = 0.0,
     ) -> None:
-        """Take a way; `length_m` of room behind it is spoken for (0: none)."""
-        connector = int(lanes.connector[through])
+        """Reserve a connector, and room for `length_m` (0: none) on its exit lane."""
+        connector = int(lanes.connector[connector_lane])
         self.connectors.append(connector)
-        self.tails_m.append(along_m)
+        self.tails_m.append(tail_m)
         self.speeds_mps.append(speed_mps)
         if length_m > 0.0:
             exit_lane = int(lanes.exit_lane[connector])
-            self.room_m[exit_lane] = self.room_m.get(exit_lane, 0.0) + length_m + _SPACE_M
+            room_m = length_m + _EXIT_GAP_M
+            self.reserved_m[exit_lane] = self.reserved_m.get(exit_lane, 0.0) + room_m
 
-    def conflicts(self, through: int, lanes: LaneMap, to_line_m: float, speed_mps: float) -> bool:
-        """Whether somebody is, or waits longer, on a way that crosses this one.
+    def conflicts(
+        self, connector_lane: int, lanes: LaneMap, to_stop_line_m: float, speed_mps: float
+    ) -> bool:
+        """Whether a vehicle would meet somebody who has reserved a conflicting connector.
 
-        Those who will be gone before the asking one gets to where the ways meet do not
-        count; `to_line_m` and `speed_mps` are of the one who asks.
+        Others who leave the area of the conflict before the vehicle reaches it do not count.
+
+        Args:
+            to_stop_line_m, speed_mps: of the vehicle that asks.
         """
         if not self.connectors:
             return False
-        connector = int(lanes.connector[through])
-        until = lanes.conflict_m[self.connectors, connector] - np.array(self.tails_m)
-        way = to_line_m + lanes.meet_m[connector, self.connectors]
-        arrives_s = (np.sqrt(speed_mps**2 + 2.0 * _START_MPS2 * way) - speed_mps) / _START_MPS2
+        connector = int(lanes.connector[connector_lane])
+        left_m = lanes.conflict_end_m[self.connectors, connector] - np.array(self.tails_m)
+        way_m = to_stop_line_m + lanes.conflict_start_m[connector, self.connectors]
+        speed_there = np.sqrt(speed_mps**2 + 2.0 * _START_ACCEL_MPS2 * way_m)
+        arrives_s = (speed_there - speed_mps) / _START_ACCEL_MPS2
         speeds = np.array(self.speeds_mps)
-        leaves_s = np.where(speeds > 1.0, until / np.maximum(speeds, 1.0), np.inf)
-        return bool(((until > 0.0) & (leaves_s > arrives_s)).any())
+        leaves_s = np.where(speeds > 1.0, left_m / np.maximum(speeds, 1.0), np.inf)
+        return bool(((left_m > 0.0) & (leaves_s > arrives_s)).any())
 
-    def has_room(self, through: int, length_m: float, lanes: LaneMap, around: Surroundings) -> bool:
-        """Whether the crossings are free and there is room behind the junction."""
-        connector = int(lanes.connector[through])
-        crossings = lanes.crossings[connector]
-        if around.walked[crossings].any() or around.wanted[crossings].any():
+    def has_room(
+        self, connector_lane: int, length_m: float, lanes: LaneMap, conditions: JunctionConditions
+    ) -> bool:
+        """Whether the crosswalks on the way are free and the exit lane has room for a vehicle."""
+        connector = int(lanes.connector[connector_lane])
+        halves = lanes.crossing_halves[connector]
+        if conditions.occupied[halves].any() or conditions.requested[halves].any():
             return False
         exit_lane = int(lanes.exit_lane[connector])
-        room = float(self.tail_m[exit_lane]) - self.room_m.get(exit_lane, 0.0)
-        return room > length_m + _SPACE_M
+        room = float(self.last_tail_m[exit_lane]) - self.reserved_m.get(exit_lane, 0.0)
+        return room > length_m + _EXIT_GAP_M
 
 
-def yield_m(traffic: TrafficState, ego: EgoGrant, claim: Claim, lanes: LaneMap) -> Floats:
-    """float64 (N,): from the front bumper to where it must wait for others in a junction.
+def yield_distances_m(
+    traffic: TrafficState, grant: EgoGrant, ego: EgoAtJunction, lanes: LaneMap
+) -> Floats:
+    """float64 (N,): from each front bumper to where it must wait in a junction; inf: nowhere.
 
-    Those who were granted their way earlier go first; so does the ego once it is inside,
-    granted or not.
+    Vehicles yield to those whose grants are older, and to an ego inside the junction, even
+    without a grant.
     """
-    wait = np.full(len(traffic.model), np.inf)
-    who = np.nonzero(traffic.grant >= 0)[0]
+    distance = np.full(len(traffic.model), np.inf)
+    who = np.nonzero(traffic.granted_lane >= 0)[0]
     half = HALF_LENGTH_M[traffic.model[who]]
-    along = traffic.s_m[who] - _offset_m(traffic, lanes, who)
-    ways, tails, since = lanes.connector[traffic.grant[who]], along - half, traffic.granted[who]
-    if claim.inside or ego.grant >= 0:
-        ways = np.append(ways, lanes.connector[claim.through])
-        tails = np.append(tails, -claim.to_line_m - claim.length_m)
-        since = np.append(since, ego.granted if ego.grant >= 0 else -1)
-    if len(ways) < 2 or not len(who):
-        return wait
-    mine = ways[: len(who), None]
-    first = (since < since[: len(who), None]) & (tails < lanes.conflict_m[ways, mine])
-    distance = lanes.meet_m[mine, ways] - (along + half)[:, None] - _MEET_GAP_M
-    distance[~first | (distance < -_MEET_GAP_M)] = np.inf  # in it already: out of it
-    wait[who] = distance.min(axis=1)
-    return wait
+    along = traffic.s_m[who] - _connector_start_m(traffic, lanes, who)
+    connectors = lanes.connector[traffic.granted_lane[who]]
+    tails, since = along - half, traffic.granted_tick[who]
+    if ego.inside or grant.granted_lane >= 0:
+        connectors = np.append(connectors, lanes.connector[ego.connector_lane])
+        tails = np.append(tails, -ego.to_stop_line_m - ego.length_m)
+        since = np.append(since, grant.granted_tick if grant.granted_lane >= 0 else -1)
+    if len(connectors) < 2 or not len(who):
+        return distance
+    own = connectors[: len(who), None]
+    goes_first = since < since[: len(who), None]
+    goes_first &= tails < lanes.conflict_end_m[connectors, own]
+    front = (along + half)[:, None]
+    to_conflict = lanes.conflict_start_m[own, connectors] - front - _YIELD_GAP_M
+    # A vehicle that is already in the area of the conflict drives on and clears it.
+    to_conflict[~goes_first | (to_conflict < -_YIELD_GAP_M)] = np.inf
+    distance[who] = to_conflict.min(axis=1)
+    return distance
 
 
-def _offset_m(traffic: TrafficState, lanes: LaneMap, who: Ints) -> Floats:
-    """What to take from `s_m` to get the distance along the granted way."""
-    first, grant = traffic.plan[who, 0], traffic.grant[who]
-    before = np.where(traffic.plan[who, 1] == grant, lanes.paths.length_m[first], 0.0)
-    out = (first != grant) & (traffic.plan[who, 1] != grant)
-    return before - np.where(out, lanes.paths.length_m[grant], 0.0)
+def _connector_start_m(traffic: TrafficState, lanes: LaneMap, who: Ints) -> Floats:
+    """Position of the granted connector's start, along the present lane of each vehicle."""
+    first, granted = traffic.lane_plan[who, 0], traffic.granted_lane[who]
+    comes_next = traffic.lane_plan[who, 1] == granted
+    before = np.where(comes_next, lanes.paths.length_m[first], 0.0)
+    has_left = (first != granted) & ~comes_next
+    return before - np.where(has_left, lanes.paths.length_m[granted], 0.0)
 
 
 def crossings_in_use(
-    traffic: TrafficState, ego: EgoGrant, lanes: LaneMap, blocked: tuple[Obstacle, ...], count: int
+    traffic: TrafficState,
+    grant: EgoGrant,
+    lanes: LaneMap,
+    ego_lanes: tuple[LaneObstacle, ...],
+    count: int,
 ) -> Bools:
-    """bool (count,): a vehicle has a grant over this crossing, or the ego is on it."""
-    inside = [obstacle.lane for obstacle in blocked if obstacle.head_m > _ENTERED_M]
-    granted = traffic.grant[traffic.grant >= 0].tolist()
-    through = np.array([*granted, *inside, *([ego.grant] if ego.grant >= 0 else [])], np.int64)
-    halves = np.zeros(2 * count + 1, bool)  # the last one is for lanes that are on roads
-    halves[lanes.crossings[lanes.connector[through]]] = True
+    """bool (count,): crosswalks that a vehicle has a grant to cross, or that the ego is on."""
+    inside = [part.lane for part in ego_lanes if part.head_m > _ENTERED_M]
+    granted = traffic.granted_lane[traffic.granted_lane >= 0].tolist()
+    own = [grant.granted_lane] if grant.granted_lane >= 0 else []
+    connector_lanes = np.array([*granted, *inside, *own], np.int64)
+    halves = np.zeros(2 * count + 1, bool)  # the last element stands for road lanes
+    halves[lanes.crossing_halves[lanes.connector[connector_lanes]]] = True
     return np.asarray(halves[:-1].reshape(count, 2).any(axis=1))

@@ -1,112 +1,123 @@
-"""Where people on foot begin, and how the crowd keeps to the streets the ego drives.
+"""Where pedestrians start, and how they are moved to where the ego will drive.
 
-A town has kilometres of sidewalk and a frame shows a hundred metres of it. People far from
-the ego and from its way are out of every frame, so they are set down again where the ego
-will come by: as many people are met as on a busy street, at the cost of a few dozen.
+A town has kilometres of sidewalk, and a camera sees about a hundred metres. Pedestrians far from
+the ego and its route are out of sight, so they are placed again along the route ahead. A few dozen
+pedestrians are then enough for busy streets.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from sim2street.bridge.town.models import PEDESTRIAN_MODELS
+from sim2street.bridge.town.actor_models import PEDESTRIAN_MODELS
+from sim2street.bridge.town.plan.lane_map import Bools
 from sim2street.bridge.town.plan.layout import Points
 from sim2street.bridge.town.plan.paths import Ints
 from sim2street.bridge.town.plan.polyline import Floats
 from sim2street.bridge.town.plan.walk_map import WalkMap
-from sim2street.bridge.town.traffic.pedestrians import WalkState
+from sim2street.bridge.town.traffic.pedestrians import PedestrianState
 
-PACE_MPS = (1.0, 1.6)
+_SPEED_MPS = (1.0, 1.6)
 _STANDING_SHARE = 0.12
-_BESIDE_M = 32.0
-_ELSEWHERE = 0.06
-_GROUPS = np.array([1, 1, 1, 2, 2, 3])
-_APART_M = 0.8
-_FORGET_M = 165.0
-_RIM_M = (155.0, 215.0)
-_UNSEEN_M = 100.0
+_BESIDE_ROUTE_M = 32.0
+_ELSEWHERE_WEIGHT = 0.06
+"""Weight of sidewalks away from the route, where those along the route weigh 1."""
+
+_GROUP_SIZES = np.array([1, 1, 1, 2, 2, 3])
+_GROUP_SPREAD_M = 0.8
+_LEFT_BEHIND_M = 165.0
+_PLACE_AHEAD_M = (155, 215)
+"""Along the route ahead, which has a point per metre."""
+
+_OUT_OF_SIGHT_M = 100.0
 _ROUTE_STEP = 4
+"""Distances to a route are measured to every fourth of its points."""
 
 
 def spawn_pedestrians(
     rng: np.random.Generator, walks: WalkMap, count: int, route_m: Points
-) -> WalkState:
-    """People in twos and threes or alone, most of them along `route_m` (R, 2)."""
+) -> PedestrianState:
+    """Pedestrians alone or in groups of two and three, most of them along `route_m` (R, 2)."""
     points = _sidewalk_points(walks)
-    weight = np.where(_beside(walks, points, route_m), 1.0, _ELSEWHERE)
+    weight = np.where(_beside(walks, points, route_m), 1.0, _ELSEWHERE_WEIGHT)
     names = [model.name for model in PEDESTRIAN_MODELS]
     standing = rng.random(count) < _STANDING_SHARE
-    still = [i for i, name in enumerate(names) if name.startswith("standing")]
-    moving = [i for i in range(len(names)) if i not in still]
-    model = np.where(standing, rng.choice(still, count), rng.choice(moving, count))
-    state = WalkState(
+    standing_models = [i for i, name in enumerate(names) if name.startswith("standing")]
+    walking_models = [i for i in range(len(names)) if i not in standing_models]
+    model = np.where(
+        standing, rng.choice(standing_models, count), rng.choice(walking_models, count)
+    )
+    state = PedestrianState(
         model=model.astype(np.int64),
-        way=np.zeros(count, np.int64),
+        walkway=np.zeros(count, np.int64),
         s_m=np.zeros(count),
-        onward=np.zeros(count, np.bool_),
+        forward=np.zeros(count, np.bool_),
         side=np.zeros(count),
         speed_mps=np.zeros(count),
-        waits=np.full(count, -1, np.int64),
+        waiting_since=np.full(count, -1, np.int64),
         rng=rng,
     )
-    _set_down(state, walks, np.arange(count), points, weight)
+    _place(state, walks, np.arange(count), points, weight)
     state.speed_mps[standing] = 0.0
     return state
 
 
-def follow_ego(state: WalkState, walks: WalkMap, ego_m: Floats, ahead_m: Points) -> None:
-    """Set those down again, out of sight along the way ahead, who were left far behind.
+def follow_ego(state: PedestrianState, walks: WalkMap, ego_m: Floats, ahead_m: Points) -> None:
+    """Place pedestrians that the ego has left behind again along its route, out of sight.
 
     Args:
-        ego_m: float64 (2,). ahead_m: (R, 2), the route from the ego on, a metre apart.
+        ego_m: float64 (2,). ahead_m: (R, 2), the route from the ego on, a point per metre.
     """
-    x, y, _ = walks.paths.poses(state.way, state.s_m)
-    left = np.hypot(x - ego_m[0], y - ego_m[1]) > _FORGET_M
-    who = np.nonzero(left)[0]
+    x, y, _ = walks.paths.poses(state.walkway, state.s_m)
+    left_behind = np.hypot(x - ego_m[0], y - ego_m[1]) > _LEFT_BEHIND_M
+    who = np.nonzero(left_behind)[0]
     if not len(who):
         return
-    who = who[_distance(np.stack([x[who], y[who]], axis=1), ahead_m) > 2 * _BESIDE_M]
-    rim = ahead_m[int(_RIM_M[0]) : int(_RIM_M[1])]
-    rim = rim[np.hypot(*(rim - ego_m).T) > _UNSEEN_M]
-    if not len(who) or not len(rim):
+    who = who[_distance_m(np.stack([x[who], y[who]], axis=1), ahead_m) > 2 * _BESIDE_ROUTE_M]
+    stretch = ahead_m[slice(*_PLACE_AHEAD_M)]
+    stretch = stretch[np.hypot(*(stretch - ego_m).T) > _OUT_OF_SIGHT_M]
+    if not len(who) or not len(stretch):
         return
     points = _sidewalk_points(walks)
-    near = _beside(walks, points, rim)
+    near = _beside(walks, points, stretch)
     if near.any():
         standing = state.speed_mps[who] == 0.0
-        _set_down(state, walks, who, points[near], np.ones(int(near.sum())))
+        _place(state, walks, who, points[near], np.ones(int(near.sum())))
         state.speed_mps[who[standing]] = 0.0
 
 
-def _set_down(state: WalkState, walks: WalkMap, who: Ints, points: Ints, weight: Floats) -> None:
-    """Put people (by index) on sidewalk points drawn by weight, a group to a point."""
+def _place(state: PedestrianState, walks: WalkMap, who: Ints, points: Ints, weight: Floats) -> None:
+    """Place the pedestrians `who` (indices) on sidewalk points, each group on one point.
+
+    `points`: (P,) indices into the points of the walkways. `weight`: (P,), their frequency.
+    """
     rng, paths = state.rng, walks.paths
-    sizes = rng.choice(_GROUPS, len(who))
+    sizes = rng.choice(_GROUP_SIZES, len(who))
     group = np.repeat(np.arange(len(who)), sizes)[: len(who)]
-    at = rng.choice(points, len(who), p=weight / weight.sum())[group]
-    pace, onward = rng.uniform(*PACE_MPS, len(who))[group], (rng.random(len(who)) < 0.5)[group]
-    way = np.searchsorted(paths.first, at, side="right") - 1
-    s_m = (at - paths.first[way]) * paths.spacing_m[way]
-    s_m += rng.uniform(-_APART_M, _APART_M, len(who))
-    state.way[who], state.onward[who], state.speed_mps[who] = way, onward, pace
-    state.s_m[who] = np.clip(s_m, 0.0, paths.length_m[way])
+    point = rng.choice(points, len(who), p=weight / weight.sum())[group]
+    speed, forward = rng.uniform(*_SPEED_MPS, len(who))[group], (rng.random(len(who)) < 0.5)[group]
+    walkway = np.searchsorted(paths.first, point, side="right") - 1
+    s_m = (point - paths.first[walkway]) * paths.spacing_m[walkway]
+    s_m += rng.uniform(-_GROUP_SPREAD_M, _GROUP_SPREAD_M, len(who))
+    state.walkway[who], state.forward[who], state.speed_mps[who] = walkway, forward, speed
+    state.s_m[who] = np.clip(s_m, 0.0, paths.length_m[walkway])
     state.side[who] = rng.uniform(-1.0, 1.0, len(who))
-    state.waits[who] = -1
+    state.waiting_since[who] = -1
 
 
 def _sidewalk_points(walks: WalkMap) -> Ints:
-    """Indices, into the paths' points, of those on the sidewalks of roads."""
-    return np.nonzero(np.repeat(walks.on_road, walks.paths.count))[0]
+    """Indices of the points of the walkways that lie on the sidewalks of roads."""
+    return np.nonzero(np.repeat(walks.along_road, walks.paths.count))[0]
 
 
-def _beside(walks: WalkMap, points: Ints, line_m: Points) -> np.ndarray:
-    """bool: which of the points (by index) lie along the line (R, 2)."""
+def _beside(walks: WalkMap, points: Ints, line_m: Points) -> Bools:
+    """bool: which of the points (indices) lie beside the line (R, 2)."""
     place = np.stack([walks.paths.x_m[points], walks.paths.y_m[points]], axis=1)
-    return _distance(place, line_m) < _BESIDE_M
+    return np.asarray(_distance_m(place, line_m) < _BESIDE_ROUTE_M)
 
 
-def _distance(points_m: Points, line_m: Points) -> Floats:
-    """Distance (N,) of points (N, 2) from the points of a line, every few metres of it."""
+def _distance_m(points_m: Points, line_m: Points) -> Floats:
+    """Distance (N,) of points (N, 2) from every fourth point of a line (R, 2)."""
     line = line_m[::_ROUTE_STEP]
     dx = points_m[:, :1] - line[:, 0]
     dy = points_m[:, 1:] - line[:, 1]

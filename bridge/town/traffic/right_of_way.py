@@ -1,11 +1,12 @@
-"""Who may enter a junction: grants, handed out one by one.
+"""Right of way at junctions: who may enter a junction, and when.
 
-A vehicle near its stop line asks; it is granted its way through the junction if the light
-is green, nobody with a grant will be in its way, nobody walks on the crossings it would
-pass, and there is room for it behind the junction. A grant lasts until the vehicle's tail
-has left the junction. Whoever asked first goes first; inside, whoever was granted first
-goes first, and the others wait where their ways meet. So nobody waits for somebody who
-waits for him, and who is inside can always get out: no deadlock.
+A vehicle near its stop line asks for its connector, the lane through the junction. It is granted
+if the light is green, nobody with a grant conflicts, nobody walks on the crosswalks it would
+cross, and the exit lane has room. A grant lasts until the vehicle's tail has left the junction.
+
+Nobody waits for somebody who waits for them, so traffic cannot lock up: grants are given in the
+order of asking, vehicles inside a junction yield only to older grants, and a vehicle that has
+entered always has room to leave.
 """
 
 from __future__ import annotations
@@ -16,120 +17,145 @@ from sim2street.bridge.town.plan.lane_map import Bools, LaneMap
 from sim2street.bridge.town.plan.polyline import Floats
 from sim2street.bridge.town.plan.traffic_lights import GREEN
 from sim2street.bridge.town.traffic.junction_reservations import (
-    Claim,
+    EgoAtJunction,
     EgoGrant,
-    HeldWays,
-    Surroundings,
+    JunctionConditions,
+    JunctionReservations,
 )
 from sim2street.bridge.town.traffic.vehicles import HALF_LENGTH_M, TrafficState
 
-_CLEAR_M = 0.5
-_BRAKE_MPS2 = 2.6
-_PATIENCE_TICKS = 80
-_AT_ONCE_MPS = 1000.0
+_EXIT_CLEARANCE_M = 0.5
+_RED_LIGHT_BRAKE_MPS2 = 2.6
+"""A grant is revoked at a red light if this much braking stops the vehicle before the line."""
+
+_IDLE_MPS = 0.3
+_IDLE_TICKS = 80
+"""A grant is revoked if its vehicle has not entered, and stands, this long after the grant."""
+
+_IMMEDIATE_MPS = 1000.0
+"""Speed that stands for an arrival at once: the ego is not expected to yield inside a junction."""
+
 _EGO = -1
-"""The ego's number in the queue."""
+"""The ego's index in the queue."""
 
 
-def decide(
+def update_grants(
     traffic: TrafficState,
-    ego: EgoGrant,
-    claim: Claim,
+    grant: EgoGrant,
+    ego: EgoAtJunction,
     lanes: LaneMap,
-    around: Surroundings,
+    conditions: JunctionConditions,
     tick: int,
 ) -> None:
-    """Take back, and hand out, grants; writes to `traffic` and `ego`."""
+    """Revoke and give grants; writes to `traffic` and `grant`."""
     half = HALF_LENGTH_M[traffic.model]
-    _take_back(traffic, lanes, around, half, tick)
-    _take_back_ego(ego, claim, lanes, around, tick)
-    asking = _asking(traffic, ego, lanes, around, half)
-    traffic.asked[asking & (traffic.asked < 0)] = tick
-    traffic.asked[~asking] = -1
-    queue = [(int(traffic.asked[i]), int(i)) for i in np.nonzero(asking)[0]]
-    if _ego_asks(ego, claim, traffic, lanes):
-        ego.asked = tick if ego.asked < 0 else ego.asked
-        queue.append((ego.asked, _EGO))
+    _revoke(traffic, lanes, conditions, half, tick)
+    _revoke_ego(grant, ego, lanes, conditions, tick)
+    asking = _asking(traffic, grant, lanes, conditions, half)
+    traffic.asked_tick[asking & (traffic.asked_tick < 0)] = tick
+    traffic.asked_tick[~asking] = -1
+    queue = [(int(traffic.asked_tick[i]), int(i)) for i in np.nonzero(asking)[0]]
+    if _ego_asks(grant, ego, traffic, lanes):
+        grant.asked_tick = tick if grant.asked_tick < 0 else grant.asked_tick
+        queue.append((grant.asked_tick, _EGO))
     if not queue:
         return
-    held = HeldWays.of(traffic, ego, claim, lanes, around, half)
+    reservations = JunctionReservations.of(traffic, grant, ego, lanes, conditions, half)
     for _, i in sorted(queue):
-        before, through = (claim.before, claim.through) if i == _EGO else traffic.plan[i, :2]
-        length = claim.length_m if i == _EGO else 2.0 * float(half[i])
-        if not _light_lets(lanes, around, int(before)):
+        if i == _EGO:
+            approach, connector_lane = ego.approach_lane, ego.connector_lane
+            length, to_line, speed = ego.length_m, 0.0, _IMMEDIATE_MPS
+        else:
+            approach, connector_lane = traffic.lane_plan[i, :2].tolist()
+            length, speed = 2.0 * float(half[i]), float(traffic.speed_mps[i])
+            to_line = float(lanes.paths.length_m[approach] - traffic.s_m[i] - half[i])
+        if not _light_is_green(lanes, conditions, approach):
             continue
-        to_line, speed = 0.0, _AT_ONCE_MPS  # the ego may not wait where ways meet
-        if i != _EGO:
-            to_line = float(lanes.paths.length_m[int(before)] - traffic.s_m[i] - half[i])
-            speed = float(traffic.speed_mps[i])
-        if held.conflicts(int(through), lanes, to_line, speed):
-            held.add(int(through), 0.0, lanes)
-        elif held.has_room(int(through), length, lanes, around):
-            held.add(int(through), length, lanes)
-            if i == _EGO:
-                ego.grant, ego.granted, ego.asked = int(through), tick, -1
-            else:
-                traffic.grant[i], traffic.granted[i], traffic.asked[i] = through, tick, -1
+        if reservations.conflicts(connector_lane, lanes, to_line, speed):
+            reservations.add(connector_lane, 0.0, lanes)  # so that nobody behind overtakes it
+        elif reservations.has_room(connector_lane, length, lanes, conditions):
+            reservations.add(connector_lane, length, lanes)
+            _give(traffic, grant, i, connector_lane, tick)
 
 
-def _take_back(
-    traffic: TrafficState, lanes: LaneMap, around: Surroundings, half: Floats, tick: int
+def _give(traffic: TrafficState, grant: EgoGrant, i: int, connector_lane: int, tick: int) -> None:
+    if i == _EGO:
+        grant.granted_lane, grant.granted_tick, grant.asked_tick = connector_lane, tick, -1
+    else:
+        traffic.granted_lane[i], traffic.granted_tick[i] = connector_lane, tick
+        traffic.asked_tick[i] = -1
+
+
+def _revoke(
+    traffic: TrafficState,
+    lanes: LaneMap,
+    conditions: JunctionConditions,
+    half: Floats,
+    tick: int,
 ) -> None:
-    first, second = traffic.plan[:, 0], traffic.plan[:, 1]
-    grant = traffic.grant
-    has = grant >= 0
-    passed = (first != grant) & (second != grant) & (traffic.s_m - half > _CLEAR_M)
-    waits = second == grant
+    """Revoke grants that are used up, that met a red light, or that nobody makes use of."""
+    first, second = traffic.lane_plan[:, 0], traffic.lane_plan[:, 1]
+    granted = traffic.granted_lane
+    outside = (first != granted) & (second != granted)
+    used_up = outside & (traffic.s_m - half > _EXIT_CLEARANCE_M)
     to_line = lanes.paths.length_m[first] - traffic.s_m - half
-    light = lanes.light[first]
-    red = np.append(around.light, GREEN)[light] != GREEN  # -1, no light: always green
-    can_stop = to_line > traffic.speed_mps**2 / (2.0 * _BRAKE_MPS2)
-    idle = (traffic.speed_mps < 0.3) & (tick - traffic.granted > _PATIENCE_TICKS)
+    light = lanes.light_id[first]
+    red = np.append(conditions.light_states, GREEN)[light] != GREEN  # light -1: none, green
+    can_stop = to_line > traffic.speed_mps**2 / (2.0 * _RED_LIGHT_BRAKE_MPS2)
+    idle = (traffic.speed_mps < _IDLE_MPS) & (tick - traffic.granted_tick > _IDLE_TICKS)
     idle &= to_line > 0.0
-    grant[has & (passed | (waits & ((red & can_stop) | idle)))] = -1
+    waiting = second == granted
+    granted[(granted >= 0) & (used_up | (waiting & ((red & can_stop) | idle)))] = -1
 
 
-def _take_back_ego(
-    ego: EgoGrant, claim: Claim, lanes: LaneMap, around: Surroundings, tick: int
+def _revoke_ego(
+    grant: EgoGrant, ego: EgoAtJunction, lanes: LaneMap, conditions: JunctionConditions, tick: int
 ) -> None:
-    if ego.grant < 0 or claim.inside:
+    if grant.granted_lane < 0 or ego.inside:
         return
-    can_stop = claim.to_line_m > claim.speed_mps**2 / (2.0 * _BRAKE_MPS2)
-    red = can_stop and not _light_lets(lanes, around, claim.before)
-    idle = claim.speed_mps < 0.3 and tick - ego.granted > _PATIENCE_TICKS
-    if red or idle or claim.through != ego.grant:
-        ego.grant = -1
+    can_stop = ego.to_stop_line_m > ego.speed_mps**2 / (2.0 * _RED_LIGHT_BRAKE_MPS2)
+    red = can_stop and not _light_is_green(lanes, conditions, ego.approach_lane)
+    idle = ego.speed_mps < _IDLE_MPS and tick - grant.granted_tick > _IDLE_TICKS
+    if red or idle or ego.connector_lane != grant.granted_lane:
+        grant.granted_lane = -1
 
 
 def _asking(
-    traffic: TrafficState, ego: EgoGrant, lanes: LaneMap, around: Surroundings, half: Floats
+    traffic: TrafficState,
+    grant: EgoGrant,
+    lanes: LaneMap,
+    conditions: JunctionConditions,
+    half: Floats,
 ) -> Bools:
-    """Near enough to the line, without a grant, and nobody else without one ahead."""
-    first, second = traffic.plan[:, 0], traffic.plan[:, 1]
-    waits = (lanes.connector[second] >= 0) & (traffic.grant < 0)
+    """bool (N,): near its stop line, without a grant, and first on its lane without one."""
+    first, second = traffic.lane_plan[:, 0], traffic.lane_plan[:, 1]
+    waits = (lanes.connector[second] >= 0) & (traffic.granted_lane < 0)
     foremost = np.full(len(lanes.connector), -1.0)
     np.maximum.at(foremost, first[waits], traffic.s_m[waits])
     to_line = lanes.paths.length_m[first] - traffic.s_m - half
-    asking = waits & (traffic.s_m == foremost[first]) & (to_line < _ask_from_m(traffic.speed_mps))
-    for obstacle in around.blocked if ego.grant < 0 else ():
-        asking &= (first != obstacle.lane) | (traffic.s_m > obstacle.tail_m)
+    near = to_line < _ask_within_m(traffic.speed_mps)
+    asking = waits & (traffic.s_m == foremost[first]) & near
+    for part in conditions.ego_lanes if grant.granted_lane < 0 else ():
+        asking &= (first != part.lane) | (traffic.s_m > part.tail_m)
     return np.asarray(asking)
 
 
-def _ego_asks(ego: EgoGrant, claim: Claim, traffic: TrafficState, lanes: LaneMap) -> bool:
-    near = claim.to_line_m < _ask_from_m(np.array(claim.speed_mps))
-    if ego.grant >= 0 or claim.inside or not near:
-        ego.asked = -1
+def _ego_asks(grant: EgoGrant, ego: EgoAtJunction, traffic: TrafficState, lanes: LaneMap) -> bool:
+    near = ego.to_stop_line_m < _ask_within_m(np.array(ego.speed_mps))
+    if grant.granted_lane >= 0 or ego.inside or not near:
+        grant.asked_tick = -1
         return False
-    ahead = (traffic.plan[:, 0] == claim.before) & (traffic.grant < 0)
-    ahead &= traffic.s_m > lanes.paths.length_m[claim.before] - claim.to_line_m
+    ahead = (traffic.lane_plan[:, 0] == ego.approach_lane) & (traffic.granted_lane < 0)
+    ahead &= traffic.s_m > lanes.paths.length_m[ego.approach_lane] - ego.to_stop_line_m
     return not ahead.any()
 
 
-def _ask_from_m(speed: Floats) -> Floats:
-    return 4.0 + 0.5 * speed + speed * speed / (2.0 * 2.0)
+def _ask_within_m(speed_mps: Floats) -> Floats:
+    """Distance from the stop line within which a vehicle asks: a gentle stop, and some more."""
+    return 4.0 + 0.5 * speed_mps + speed_mps * speed_mps / (2.0 * 2.0)
 
 
-def _light_lets(lanes: LaneMap, around: Surroundings, before: int) -> bool:
-    light = int(lanes.light[before])
-    return light < 0 or int(around.light[light]) == GREEN
+def _light_is_green(lanes: LaneMap, conditions: JunctionConditions, approach_lane: int) -> bool:
+    """Whether the light of a road lane is green; True without a light."""
+    light = int(lanes.light_id[approach_lane])
+    return light < 0 or int(conditions.light_states[light]) == GREEN

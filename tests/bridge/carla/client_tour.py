@@ -1,6 +1,6 @@
-"""Tries a server with CARLA's own client and tells on stdout, as JSON, what came back.
+"""Uses a server through CARLA's own client and prints the results as JSON to stdout.
 
-A process of its own: the client may crash, and threads of it outlive their users.
+Run it as a separate process: the client may crash, and its threads do not end in time.
 """
 
 import json
@@ -18,7 +18,7 @@ SIZE = (96, 48)
 def main(port: int) -> dict:
     client = carla.Client("127.0.0.1", port)
     client.set_timeout(20.0)
-    told = {"versions": [client.get_server_version(), client.get_client_version()]}
+    results = {"versions": [client.get_server_version(), client.get_client_version()]}
     world = client.get_world()
     settings = world.get_settings()
     settings.synchronous_mode, settings.fixed_delta_seconds = True, 0.05
@@ -26,41 +26,45 @@ def main(port: int) -> dict:
     town = world.get_map()
     library = world.get_blueprint_library()
     points = town.get_spawn_points()
-    told["map"] = [town.name, len(points), len(town.get_topology()), len(library)]
-    told["roads"] = drive_roads(town, points)
-    told["light"] = one_light(world, settings)
+    results["map"] = [town.name, len(points), len(town.get_topology()), len(library)]
+    results["roads"] = drive_roads(town, points)
+    results["light"] = one_light(world, settings)
     model = library.find("vehicle.tesla.model3")
     model.set_attribute("role_name", "hero")
     hero = world.spawn_actor(model, points[0])
-    told["hero"] = [hero.type_id, hero.attributes["role_name"], list(hero.semantic_tags)]
-    told["extent"] = xyz(hero.bounding_box.extent)
+    results["hero"] = [hero.type_id, hero.attributes["role_name"], list(hero.semantic_tags)]
+    results["extent"] = xyz(hero.bounding_box.extent)
     sensors = [camera(world, hero, kind) for kind in CAMERAS]
-    bump = world.spawn_actor(
+    collision_sensor = world.spawn_actor(
         library.find("sensor.other.collision"), carla.Transform(), attach_to=hero
     )
-    hits: queue.Queue = queue.Queue()
-    bump.listen(lambda event: hits.put((event.frame, event.other_actor.type_id)))
+    collisions: queue.Queue = queue.Queue()
+    collision_sensor.listen(lambda event: collisions.put((event.frame, event.other_actor.type_id)))
     wake(world, sensors)
-    told["drive"] = drive(world, hero, sensors)
-    told["picture"] = decoded(sensors, world.tick(), hero)
-    told["weather"] = weather(world)
-    told["lights"] = lights(world, town)
-    told["batch"] = batch(client, world, model, points)
-    told["followed"] = followed(client, world, model, points[9])
-    told["hits"] = crash(world, hero, hits)
-    for sensor in (bump, *(s for s, _ in sensors)):
+    results["drive"] = drive(world, hero, sensors)
+    results["images"] = decoded(sensors, world.tick(), hero)
+    results["weather"] = weather(world)
+    results["lights"] = lights(world, town)
+    results["batch"] = batch(client, world, model, points)
+    results["follow_up"] = follow_up(client, world, model, points[9])
+    results["collision"] = crash(world, hero, collisions)
+    for sensor in (collision_sensor, *(s for s, _ in sensors)):
         sensor.stop()
-    told["destroyed"] = [s.destroy() for s in (bump, *(s for s, _ in sensors), hero)]
+    results["destroyed"] = [s.destroy() for s in (collision_sensor, *(s for s, _ in sensors), hero)]
     settings.synchronous_mode, settings.fixed_delta_seconds = False, None
     world.apply_settings(settings)
     world.wait_for_tick(10.0)
-    told["left"] = [a.type_id for a in world.get_actors() if a.type_id.startswith("vehicle")]
-    told["reloaded"] = client.reload_world().id
-    return told
+    results["left"] = [a.type_id for a in world.get_actors() if a.type_id.startswith("vehicle")]
+    results["reloaded"] = client.reload_world().id
+    return results
 
 
 def drive_roads(town, points) -> list:
-    """Follow the lanes from every fifth spawn point: offset there, how far one comes."""
+    """Follow the lanes from every fifth spawn point, up to 60 waypoints.
+
+    Rows: distance and yaw difference of the first waypoint from the spawn point, number of
+    waypoints, largest gap between two of them.
+    """
     rows = []
     for point in points[::5]:
         waypoint = town.get_waypoint(point.location)
@@ -89,7 +93,7 @@ def camera(world, hero, kind: str):
 
 
 def wake(world, sensors) -> None:
-    """Tick until every camera has sent something: streams connect in their own time."""
+    """Tick until every camera has sent an image: its stream takes time to connect."""
     for _ in range(100):
         world.tick()
         time.sleep(0.05)
@@ -124,7 +128,7 @@ def decoded(sensors, frame: int, hero) -> dict:
     return {
         "tags": tags,
         "instances": sorted(ids),
-        "far": max(colours[1][2::4]),
+        "max_red": max(colours[1][2::4]),
         "pitch": place.rotation.pitch,
         "ahead_m": place.location.distance(hero.get_transform().location),
         "fov": images[0].fov,
@@ -148,28 +152,28 @@ def lights(world, town) -> list:
 
 
 def one_light(world, settings) -> list:
-    """Set, frozen, and on its way again, with half a second a tick."""
+    """Set a light, freeze all and let them run again, with 0.5 s per tick."""
     settings.fixed_delta_seconds = 0.5
     world.apply_settings(settings)
     light = next(iter(world.get_actors().filter("traffic.traffic_light*")))
-    told = []
+    results = []
     for state in (carla.TrafficLightState.Yellow, carla.TrafficLightState.Green):
         light.set_state(state)
         world.tick()
-        told.append(str(light.get_state()))
+        results.append(str(light.get_state()))
     world.reset_all_traffic_lights()
     world.freeze_all_traffic_lights(True)
-    told.append(lights_for(world, 90))
-    told.append(light.is_frozen())
+    results.append(lights_for(world, 90))
+    results.append(light.is_frozen())
     world.freeze_all_traffic_lights(False)
-    told.append(lights_for(world, 90))
+    results.append(lights_for(world, 90))
     settings.fixed_delta_seconds = 0.05
     world.apply_settings(settings)
-    return told
+    return results
 
 
 def lights_for(world, ticks: int) -> int:
-    """How many different pictures of all lights together these ticks show."""
+    """How many different combinations of states all lights have in these ticks."""
     lights = world.get_actors().filter("traffic.traffic_light*")
     seen = set()
     for _ in range(ticks):
@@ -178,8 +182,8 @@ def lights_for(world, ticks: int) -> int:
     return len(seen)
 
 
-def followed(client, world, model, point) -> list:
-    """A command for the actor that the one before it makes."""
+def follow_up(client, world, model, point) -> list:
+    """A spawn command with a command that follows it for the spawned actor."""
     drive = carla.command.ApplyVehicleControl(
         carla.command.FutureActor, carla.VehicleControl(throttle=1.0)
     )
@@ -187,9 +191,9 @@ def followed(client, world, model, point) -> list:
     for _ in range(20):
         world.tick()
     vehicle = world.get_actor(answers[0].actor_id)
-    told = [vehicle.get_velocity().length(), vehicle.get_control().throttle]
+    results = [vehicle.get_velocity().length(), vehicle.get_control().throttle]
     client.apply_batch_sync([carla.command.DestroyActor(vehicle)], False)
-    return told
+    return results
 
 
 def batch(client, world, model, points) -> list:
@@ -206,13 +210,13 @@ def batch(client, world, model, points) -> list:
     return [answers[1].error, apart, gone[0].error]
 
 
-def crash(world, hero, hits) -> list:
-    """Full throttle and a turn: there is a wall beside every street."""
+def crash(world, hero, collisions) -> list:
+    """Drive off the street with full throttle, into whatever is beside it."""
     hero.apply_control(carla.VehicleControl(throttle=1.0, steer=0.4))
     for _ in range(200):
         frame = world.tick()
-        if not hits.empty():
-            return [hits.get()[1], frame]
+        if not collisions.empty():
+            return [collisions.get()[1], frame]
     return []
 
 

@@ -1,4 +1,4 @@
-"""Whatever goes wrong between us and CARLA ends in a typed error in time; reset recovers."""
+"""Every failure of CARLA raises the right error before its deadline, and a reset recovers."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from sim2street.bridge.frame import Control, SensorFrame
 from sim2street.configs import ConfigError
 
 DEPTH = "sensor.camera.depth"
-HURRY_S = 3.0
+CLEAN_UP_S = 3.0
 SLACK_S = 20.0
-"""For a busy machine; what does not keep its deadline hangs for longer."""
+"""For a busy machine. A missed deadline would take longer still."""
 
-HASTY = {"timeout_s": 2.5, "sensor_deadline_s": 1.5}
-"""Where something is not going to come, we need not wait for long."""
+SHORT_DEADLINES = {"timeout_s": 2.5, "sensor_deadline_s": 1.5}
+"""So that tests in which something never comes do not wait for long."""
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -62,12 +62,12 @@ def world(standin: StandInProcess) -> Iterator[CarlaWorld]:
 
 
 @pytest.fixture
-def hasty(standin: StandInProcess) -> Iterator[CarlaWorld]:
-    yield from driving(standin, **HASTY)
+def impatient(standin: StandInProcess) -> Iterator[CarlaWorld]:
+    yield from driving(standin, **SHORT_DEADLINES)
 
 
 def driving(standin: StandInProcess, **changes: float) -> Iterator[CarlaWorld]:
-    """In its second tick; in the end nothing is left of it."""
+    """A world after its second tick. At the end, checks that it left nothing on the server."""
     with CarlaWorld(config(standin, **changes)) as world:
         world.reset(0)
         world.step(Control())
@@ -88,15 +88,15 @@ def within(limit_s: float) -> Iterator[None]:
 
 
 def drive(world: CarlaWorld, ticks: int = 3) -> list[SensorFrame]:
-    """A few ticks, each a whole frame."""
+    """Drive a few ticks and check that each gives a complete frame."""
     frames = [world.step(Control(throttle=0.3)) for _ in range(ticks)]
     for frame in frames:
         frame.validate()
     return frames
 
 
-def recovers(world: CarlaWorld) -> None:
-    """The episode is over; the next one works, with one set of actors."""
+def check_recovery(world: CarlaWorld) -> None:
+    """The episode has ended, and the next one works."""
     with pytest.raises(WorldError, match="reset"):
         world.step(Control())
     with within(15.0):
@@ -105,41 +105,41 @@ def recovers(world: CarlaWorld) -> None:
 
 
 @pytest.mark.parametrize("fault", ["drop", "stop", "mixed"])
-def test_a_picture_that_does_not_come_is_named(
-    hasty: CarlaWorld, standin: StandInProcess, fault: str
+def test_a_missing_image_names_its_sensor(
+    impatient: CarlaWorld, standin: StandInProcess, fault: str
 ) -> None:
     standin.fault(fault, DEPTH)
-    with within(1.5 + HURRY_S), pytest.raises(SensorTimeout, match=r"front\.depth_m"):
-        hasty.step(Control())
+    with within(1.5 + CLEAN_UP_S), pytest.raises(SensorTimeout, match=r"front\.depth_m"):
+        impatient.step(Control())
     standin.fault("none")
-    recovers(hasty)
+    check_recovery(impatient)
 
 
-def test_late_pictures_are_waited_for_until_the_deadline(
-    hasty: CarlaWorld, standin: StandInProcess
+def test_late_images_are_waited_for_until_the_deadline(
+    impatient: CarlaWorld, standin: StandInProcess
 ) -> None:
     standin.fault("delay", 0.2)
-    assert len(drive(hasty)) == 3
+    assert len(drive(impatient)) == 3
     standin.fault("delay", 3.0)
-    with within(1.5 + HURRY_S), pytest.raises(SensorTimeout):
-        hasty.step(Control())
+    with within(1.5 + CLEAN_UP_S), pytest.raises(SensorTimeout):
+        impatient.step(Control())
     standin.fault("none")
-    recovers(hasty)
+    check_recovery(impatient)
 
 
-def test_a_frozen_server(hasty: CarlaWorld, standin: StandInProcess) -> None:
+def test_a_frozen_server(impatient: CarlaWorld, standin: StandInProcess) -> None:
     standin.signal(signal.SIGSTOP)
-    with within(hasty.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost):
-        hasty.step(Control())
+    with within(impatient.config.step_deadline_s + CLEAN_UP_S), pytest.raises(WorldLost):
+        impatient.step(Control())
     standin.signal(signal.SIGCONT)
-    recovers(hasty)
+    check_recovery(impatient)
 
 
-def test_a_server_that_freezes_while_an_episode_begins(standin: StandInProcess) -> None:
-    """What had been made by then is known, and cleared away as soon as that is possible."""
-    world = CarlaWorld(config(standin, warm_up_ticks=100_000, **HASTY))
+def test_a_server_that_freezes_during_reset(standin: StandInProcess) -> None:
+    """The actors spawned by then are destroyed once the server runs again."""
+    world = CarlaWorld(config(standin, warm_up_ticks=100_000, **SHORT_DEADLINES))
     world.open()
-    freezer = threading.Thread(target=freeze_once_there_are, args=(standin, 8))
+    freezer = threading.Thread(target=freeze_after_spawns, args=(standin, 8))
     freezer.start()
     with within(60.0), pytest.raises(WorldLost):
         world.reset(0)
@@ -150,31 +150,33 @@ def test_a_server_that_freezes_while_an_episode_begins(standin: StandInProcess) 
     assert not synchronous(standin)
 
 
-def freeze_once_there_are(standin: StandInProcess, actors: int) -> None:
+def freeze_after_spawns(standin: StandInProcess, actors: int) -> None:
     while len(standin.actors()) < actors:
         time.sleep(0.05)
     time.sleep(0.3)
     standin.signal(signal.SIGSTOP)
 
 
-def test_a_server_that_hesitates(world: CarlaWorld, standin: StandInProcess) -> None:
+def test_a_server_that_freezes_for_half_a_second(
+    world: CarlaWorld, standin: StandInProcess
+) -> None:
     standin.fault("freeze", 0.5)
     assert len(drive(world)) == 3
 
 
-def test_a_map_that_is_loaded_under_our_feet(world: CarlaWorld, standin: StandInProcess) -> None:
+def test_a_map_that_another_client_loads(world: CarlaWorld, standin: StandInProcess) -> None:
     standin.fault("reload")
-    with within(world.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost):
+    with within(world.config.step_deadline_s + CLEAN_UP_S), pytest.raises(WorldLost):
         drive(world)
-    recovers(world)
+    check_recovery(world)
 
 
-def test_an_ego_that_somebody_destroys(world: CarlaWorld, standin: StandInProcess) -> None:
+def test_an_ego_that_another_client_destroys(world: CarlaWorld, standin: StandInProcess) -> None:
     (hero,) = (a[0] for a in all_actors(standin) if ["role_name", 4, "hero"] in a[2][2])
     assert call(standin.port, "destroy_actor", hero) == [[1, True]]
-    with within(world.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost, match="ego"):
+    with within(world.config.step_deadline_s + CLEAN_UP_S), pytest.raises(WorldLost, match="ego"):
         world.step(Control())
-    recovers(world)
+    check_recovery(world)
 
 
 def all_actors(standin: StandInProcess) -> list:
@@ -183,24 +185,27 @@ def all_actors(standin: StandInProcess) -> list:
 
 def test_a_message_that_makes_the_client_abort(world: CarlaWorld, standin: StandInProcess) -> None:
     standin.fault("garble")
-    with within(world.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost, match="signal"):
+    with (
+        within(world.config.step_deadline_s + CLEAN_UP_S),
+        pytest.raises(WorldLost, match="signal"),
+    ):
         drive(world)
-    recovers(world)
+    check_recovery(world)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
 def test_a_client_that_crashes_or_hangs(
-    hasty: CarlaWorld, standin: StandInProcess, number: int
+    impatient: CarlaWorld, standin: StandInProcess, number: int
 ) -> None:
     before = sorted(standin.actors())
-    os.kill(hasty.client_pid, number)
-    with within(hasty.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost):
-        hasty.step(Control())
-    recovers(hasty)
-    assert sorted(standin.actors()) == before, "its successor cleared up"
+    os.kill(impatient.client_pid, number)
+    with within(impatient.config.step_deadline_s + CLEAN_UP_S), pytest.raises(WorldLost):
+        impatient.step(Control())
+    check_recovery(impatient)
+    assert sorted(standin.actors()) == before, "the next client cleaned up"
 
 
-def test_a_server_of_another_version_is_refused_before_it_can_do_harm(
+def test_a_server_of_another_version_is_refused(
     standin: StandInProcess,
 ) -> None:
     standin.fault("version", "0.9.15")
@@ -221,7 +226,7 @@ def test_an_interpreter_without_the_client(standin: StandInProcess, tmp_path: Pa
     world.close()
 
 
-def test_an_interpreter_that_is_none(standin: StandInProcess, tmp_path: Path) -> None:
+def test_an_interpreter_that_does_not_exist(standin: StandInProcess, tmp_path: Path) -> None:
     world = CarlaWorld(config(standin, client_python=str(tmp_path / "python")))
     with pytest.raises(ConfigError, match=r"client_python.*No such file"):
         world.open()
@@ -230,19 +235,22 @@ def test_an_interpreter_that_is_none(standin: StandInProcess, tmp_path: Path) ->
 
 def test_no_server() -> None:
     world = CarlaWorld(CarlaConfig(port=1, timeout_s=1.0))
-    with within(3.0 + HURRY_S), pytest.raises(WorldLost):
+    with within(3.0 + CLEAN_UP_S), pytest.raises(WorldLost):
         world.open()
     world.close()
 
 
 @pytest.mark.slow
 def test_a_server_that_dies_and_comes_back() -> None:
-    with StandInProcess(SMALL_TOWN) as mortal, CarlaWorld(config(mortal, **HASTY)) as world:
+    with (
+        StandInProcess(SMALL_TOWN) as mortal,
+        CarlaWorld(config(mortal, **SHORT_DEADLINES)) as world,
+    ):
         world.reset(0)
         mortal.fault("die")
-        with within(world.config.step_deadline_s + HURRY_S), pytest.raises(WorldLost):
+        with within(world.config.step_deadline_s + CLEAN_UP_S), pytest.raises(WorldLost):
             drive(world)
-        with within(2.5 + HURRY_S), pytest.raises(WorldLost):
+        with within(2.5 + CLEAN_UP_S), pytest.raises(WorldLost):
             world.reset(0)
         mortal.stop()
         mortal.start()
@@ -266,21 +274,21 @@ def test_an_observer_sees_what_another_client_ticks(
         assert seen[0].time_s < seen[-1].time_s
         assert seen[-1].view.pose[:2, 3] == pytest.approx(
             (seen[-1].ego.pose @ mount(observer))[:2, 3], abs=0.02
-        ), "pictures and state are of one frame"
+        ), "images and state are of one frame"
     assert sorted(standin.actors()) == sorted(present)
 
 
 def test_a_slow_observer_skips_frames_and_stays_at_the_newest(
     world: CarlaWorld, standin: StandInProcess
 ) -> None:
-    """Many more pictures come than it asks for: none waits for long, none is kept for ever."""
+    """It gets many more images than it asks for, and keeps only the newest."""
     with CarlaWorld(config(standin, attach="observe")) as observer:
         ticked: list[SensorFrame] = []
         with ticking(lambda: ticked.append(world.step(Control(throttle=0.2)))):
             before = len(ticked)
             first, after = observer.reset(), len(ticked)
             for turn in range(1, 4):
-                while len(ticked) < after + 12 * turn:  # more than a camera keeps
+                while len(ticked) < after + 12 * turn:  # more frames than a camera keeps
                     time.sleep(0.02)
                 since = len(ticked) - after
                 frame = observer.step(Control())
@@ -295,15 +303,17 @@ def mount(world: CarlaWorld) -> np.ndarray:
     return pose
 
 
-def test_an_observer_without_anybody_who_ticks(world: CarlaWorld, standin: StandInProcess) -> None:
-    observer = CarlaWorld(config(standin, attach="observe", **HASTY))
+def test_an_observer_of_a_server_that_nobody_ticks(
+    world: CarlaWorld, standin: StandInProcess
+) -> None:
+    observer = CarlaWorld(config(standin, attach="observe", **SHORT_DEADLINES))
     with within(10.0), observer, pytest.raises(WorldLost, match="nobody ticks"):
         observer.reset()
 
 
 @contextmanager
 def ticking(step: Callable[[], object]) -> Iterator[None]:
-    """Tick in another thread meanwhile."""
+    """Tick in another thread during the block."""
     ended = threading.Event()
 
     def run() -> None:
@@ -336,8 +346,8 @@ with CarlaWorld(CarlaConfig(port=int(sys.argv[1]), cameras=cameras, warm_up_tick
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_server_is_left_as_it_was_however_we_end(standin: StandInProcess, number: int) -> None:
-    """Ctrl-C unwinds; of a killed parent, the child notices the end of its pipe."""
+def test_the_server_is_restored_however_we_end(standin: StandInProcess, number: int) -> None:
+    """Ctrl-C unwinds the stack. If the parent is killed, the child sees its pipe end."""
     command = [sys.executable, "-c", DRIVER, str(standin.port)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
@@ -356,8 +366,8 @@ def test_the_server_is_left_as_it_was_however_we_end(standin: StandInProcess, nu
     assert not synchronous(standin)
 
 
-def test_ctrl_c_within_a_step_leaves_nothing(standin: StandInProcess) -> None:
-    """The step's own answer comes before that to the request to clear up."""
+def test_ctrl_c_within_a_step_restores_the_server(standin: StandInProcess) -> None:
+    """The step's answer arrives before the answer to `close`."""
     world = CarlaWorld(config(standin))
     world.open()
     world.reset(0)
@@ -370,7 +380,7 @@ def test_ctrl_c_within_a_step_leaves_nothing(standin: StandInProcess) -> None:
     world.close()
 
 
-def test_what_a_crashed_client_leaves_is_cleared_by_close(
+def test_close_cleans_up_after_a_crashed_client(
     standin: StandInProcess,
 ) -> None:
     world = CarlaWorld(config(standin))

@@ -1,4 +1,4 @@
-"""What CarlaWorld is made of: axes, pictures, routes, tags, the pipe."""
+"""The parts of CarlaWorld: axes, images, routes, tags, the pipe to the child."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 
 from sim2street.bridge.carla.axes import camera_pose_of, pose_of, poses_of, unreal_matrix, unreal_of
 from sim2street.bridge.carla.child import images
-from sim2street.bridge.carla.child.images import OTHERS_FROM
+from sim2street.bridge.carla.child.images import FIRST_OTHER_ID
 from sim2street.bridge.carla.child.pipe import read_message, write_message
 from sim2street.bridge.carla.client import CHILD
 from sim2street.bridge.carla.config import CarlaCameraConfig
-from sim2street.bridge.carla.decode import Copies, tags_of
-from sim2street.bridge.carla.frames import actor_tag, map_for
-from sim2street.bridge.carla.instance_actors import associated
+from sim2street.bridge.carla.decode import ImageCopier, converted_tags
+from sim2street.bridge.carla.frames import actor_tag, label_map_name
+from sim2street.bridge.carla.instance_actors import with_actor_ids
 from sim2street.bridge.carla.route import lead_vehicle, make_route, next_light
 from sim2street.bridge.frame import Actor, Camera, LightState, View
 from sim2street.bridge.label_maps import label_map
@@ -34,14 +34,14 @@ def test_axes_are_carlas_own() -> None:
     assert np.allclose(unreal_matrix(TURNED), theirs, atol=1e-5)
 
 
-def test_axes_there_and_back() -> None:
+def test_axes_convert_there_and_back() -> None:
     assert np.allclose(unreal_of(pose_of(TURNED)), TURNED, atol=1e-9)
     pose = pose_of(TURNED)
     assert np.linalg.det(pose[:3, :3]) == pytest.approx(1.0)
 
 
 def test_a_camera_looks_along_its_vehicle() -> None:
-    """Facing south in CARLA (yaw 90: +y) is facing -y here; image down is world down."""
+    """Yaw 90 (+y, south) in CARLA is -y here; down in the image is down in the world."""
     pose = camera_pose_of((0.0, 0.0, 1.5, 0.0, 90.0, 0.0))
     assert np.allclose(pose[:3, 2], [0, -1, 0], atol=1e-6)
     assert np.allclose(pose[:3, 1], [0, 0, -1], atol=1e-6)
@@ -55,7 +55,7 @@ def test_a_mount_keeps_its_side() -> None:
     assert (pitch, yaw, roll) == pytest.approx((-5.0, -30.0, 0.0))
 
 
-def test_many_poses_are_what_one_is() -> None:
+def test_poses_of_agrees_with_pose_of() -> None:
     several = np.array([TURNED, (0.0,) * 6, (5.0, 6.0, 7.0, -30.0, 200.0, 45.0)])
     assert np.allclose(poses_of(several), [pose_of(tuple(row)) for row in several], atol=1e-12)
     assert poses_of(np.empty((0, 6))).shape == (0, 4, 4)
@@ -65,51 +65,53 @@ def test_depth_is_exact_over_all_24_bits() -> None:
     steps = np.array([0, 1, 255, 256, 65536, 2**23 + 7, 2**24 - 2, 2**24 - 1], np.int64)
     bgra = np.stack([steps >> 16, steps >> 8 & 255, steps & 255, 0 * steps + 9], -1)
     depth = np.empty((1, len(steps)), np.float32)
-    images.decode("depth_m", bgra.astype(np.uint8).tobytes(), depth, images.Numbers())
+    images.decode("depth_m", bgra.astype(np.uint8).tobytes(), depth, images.ActorNumbers())
     assert (depth[0] == (1000.0 * steps / (2**24 - 1)).astype(np.float32)).all()
     assert depth[0, -1] == 1000.0
 
 
 def test_instances_are_actors_only_where_the_tag_can_be_one() -> None:
-    numbers = images.Numbers()
-    assert [numbers.give(carla_id, True) for carla_id in (70_000, 300, 70_000)] == [1, 2, 1]
+    numbers = images.ActorNumbers()
+    assert [numbers.assign(carla_id, True) for carla_id in (70_000, 300, 70_000)] == [1, 2, 1]
     ids = np.array([70_000 & 0xFFFF, 300, 300, 999, 0, 4000])
     tags = np.array([Tag.CAR, Tag.PEDESTRIAN, Tag.BUILDING, Tag.BICYCLE, Tag.SKY, Tag.CAR])
     bgra = np.stack([ids >> 8, ids & 255, tags, 0 * tags], -1).astype(np.uint8).tobytes()
     found = np.empty((1, 6), np.uint32)
-    others = OTHERS_FROM
+    others = FIRST_OTHER_ID
     images.decode("instances", bgra, found, numbers)
     assert found[0].tolist() == [1, 2, others + 300, others + 999, 0, others + 4000]
-    assert numbers.give(4000, True) == 3
-    assert numbers.give(999, False) == 4, "known, but its pixels carry something else"
+    assert numbers.assign(4000, True) == 3
+    assert numbers.assign(999, False) == 4, "known, but its pixels carry something else"
     images.decode("instances", bgra, found, numbers)
     assert found[0].tolist() == [1, 2, others + 300, others + 999, 0, 3]
     numbers.clear()
     images.decode("instances", bgra, found, numbers)
-    assert (found[0, [0, 1, 2, 3, 5]] >= others).all(), "nobody has a number"
-    assert numbers.give(300, True) == 1
+    assert (found[0, [0, 1, 2, 3, 5]] >= others).all(), "no actor has a number"
+    assert numbers.assign(300, True) == 1
     images.decode("instances", bgra, found, numbers)
-    assert found[0, :2].tolist() == [others + 70_000 % others, 1], "another episode's"
+    assert found[0, :2].tolist() == [others + 70_000 % others, 1], (
+        "70 000 had its number in the last episode"
+    )
 
 
-def test_pictures_lie_side_by_side_in_shared_memory() -> None:
-    """Of odd sizes too: each is aligned, none reaches into the next."""
+def test_images_are_aligned_and_do_not_overlap() -> None:
+    """In the shared memory, also with odd sizes."""
     memory, start = bytearray(4000), 0
     made = []
     for kind, shape in (("labels", ()), ("depth_m", ()), ("instances", ()), ("rgb", (3,))):
-        made.append(images.space(memory, start, kind, 7, 5))
+        made.append(images.image_at(memory, start, kind, 7, 5))
         assert made[-1].shape == (5, 7, *shape)
         assert made[-1].flags.aligned
-        start += images.picture_bytes(kind, 7, 5)
-    for number, picture in enumerate(made):
-        picture[...] = number + 1
-    assert [set(picture.ravel().tolist()) for picture in made] == [{1}, {2}, {3}, {4}]
-    assert images.camera_bytes("rgb", 7, 5) == images.SPACES * 128
+        start += images.image_bytes(kind, 7, 5)
+    for number, image in enumerate(made):
+        image[...] = number + 1
+    assert [set(image.ravel().tolist()) for image in made] == [{1}, {2}, {3}, {4}]
+    assert images.camera_bytes("rgb", 7, 5) == images.BUFFERS_PER_CAMERA * 128
 
 
-def test_copies_take_memory_again_that_nobody_holds() -> None:
-    """A part of a picture holds it as well, and so does whatever shares memory with it."""
-    copies = Copies(spare=1)
+def test_copies_reuse_memory_that_nobody_refers_to() -> None:
+    """A slice or memoryview of a copy refers to its memory too."""
+    copies = ImageCopier(max_spare=1)
     source = np.arange(12, dtype=np.float32).reshape(3, 4)
     first = copies.copy(source)
     address = first.ctypes.data
@@ -128,13 +130,13 @@ def test_copies_take_memory_again_that_nobody_holds() -> None:
     assert (again == source + 7.0).all()
 
 
-def test_what_can_move_has_the_same_tags_on_both_sides() -> None:
+def test_actor_tags_agree_with_the_label_tags() -> None:
     assert images.ACTOR_TAGS == (Tag.PEDESTRIAN, Tag.BICYCLE)
 
 
-def test_colours_come_in_the_order_of_this_project() -> None:
+def test_colours_are_decoded_to_rgb() -> None:
     rgb = np.empty((1, 2, 3), np.uint8)
-    images.decode("rgb", bytes([3, 2, 1, 255, 6, 5, 4, 255]), rgb, images.Numbers())
+    images.decode("rgb", bytes([3, 2, 1, 255, 6, 5, 4, 255]), rgb, images.ActorNumbers())
     assert rgb[0].tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
@@ -143,23 +145,23 @@ def test_colours_come_in_the_order_of_this_project() -> None:
     [("0.9.16", "carla", 12, 14), ("0.9.15-dirty", "carla", 12, 14), ("0.9.13", None, 4, 10)],
 )
 def test_tags_by_version(version: str, name: str | None, pedestrian: int, vehicle: int) -> None:
-    assert map_for(version) == (name or "carla-0.9.13")
-    primary = label_map(map_for(version)).primary
+    assert label_map_name(version) == (name or "carla-0.9.13")
+    primary = label_map(label_map_name(version)).primary
     assert primary[pedestrian] == Tag.PEDESTRIAN
     assert primary[vehicle] == Tag.CAR
     tags = np.empty((1, 2), np.uint8)
     images.decode(
-        "labels", bytes([0, 0, pedestrian, 255, 9, 9, vehicle, 255]), tags, images.Numbers()
+        "labels", bytes([0, 0, pedestrian, 255, 9, 9, vehicle, 255]), tags, images.ActorNumbers()
     )
-    assert tags_of(tags, primary).tolist() == [[int(Tag.PEDESTRIAN), int(Tag.CAR)]]
+    assert converted_tags(tags, primary).tolist() == [[int(Tag.PEDESTRIAN), int(Tag.CAR)]]
 
 
-def test_actors_of_old_servers_are_told_apart_by_what_else_is_known() -> None:
-    told = {"type": "vehicle.x.y", "tags": [10], "base": "", "wheels": "2"}
-    assert actor_tag(told) == Tag.MOTORCYCLE
-    assert actor_tag({**told, "base": "Bicycle"}) == Tag.BICYCLE
-    assert actor_tag({**told, "tags": [15]}) == Tag.TRUCK
-    assert actor_tag({**told, "type": "walker.pedestrian.0001"}) == Tag.PEDESTRIAN
+def test_actors_without_a_vehicle_tag_are_told_by_base_type_or_wheels() -> None:
+    description = {"type": "vehicle.x.y", "tags": [10], "base_type": "", "wheels": "2"}
+    assert actor_tag(description) == Tag.MOTORCYCLE
+    assert actor_tag({**description, "base_type": "Bicycle"}) == Tag.BICYCLE
+    assert actor_tag({**description, "tags": [15]}) == Tag.TRUCK
+    assert actor_tag({**description, "type": "walker.pedestrian.0001"}) == Tag.PEDESTRIAN
 
 
 def arc_table(radius_m: float = 50.0, count: int = 60) -> np.ndarray:
@@ -178,9 +180,9 @@ def test_a_route_measures_offset_heading_curvature_and_lights() -> None:
     route = make_route(table, 80.0, [(7, end), (8, wrong_way), (9, aside)])
     assert route.goal_m == 80.0
     point = route.locate(0.0, 1.0)
-    assert (point.at_m, point.offset_m) == pytest.approx((0.0, 1.0), abs=0.05)
+    assert (point.along_m, point.offset_m) == pytest.approx((0.0, 1.0), abs=0.05)
     middle = route.locate(50.0 * math.sin(0.5), -50.0 * (1.0 - math.cos(0.5)))
-    assert middle.at_m == pytest.approx(25.0, abs=0.1)
+    assert middle.along_m == pytest.approx(25.0, abs=0.1)
     assert middle.heading_rad == pytest.approx(-0.5, abs=0.02)
     assert route.curvature_at(10.0) == pytest.approx(-1.0 / 50.0, rel=0.05)
     assert [stop.light_id for stop in route.stops] == [7]
@@ -190,7 +192,7 @@ def test_a_route_measures_offset_heading_curvature_and_lights() -> None:
     assert next_light(route, 41.0, {7: LightState.RED}) is None
 
 
-def test_the_vehicle_ahead_is_of_our_lane_and_direction() -> None:
+def test_the_lead_vehicle_is_in_our_lane_and_direction() -> None:
     straight = np.stack([2.0 * np.arange(80), *([np.zeros(80)] * 3), np.full(80, 3.5)], 1)
     route = make_route(np.c_[straight, np.zeros(80)], 150.0, [])
 
@@ -207,19 +209,19 @@ def test_the_vehicle_ahead_is_of_our_lane_and_direction() -> None:
     assert lead.speed_mps == pytest.approx(3.0)
 
 
-def test_actors_are_known_by_their_place_where_ids_do_not_say_it() -> None:
-    """Two cars seen from above at 20 m; what lies in no box stays what it was."""
+def test_instances_are_matched_to_actors_by_place() -> None:
+    """Three cars seen from 20 m above. The one in no actor's box keeps its instance id."""
     camera = Camera.from_fov(40, 20, 90.0)
     looking_down = np.array(
         [[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 20.0], [0, 0, 0, 1]], np.float32
     )
     labels = np.full((20, 40), Tag.ROAD, np.uint8)
-    instances = np.full((20, 40), OTHERS_FROM + 5, np.uint32)
+    instances = np.full((20, 40), FIRST_OTHER_ID + 5, np.uint32)
     depth = np.full((20, 40), 20.0, np.float32)
     poses = []
     for left, number in ((2, 300), (20, 301), (33, 302)):
         part = np.s_[8:12, left : left + 4]
-        labels[part], instances[part], depth[part] = Tag.CAR, OTHERS_FROM + number, 18.6
+        labels[part], instances[part], depth[part] = Tag.CAR, FIRST_OTHER_ID + number, 18.6
         pose = np.eye(4, dtype=np.float32)
         pose[0, 3] = (left + 1.5 - camera.cx_px) * 18.6 / camera.fx_px
         poses.append(pose)
@@ -227,14 +229,14 @@ def test_actors_are_known_by_their_place_where_ids_do_not_say_it() -> None:
     actors = [Actor(8, 14, poses[0], size), Actor(300, 14, poses[1], size)]
     view = View(camera, looking_down, labels, depth, instances)
     known: dict[int, int] = {}
-    found = associated(view, actors, known)
-    assert known == {OTHERS_FROM + 300: 8, OTHERS_FROM + 301: 300}
-    assert set(np.unique(found).tolist()) == {8, 300, OTHERS_FROM + 5, OTHERS_FROM + 302}
+    found = with_actor_ids(view, actors, known)
+    assert known == {FIRST_OTHER_ID + 300: 8, FIRST_OTHER_ID + 301: 300}
+    assert set(np.unique(found).tolist()) == {8, 300, FIRST_OTHER_ID + 5, FIRST_OTHER_ID + 302}
     assert (found[8:12, 2:6] == 8).all()
-    assert (associated(view, [], known) == found).all(), "known for the whole episode"
+    assert (with_actor_ids(view, [], known) == found).all(), "matches last for the whole episode"
 
 
-def test_messages_pass_the_pipe_and_a_broken_one_is_its_end() -> None:
+def test_messages_pass_the_pipe_and_a_truncated_one_ends_it() -> None:
     stream = io.BytesIO()
     write_message(stream, {"call": "x"}, [b"", np.arange(3.0), bytes(5)])
     stream.seek(0)
@@ -247,8 +249,8 @@ def test_messages_pass_the_pipe_and_a_broken_one_is_its_end() -> None:
 
 
 @pytest.mark.parametrize("file", sorted(CHILD.glob("*.py")), ids=lambda file: file.name)
-def test_old_interpreters_can_read_the_child(file: Path) -> None:
-    """Wheels of 0.9.13 and 0.9.14 exist for Python 3.7 and 3.8 at most."""
+def test_the_child_is_valid_python_3_7(file: Path) -> None:
+    """Wheels of CARLA 0.9.13 and 0.9.14 exist for Python 3.8 at most."""
     tree = ast.parse(file.read_text(), feature_version=(3, 7))
     own = {path.stem for path in CHILD.glob("*.py")}
     known = {"__future__", "carla", "numpy", "collections", "json", "math", "mmap", "os", "signal"}

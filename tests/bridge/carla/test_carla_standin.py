@@ -1,4 +1,4 @@
-"""CARLA's own client against the stand-in: every call and stream it makes use of."""
+"""The stand-in with CARLA's own client: its calls, its streams, and golden bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytest.importorskip("panda3d")
 
 from sim2street.bridge.carla.standin import payloads
 from sim2street.bridge.carla.standin.process import StandInProcess
-from sim2street.bridge.carla.standin.protocol_versions import dialect
+from sim2street.bridge.carla.standin.protocol_versions import protocol_for
 from sim2street.bridge.frame import SKY_DEPTH_M
 from sim2street.bridge.labels import Tag
 
@@ -38,7 +38,7 @@ def test_client_and_server_agree_on_their_version(tour) -> None:
     assert tour["versions"] == ["0.9.16", "0.9.16"]
 
 
-def test_roads_lead_on_and_lie_where_the_town_has_them(tour) -> None:
+def test_lanes_continue_and_lie_where_the_town_has_them(tour) -> None:
     name, points, topology, blueprints = tour["map"]
     assert name.startswith("Carla/Maps/")
     assert points > 20
@@ -51,12 +51,12 @@ def test_roads_lead_on_and_lie_where_the_town_has_them(tour) -> None:
         assert gap_m < 5.0, "a lane jumps where roads meet"  # 4 m along the road's middle
 
 
-def test_a_vehicle_comes_as_it_was_asked_for(tour) -> None:
+def test_a_vehicle_has_the_requested_attributes(tour) -> None:
     assert tour["hero"] == ["vehicle.tesla.model3", "hero", [int(Tag.CAR)]]
     assert tour["extent"] == pytest.approx([2.325, 0.91, 0.725])
 
 
-def test_ticks_bring_pictures_of_their_frame_and_throttle_brings_speed(tour) -> None:
+def test_images_are_of_their_frame_and_throttle_accelerates(tour) -> None:
     frames = [row[0] for row in tour["drive"]]
     assert frames == list(range(frames[0], frames[0] + 10))
     assert all(set(seen) == {frame} for frame, seen, _, _ in tour["drive"])
@@ -66,13 +66,13 @@ def test_ticks_bring_pictures_of_their_frame_and_throttle_brings_speed(tour) -> 
     assert tour["drive"][0][3] == pytest.approx(8.3 * 3.6, rel=0.7)
 
 
-def test_pictures_carry_tags_depth_and_instances(tour) -> None:
-    picture = tour["picture"]
-    assert {int(Tag.ROAD), int(Tag.SKY), int(Tag.BUILDING)} <= set(picture["tags"])
-    assert picture["far"] == 255
-    assert picture["pitch"] == pytest.approx(-3.0, abs=1e-3)
-    assert picture["ahead_m"] == pytest.approx(2.5, abs=0.05)
-    assert picture["fov"] == pytest.approx(62.0)
+def test_images_carry_tags_depth_and_instances(tour) -> None:
+    images = tour["images"]
+    assert {int(Tag.ROAD), int(Tag.SKY), int(Tag.BUILDING)} <= set(images["tags"])
+    assert images["max_red"] == 255
+    assert images["pitch"] == pytest.approx(-3.0, abs=1e-3)
+    assert images["ahead_m"] == pytest.approx(2.5, abs=0.05)
+    assert images["fov"] == pytest.approx(62.0)
 
 
 def test_weather_lights_and_batches(tour) -> None:
@@ -82,33 +82,33 @@ def test_weather_lights_and_batches(tour) -> None:
         assert state in ("Red", "Yellow", "Green")
         assert away_m
         assert max(away_m) < 25.0
-    assert tour["light"][:3] == ["Yellow", "Green", 1], "set, set, frozen"
+    assert tour["light"][:3] == ["Yellow", "Green", 1], "set twice, then frozen"
     assert tour["light"][3] is True
-    assert tour["light"][4] > 2, "and on their way again"
+    assert tour["light"][4] > 2, "running again"
     error, apart_m, gone = tour["batch"]
     assert "collision" in error
     assert apart_m < 0.1
     assert gone == ""
-    speed_mps, throttle = tour["followed"]
+    speed_mps, throttle = tour["follow_up"]
     assert speed_mps > 1.0
     assert throttle == 1.0
 
 
-def test_a_crash_is_told(tour) -> None:
-    assert tour["hits"]
-    assert tour["hits"][0].split(".")[0] in ("static", "vehicle")
+def test_a_collision_is_reported(tour) -> None:
+    assert tour["collision"]
+    assert tour["collision"][0].split(".")[0] in ("static", "vehicle")
 
 
-def test_nothing_is_left_behind(tour) -> None:
+def test_actors_can_be_destroyed_and_the_map_reloaded(tour) -> None:
     assert all(tour["destroyed"])
     assert tour["left"] == []
     assert tour["reloaded"] > 1
 
 
 def test_golden_bytes() -> None:
-    """Layouts of 0.9.16, written out once; what the real client read above."""
+    """Layouts of 0.9.16; the real client reads them in the tests above."""
     head = payloads.header(
-        dialect("0.9.16").kinds["semantic"], 7, 1.5, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+        protocol_for("0.9.16").sensor_types["semantic"], 7, 1.5, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
     )
     assert head.hex() == (
         "0e00000000000000" "0700000000000000" "000000000000f83f"
@@ -118,12 +118,11 @@ def test_golden_bytes() -> None:
     assert payloads.image(head, 90.0, bgra)[48:].hex() == "01000000010000000000b442010203ff"
     token = payloads.token(5, 2001)
     assert token.hex() == "05000000d1070100" + "00" * 16
-    assert payloads.stream_id_of(token) == 5
 
 
 def test_golden_calls(carla_standin: StandInProcess) -> None:
-    """Requests as the real client of 0.9.16 sends them, and what goes back, byte by byte."""
-    asked_and_answered = [
+    """Requests as the real client of 0.9.16 sends them, and the answers, byte by byte."""
+    requests_and_answers = [
         ("940000a7" + b"version".hex() + "9191c2", "940100c0919201a6" + b"0.9.16".hex()),
         ("940001b0" + b"get_sensor_token".hex() + "9291c205", None),
         ("940002ad" + b"destroy_actor".hex() + "9291c2cd03e7", "940102c0919201c2"),
@@ -135,8 +134,8 @@ def test_golden_calls(carla_standin: StandInProcess) -> None:
     ]
     with socket.create_connection((carla_standin.host, carla_standin.port), 5.0) as peer:
         peer.settimeout(5.0)
-        for asked, answer in asked_and_answered:
-            peer.sendall(bytes.fromhex(asked))
+        for request, answer in requests_and_answers:
+            peer.sendall(bytes.fromhex(request))
             got = peer.recv(1 << 12).hex()
             if answer is None:
                 port = (carla_standin.port + 1).to_bytes(2, "little").hex()
@@ -148,15 +147,15 @@ _UNKNOWN = b"the stand-in has no 'no_call'"
 
 
 def test_golden_snapshot() -> None:
-    given = (0.5, -0.25, 0.0, False, True, False, -1)
+    control = (0.5, -0.25, 0.0, False, True, False, -1)
     car = payloads.ActorRecord(
         actor_id=200,
         transform=(1.0, 2.0, 3.0, 0.0, 90.0, 0.0),
         velocity=(4.0, 0.0, 0.0),
-        union=payloads.vehicle_union(given, 30.0, (0, 9)),
+        union=payloads.vehicle_union(control, 30.0, (0, 9)),
     )
-    data = payloads.snapshot(17, payloads.Moment(3, 0.25, 0.05, 1, 2.0), [car, car])
-    assert len(data) == payloads.HEADER_BYTES + 36 + 2 * payloads.ACTOR_BYTES
+    data = payloads.snapshot(17, payloads.SnapshotHead(3, 0.25, 0.05, 1, 2.0), [car, car])
+    assert len(data) == 48 + 36 + 2 * 119, "header, snapshot head, actors"
     assert data[48:84].hex() == (
         "0100000000000000" "0000000000000040" "cdcc4c3d" + "00" * 12 + "00000000"
     )  # fmt: skip
@@ -168,7 +167,7 @@ def test_golden_snapshot() -> None:
     )  # fmt: skip
 
 
-def test_pictures_encode_and_decode_exactly() -> None:
+def test_images_are_encoded_exactly() -> None:
     labels = np.array([[0, 14, 28]], np.uint8)
     depth = np.array([[0.0, 12.345, SKY_DEPTH_M]], np.float32)
     instances = np.array([[0, 300, 65535]], np.uint32)

@@ -1,4 +1,4 @@
-"""What the rasteriser draws against scenes whose every ray has a closed-form answer."""
+"""Rendered images against ray casting in simple scenes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from sim2street.bridge.errors import WorldError
 from sim2street.bridge.frame import SKY_DEPTH_M, Actor, Camera, View
 from sim2street.bridge.geometry import pixel_rays, world_points
 from sim2street.bridge.labels import Tag
+from sim2street.bridge.town.actor_models import VEHICLE_MODELS
 from sim2street.bridge.town.camera.scene import Scene
-from sim2street.bridge.town.models import VEHICLE_MODELS
-from sim2street.bridge.town.plan.layout_build import make_layout
-from sim2street.bridge.town.scenery.meshes import Item, Layer, box, mesh, polygon
+from sim2street.bridge.town.plan.layout_generator import make_layout
+from sim2street.bridge.town.scenery.meshes import Layer, SceneryItem, mesh
+from sim2street.bridge.town.scenery.primitives import box, polygon
 
 CAMERAS = [
     Camera.from_fov(512, 256, 62.0),
@@ -27,15 +28,15 @@ WALL_M = (30.0, 6.0)
 
 @pytest.fixture(scope="module")
 def scene():
-    """Ground, a wall x = 30 that is 6 m high, and a cube of 2 m at (12, 3)."""
+    """Ground, a wall at x = 30 of 6 m height, and a cube of 2 m at (12, 3)."""
     wall = box((WALL_M[0], -50.0, 0.0), (WALL_M[0] + 1, 50.0, WALL_M[1]))
     cube = box((11.0, 2.0, 0.0), (13.0, 4.0, 2.0))
     made = Scene(
         make_layout(3),
         [
-            Item(mesh(GROUND, Tag.ROAD), Layer.ROAD, (0.0, 0.0)),
-            Item(mesh(wall, Tag.BUILDING, 500_000), Layer.SOLID, (30.0, 0.0)),
-            Item(mesh(cube, Tag.STATIC, 500_001), Layer.SOLID, (12.0, 3.0)),
+            SceneryItem(mesh(GROUND, Tag.ROAD), Layer.ROAD, (0.0, 0.0)),
+            SceneryItem(mesh(wall, Tag.BUILDING, 500_000), Layer.SOLID, (30.0, 0.0)),
+            SceneryItem(mesh(cube, Tag.STATIC, 500_001), Layer.SOLID, (12.0, 3.0)),
         ],
     )
     yield made
@@ -43,7 +44,7 @@ def scene():
 
 
 def cast(camera, pose):
-    """Depth float64 (H, W) and tags of that scene by ray casting."""
+    """Depth and tags, each (H, W), of that scene by ray casting."""
     rays = pixel_rays(camera).astype(float) @ pose[:3, :3].astype(float).T
     eye = pose[:3, 3].astype(float)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -67,16 +68,16 @@ def cast(camera, pose):
 
 @pytest.mark.parametrize("camera", CAMERAS)
 @pytest.mark.parametrize("pose", [(0.0, 0.0, 0.1, 1.5, 0.07), (-6.0, 4.0, -0.4, 2.7, -0.1)])
-def test_depth_and_labels_match_the_closed_form(scene, camera, pose):
+def test_depth_and_labels_match_ray_casting(scene, camera, pose):
     x, y, yaw, z, pitch = pose
     matrix = camera_pose(x, y, yaw, z, pitch)
     seen = scene.render(camera, matrix)
     View(camera, matrix, seen.labels, seen.depth_m, seen.instances).validate()
     depth, tags = cast(camera, matrix)
     same = seen.labels == tags
-    assert same.mean() > 0.995  # outlines are true to a quarter of a pixel
+    assert same.mean() > 0.995  # outlines are off by up to a quarter of a pixel
     near = same & (depth < 250.0)
-    # Where two faces of the cube meet, the outline's quarter of a pixel may take the other.
+    # Within a quarter of a pixel of the cube's edges, either of two faces may be drawn.
     exact = np.isclose(seen.depth_m, depth, rtol=2e-5)
     assert exact[near].mean() > 0.9995
     assert exact[near & (tags != Tag.STATIC)].all()
@@ -86,7 +87,7 @@ def test_depth_and_labels_match_the_closed_form(scene, camera, pose):
 
 
 def test_outlines_are_not_shifted(scene):
-    """The share of too many pixels at left edges equals that at right edges, and so on."""
+    """The cube's mean position agrees with ray casting, averaged over views."""
     camera = CAMERAS[0]
     offset = np.zeros(2)
     for step in range(12):
@@ -97,7 +98,7 @@ def test_outlines_are_not_shifted(scene):
     assert np.abs(offset / 12).max() < 0.12
 
 
-def test_an_actor_is_drawn_where_its_pose_says(scene):
+def test_an_actor_is_drawn_at_its_pose(scene):
     model = VEHICLE_MODELS[1]
     actor = Actor(77, model.tag, body_pose(9.0, -2.0, 0.5), model.extent_m)
     pose = camera_pose(0.0, 0.0, -0.2)
@@ -107,7 +108,7 @@ def test_an_actor_is_drawn_where_its_pose_says(scene):
     assert (seen.labels[mine] == Tag.CAR).all()
     points = world_points(CAMERAS[0], pose, seen.depth_m)[mine]
     local = (points - actor.pose[:3, 3]) @ actor.pose[:3, :3]
-    reach = np.array(model.extent_m[:2]) + np.array([0.02, 0.17])  # mirrors stand out
+    reach = np.array(model.extent_m[:2]) + np.array([0.02, 0.17])  # mirrors stick out
     assert (np.abs(local[:, :2]) <= reach).all()
     assert local[:, 2].min() > -0.02
     assert local[:, 2].max() < 2 * model.extent_m[2] + 0.02
@@ -115,7 +116,7 @@ def test_an_actor_is_drawn_where_its_pose_says(scene):
     assert not (gone.instances == 77).any()
 
 
-def test_two_actors_of_a_model_keep_their_ids_apart(scene):
+def test_two_actors_of_one_model_have_their_own_ids(scene):
     model = VEHICLE_MODELS[3]
     pose = camera_pose(0.0, 0.0, 0.0)
     for ids in ((5, 6), (6, 7), (7, 5)):
@@ -126,10 +127,10 @@ def test_two_actors_of_a_model_keep_their_ids_apart(scene):
         assert np.argwhere(seen == ids[1])[:, 1].max() < 256
 
 
-def test_a_surface_through_the_near_plane_keeps_its_depth():
-    """A wall that runs past the camera: part of its triangles lies behind."""
+def test_depth_of_triangles_that_reach_behind_the_camera():
+    """A wall runs past the camera, so that part of its triangles lies behind it."""
     sheet = box((-40.0, 1.0, 0.0), (60.0, 1.2, 3.0))
-    scene = Scene(make_layout(3), [Item(mesh(sheet, Tag.WALL), Layer.SOLID, (0.0, 0.0))])
+    scene = Scene(make_layout(3), [SceneryItem(mesh(sheet, Tag.WALL), Layer.SOLID, (0.0, 0.0))])
     camera, pose = CAMERAS[0], camera_pose(0.0, 0.0, 0.3, pitch_rad=0.0)
     seen = scene.render(camera, pose)
     scene.close()
@@ -141,7 +142,7 @@ def test_a_surface_through_the_near_plane_keeps_its_depth():
     np.testing.assert_allclose(seen.depth_m[on_wall][near], depth[near], rtol=1e-4)
 
 
-def test_a_closed_scene_refuses_and_closes_twice():
+def test_a_closed_scene_cannot_render_and_may_be_closed_again():
     scene = Scene(make_layout(3), [])
     assert (scene.render(CAMERAS[0], camera_pose(0, 0, 0)).labels == Tag.SKY).all()
     scene.close()
@@ -150,8 +151,8 @@ def test_a_closed_scene_refuses_and_closes_twice():
         scene.render(CAMERAS[0], camera_pose(0, 0, 0))
 
 
-def test_an_upside_down_camera_is_a_camera_too(scene):
-    """Roll by half a turn mirrors the picture both ways."""
+def test_a_camera_rolled_by_half_a_turn(scene):
+    """The image is mirrored in both directions."""
     camera = CAMERAS[0]
     pose = camera_pose(0.0, 0.0, 0.1, pitch_rad=0.0)
     rolled = pose.copy()

@@ -1,4 +1,4 @@
-"""Two ticks of a town: labels warped by the computed motion must agree."""
+"""Labels of one tick, warped by the motion from `geometry.motion`, match those of the other."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from town_views import CAMERA, camera_pose, crowd, lane_spots
 from sim2street.bridge.frame import View
 from sim2street.bridge.geometry import motion, visible_before, warp
 from sim2street.bridge.town.camera.scene import Scene
-from sim2street.bridge.town.plan.layout_build import make_layout
+from sim2street.bridge.town.plan.layout_generator import make_layout
 
 
 def off_edges(labels):
-    """Pixels more than 1.5 px away from a label edge."""
+    """Mask of the pixels more than 1.5 px away from a label border."""
     edge = np.zeros(labels.shape, bool)
     across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
     edge[:, 1:] |= across
@@ -42,7 +42,7 @@ def seen(scene, pose, actors):
 
 @pytest.fixture(scope="module")
 def pairs():
-    """(earlier view, its actors, later view, its actors) at twelve places of a town."""
+    """(earlier view, its actors, later view, its actors) at twelve places in a town."""
     layout = make_layout(11)
     scene, rng, found = Scene(layout), np.random.default_rng(5), []
     for x, y, yaw in lane_spots(layout, rng, 12):
@@ -67,7 +67,7 @@ def agreement(current, now, previous, before, backwards=False):
     return same[visible & off_edges(current.labels)], same[visible], visible
 
 
-def test_warped_labels_agree_both_ways(pairs):
+def test_warped_labels_agree_forward_and_backward(pairs):
     inner, everywhere, shares = [], [], []
     for previous, before, current, now in pairs:
         for pair in ((current, now, previous, before), (previous, before, current, now)):
@@ -77,15 +77,15 @@ def test_warped_labels_agree_both_ways(pairs):
             shares.append(visible.mean())
     assert np.concatenate(inner).mean() >= 0.995
     assert np.concatenate(everywhere).mean() >= 0.96
-    assert np.mean(shares) > 0.8  # agreement is not bought by calling all disoccluded
+    assert np.mean(shares) > 0.8  # most pixels count as visible in both views
 
 
-def test_a_warp_the_wrong_way_round_does_not(pairs):
+def test_labels_warped_by_reversed_motion_do_not_agree(pairs):
     wrong = [agreement(c, now, p, before, backwards=True)[0] for p, before, c, now in pairs]
     assert np.concatenate(wrong).mean() < 0.985
 
 
-def test_actors_move_their_own_pixels(pairs):
+def test_pixels_of_actors_move_with_them(pairs):
     still, moved = [], []
     for previous, before, current, now in pairs:
         on_actor = np.isin(current.instances, [a.actor_id for a in now])

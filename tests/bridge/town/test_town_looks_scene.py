@@ -1,4 +1,4 @@
-"""The town's scene: repeatable, cheap to look at, and made of well-formed parts."""
+"""`Scene`: reproducible images, culling, reuse of meshes, and well-formed scenery."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from town_views import CAMERA, camera_pose, crowd, lane_spots
 from sim2street.bridge.errors import WorldError
 from sim2street.bridge.frame import Camera
 from sim2street.bridge.labels import Tag
+from sim2street.bridge.town.actor_models import ACTOR_MODELS, model_for
 from sim2street.bridge.town.camera.scene import Scene
-from sim2street.bridge.town.models import ACTOR_MODELS, model_for
 from sim2street.bridge.town.plan.layout import FIRST_SCENERY_ID
-from sim2street.bridge.town.plan.layout_build import make_layout
+from sim2street.bridge.town.plan.layout_generator import make_layout
 from sim2street.bridge.town.scenery.actor_meshes import actor_levels
 from sim2street.bridge.town.scenery.build import scenery_items
 
@@ -32,7 +32,7 @@ print(digest())
 
 
 def digest():
-    """Hash of all buffers of a few views of a town, with actors."""
+    """Hash of all images of a few views of a town with actors."""
     layout, total = make_layout(TOWN), hashlib.sha256()
     scene, rng = Scene(layout), np.random.default_rng(2)
     for x, y, yaw in lane_spots(layout, rng, 4):
@@ -50,7 +50,7 @@ def scene():
     made.close()
 
 
-def test_the_same_town_gives_the_same_bytes_in_another_process():
+def test_another_process_renders_identical_images():
     code = DIGEST.format(folder=str(Path(__file__).parent))
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True
@@ -58,7 +58,7 @@ def test_the_same_town_gives_the_same_bytes_in_another_process():
     assert done.stdout.strip() == digest()
 
 
-def test_a_picture_does_not_depend_on_the_pictures_before(scene):
+def test_an_image_does_not_depend_on_earlier_images(scene):
     layout, rng = make_layout(TOWN), np.random.default_rng(4)
     spots = list(lane_spots(layout, rng, 5))
     actors = [crowd(layout, rng, x, y, 10, 8) for x, y, _ in spots]
@@ -73,7 +73,7 @@ def test_a_picture_does_not_depend_on_the_pictures_before(scene):
         np.testing.assert_array_equal(look(index), first[index])
 
 
-def test_towns_differ():
+def test_towns_look_different():
     views = []
     for town in (7, 8):
         layout = make_layout(town)
@@ -84,8 +84,8 @@ def test_towns_differ():
     assert (views[0] != views[1]).mean() > 0.2
 
 
-def test_culling_hides_nothing_that_is_seen(scene):
-    """Drawing every part of the town gives (all but) the same picture."""
+def test_culling_hides_no_visible_scenery(scene):
+    """Drawing everything gives the same images, except for very few pixels."""
     layout, rng = make_layout(TOWN), np.random.default_rng(3)
     poses = [camera_pose(x, y, yaw + rng.normal(0, 0.4))
              for x, y, yaw in lane_spots(layout, rng, 8)]  # fmt: skip
@@ -99,7 +99,7 @@ def test_culling_hides_nothing_that_is_seen(scene):
     assert np.mean(hidden) < 1e-4
 
 
-def test_several_cameras_and_scenes_live_side_by_side(scene):
+def test_cameras_and_scenes_are_independent(scene):
     other = Scene(make_layout(8))
     small = Camera.from_fov(128, 64, 90.0)
     x, y, yaw = next(lane_spots(make_layout(TOWN), np.random.default_rng(1), 1))
@@ -111,7 +111,7 @@ def test_several_cameras_and_scenes_live_side_by_side(scene):
     np.testing.assert_array_equal(scene.render(CAMERA, pose).labels, before.labels)
 
 
-def test_actors_come_and_go_without_growth(scene):
+def test_meshes_of_actors_are_reused(scene):
     layout, rng = make_layout(TOWN), np.random.default_rng(6)
     x, y, yaw = next(lane_spots(layout, rng, 1))
     crowds = [crowd(layout, rng, x, y, 10, 10) for _ in range(6)]
@@ -119,7 +119,7 @@ def test_actors_come_and_go_without_growth(scene):
     for _ in range(4):
         for actors in crowds:
             scene.render(CAMERA, pose, actors)
-        counts.append(scene.triangle_count)
+        counts.append(len(scene._table))
     assert counts[1] == counts[3]
 
 
@@ -131,7 +131,7 @@ def test_buildings_are_instances_and_parked_cars_carry_their_ids(scene):
         view = scene.render(CAMERA, camera_pose(x, y, yaw))
         houses |= set(np.unique(view.instances[view.labels == Tag.BUILDING]).tolist())
         cars |= set(np.unique(view.instances[view.labels == Tag.CAR]).tolist())
-    houses.discard(0)  # a bus shelter
+    houses.discard(0)  # bus shelters are no instances
     assert len(houses) > 30
     assert min(houses) >= FIRST_SCENERY_ID
     assert cars <= parked
@@ -139,7 +139,7 @@ def test_buildings_are_instances_and_parked_cars_carry_their_ids(scene):
 
 
 @pytest.mark.parametrize("model", ACTOR_MODELS, ids=lambda model: model.name)
-def test_models_fill_their_boxes(model):
+def test_meshes_have_their_models_size(model):
     half = np.array(model.extent_m)
     for mesh, _ in actor_levels(model.name):
         points = mesh.triangles.reshape(-1, 3)
@@ -154,12 +154,12 @@ def test_models_fill_their_boxes(model):
     assert model_for(model.tag, model.extent_m) == model
 
 
-def test_an_unknown_actor_is_refused():
+def test_a_tag_without_a_model_is_refused():
     with pytest.raises(WorldError, match="no actor model of tag 17"):
         model_for(int(Tag.TRAIN), (10.0, 1.5, 2.0))
 
 
-def test_scenery_is_made_of_finite_triangles_with_tags():
+def test_scenery_items_are_well_formed():
     count = 0
     for item in scenery_items(make_layout(TOWN)):
         assert np.isfinite(item.mesh.triangles).all()
@@ -169,7 +169,7 @@ def test_scenery_is_made_of_finite_triangles_with_tags():
     assert 100_000 < count < 1_000_000
 
 
-def test_culling_hides_no_actor_that_is_seen(scene):
+def test_culling_hides_no_visible_actor(scene):
     layout, rng = make_layout(TOWN), np.random.default_rng(9)
     spots = list(lane_spots(layout, rng, 6))
     crowds = [crowd(layout, rng, x, y, 25, 25) for x, y, _ in spots]

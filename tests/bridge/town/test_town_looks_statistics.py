@@ -1,7 +1,7 @@
-"""The town against real streets: class shares, row profiles, edge length.
+"""Label maps of the town resemble those of photographs of streets.
 
-The reference numbers were measured on photographs' label maps by
-tests/data/measure_street_statistics.py.
+Compared are class shares, shares by image row, and the length of class borders. The reference
+numbers come from measure_street_statistics.py.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from street_statistics import GROUPS, group_table, measure, row_distance
 from town_views import CAMERA
 
 from sim2street.bridge.labels import Tag
 from sim2street.bridge.town.camera.scene import Scene
-from sim2street.bridge.town.plan.layout_build import make_layout
-from sim2street.bridge.town.statistics import GROUPS, group_table, measure, row_distance
+from sim2street.bridge.town.plan.layout_generator import make_layout
 from sim2street.bridge.town.traffic.autopilot import Autopilot
-from sim2street.bridge.town.world import CameraConfig, TownConfig, TownWorld, _mount
+from sim2street.bridge.town.world import CameraConfig, TownConfig, TownWorld
 
 REFERENCE = json.loads(
-    (Path(__file__).parents[2] / "data" / "street_statistics.json").read_text(encoding="utf-8")
+    Path(__file__).with_name("street_statistics.json").read_text(encoding="utf-8")
 )
-HELD = ("sky", "building", "road", "sidewalk", "vegetation", "car", "pole", "sign")
+COMPARED_GROUPS = ("sky", "building", "road", "sidewalk", "vegetation", "car", "pole", "sign")
 TICKS_BETWEEN = 40
 
 
 def drive(towns, starts, frames):
-    """Label maps the autopilot sees every two seconds, from several starts in every town."""
-    mount, maps = _mount(CameraConfig()), []
+    """Label maps, one every two seconds of driving, of several episodes in each town."""
+    mount, maps = CameraConfig().mount_pose(), []
     with TownWorld(TownConfig()) as world:
         world.open(sensors=False)
         for town in towns:
@@ -46,11 +46,12 @@ def drive(towns, starts, frames):
     return maps
 
 
-def hold(maps, factor):
+def check(maps, factor):
+    """Shares and border length are within `factor` of the reference, and row shares are close."""
     found, real = measure(maps), REFERENCE["full"]
-    ratios = {name: found.shares[name] / real["shares"][name] for name in HELD}
+    ratios = {name: found.shares[name] / real["shares"][name] for name in COMPARED_GROUPS}
     outside = {k: round(v, 2) for k, v in ratios.items() if not 1 / factor <= v <= factor}
-    assert not outside, f"shares over the real ones: {outside} of {ratios}"
+    assert not outside, f"shares relative to the reference: {outside} of {ratios}"
     for name in ("full", "window"):
         assert row_distance(found.rows, np.array(REFERENCE[name]["rows"])) < 0.22, name
     edges = found.edges_per_pixel / REFERENCE["window"]["edges_per_pixel"]
@@ -58,19 +59,18 @@ def hold(maps, factor):
 
 
 def test_sixty_frames_of_four_towns_look_like_streets():
-    """A sample this small wavers: more room than the two hundred frames below."""
-    hold(drive(range(0, 80, 20), 5, 3), factor=1.75)
+    """A small sample varies more, so the tolerance is larger than below."""
+    check(drive(range(0, 80, 20), 5, 3), factor=1.75)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("first", [100, 900])
 def test_two_hundred_frames_of_ten_towns_look_like_streets(first):
-    hold(drive(range(first, first + 10), 5, 4), factor=1.5)
+    check(drive(range(first, first + 10), 5, 4), factor=1.5)
 
 
-def test_the_measure_tells_a_bare_town_from_a_street():
-    """Streets without houses and trees must fail: the numbers do say something."""
+def test_an_empty_town_does_not_look_like_streets():
     layout = make_layout(3)
     scene = Scene(layout, [])
     pose = np.eye(4, dtype=np.float32)
@@ -78,16 +78,16 @@ def test_the_measure_tells_a_bare_town_from_a_street():
     bare = scene.render(CAMERA, pose).labels
     scene.close()
     with pytest.raises(AssertionError, match="sky"):
-        hold([bare], factor=1.75)
+        check([bare], factor=1.75)
 
 
-def test_every_tag_is_in_one_group():
+def test_every_tag_is_in_exactly_one_group():
     tags = [tag for group in GROUPS.values() for tag in group]
     assert sorted(tags) == sorted(Tag)
     assert group_table()[Tag.ROAD_LINES] == list(GROUPS).index("road")
 
 
-def test_shares_rows_and_edges_of_a_known_map():
+def test_statistics_of_a_known_label_map():
     labels = np.full((64, 100), Tag.ROAD, np.uint8)
     labels[:32] = Tag.SKY
     labels[32:, :25] = Tag.CAR

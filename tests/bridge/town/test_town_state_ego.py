@@ -9,10 +9,9 @@ import pytest
 from sim2street.bridge.errors import FrameError
 from sim2street.bridge.frame import Actor, Control, LightState, SensorFrame
 from sim2street.bridge.town.plan.layout import FIRST_PARKED_ID
-from sim2street.bridge.town.traffic.collisions import Boxes, corners, overlap, touching
+from sim2street.bridge.town.traffic.collisions import Box, Boxes, corners, overlap, touching
 from sim2street.bridge.town.traffic.ego import EgoConfig, EgoMotion, advance
 from sim2street.bridge.town.traffic.ego_lanes import ego_box
-from sim2street.bridge.town.traffic.pedestrians import Box
 from sim2street.bridge.town.world import TownConfig, TownWorld
 
 CONFIG = EgoConfig()
@@ -175,7 +174,7 @@ def test_next_light_is_the_light_of_the_lane_at_the_distance_of_its_line(world: 
             continue
         frame = world.reset(2, {"spawn": lane.lane_id})
         along = world.simulation.town.lanes.paths.length_m[lane.lane_id]
-        at = world.simulation.point.at_m
+        at = world.simulation.route_point.at_m
         if frame.ego.next_light is None:
             assert along - at > 100.0
             continue
@@ -202,15 +201,15 @@ def test_lead_vehicle_is_measured_from_bumper_to_bumper():
             s
             for s in range(99)
             if world.reset(s, {"spawn": longest.lane_id}).tick == 0
-            and world.simulation.point.at_m < len(longest.points_m) - 110.0
+            and world.simulation.route_point.at_m < len(longest.points_m) - 110.0
         )
         world.reset(seed, {"spawn": longest.lane_id})
         state = world.get_state()
         lane = state.route.lane_ids[0]
-        state.traffic.plan[0, 0] = lane
+        state.traffic.lane_plan[0, 0] = lane
         at = state.route.at_m - state.route.first_m
         state.traffic.s_m[0] = at + 30.0
-        state.traffic.left_m[0] = 0.0
+        state.traffic.lane_offset_m[0] = 0.0
         state.traffic.speed_mps[0] = 3.0
         frame = world.set_state(state)
         half = world.simulation.boxes.half_length_m[0]
@@ -234,7 +233,7 @@ def test_hitting_a_parked_car_stops_the_ego_and_says_so(world: TownWorld):
         (car, start)
         for car in town.parked
         for start in [behind(car, 4.0 + CONFIG.front_m)]
-        if not len(touching(ego_box(start, CONFIG), town.still))
+        if not len(touching(ego_box(start, CONFIG), town.static_boxes))
     )
     state = world.get_state()
     state.ego = start

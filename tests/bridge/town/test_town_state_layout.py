@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sim2street.bridge.town.models import VEHICLE_MODELS
+from sim2street.bridge.town.actor_models import VEHICLE_MODELS
 from sim2street.bridge.town.plan.layout import TEST_TOWNS, TRAIN_TOWNS, Layout
-from sim2street.bridge.town.plan.layout_build import LayoutConfig, make_layout
+from sim2street.bridge.town.plan.layout_generator import LayoutConfig, make_layout
 from sim2street.bridge.town.plan.polyline import arc_lengths, curvatures, headings, wrap_angle
 from sim2street.bridge.town.plan.traffic_lights import (
     GREEN,
@@ -16,8 +16,7 @@ from sim2street.bridge.town.plan.traffic_lights import (
     plan_lights,
 )
 from sim2street.bridge.town.plan.walk_map import walk_map
-from sim2street.bridge.town.traffic.collisions import Boxes, StreetSpace, inside, overlap
-from sim2street.bridge.town.traffic.pedestrians import Box
+from sim2street.bridge.town.traffic.collisions import Box, Boxes, StreetSpace, inside, overlap
 
 TOWNS = (0, 1, 2, 3, 905)
 
@@ -143,16 +142,16 @@ def test_lights_stand_on_the_sidewalk_at_their_stop_line(layout: Layout):
     space = StreetSpace.of(layout)
     for light in layout.lights:
         way = np.array([np.cos(light.heading_rad), np.sin(light.heading_rad)])
-        across = light.stop_m[1] - light.stop_m[0]
+        across = light.stop_line_m[1] - light.stop_line_m[0]
         assert abs(way @ across) < 0.05 * np.hypot(*across)
         assert way[0] * across[1] - way[1] * across[0] < 0  # from the middle to the right
         junction = layout.junctions[light.junction_id]
-        assert (junction.centre_m - light.stop_m[0]) @ way > 5.0
+        assert (junction.centre_m - light.stop_line_m[0]) @ way > 5.0
         assert space.contains(*light.position_m)
         lanes = [lane for lane in layout.lanes if lane.light_id == light.light_id]
         assert lanes
         for lane in lanes:
-            assert np.hypot(*(lane.points_m[-1] - light.stop_m.mean(axis=0))) < 5.0
+            assert np.hypot(*(lane.points_m[-1] - light.stop_line_m.mean(axis=0))) < 5.0
 
 
 def test_never_two_crossing_greens(layout: Layout):
@@ -184,7 +183,7 @@ def test_lights_follow_the_order_green_yellow_red(layout: Layout):
 
 def test_people_can_walk_from_every_way_to_another(layout: Layout):
     walks = walk_map(layout)
-    for node, ways in enumerate(walks.ways):
+    for node, ways in enumerate(walks.walkways_at):
         assert len(ways) >= 3, f"node {node}: a sidewalk, a corner and a crossing"
         ends = []
         for way, starts in ways:

@@ -8,8 +8,7 @@ from sim2street.bridge.town.plan.layout import FIRST_PARKED_ID
 from sim2street.bridge.town.plan.traffic_lights import RED, light_states
 from sim2street.bridge.town.simulation import Simulation
 from sim2street.bridge.town.traffic.autopilot import Autopilot
-from sim2street.bridge.town.traffic.collisions import Boxes, StreetSpace, overlap
-from sim2street.bridge.town.traffic.pedestrians import Box
+from sim2street.bridge.town.traffic.collisions import Box, Boxes, StreetSpace, overlap
 from sim2street.bridge.town.traffic.vehicles import HALF_LENGTH_M
 from sim2street.bridge.town.world import TownConfig, TownWorld
 
@@ -63,8 +62,8 @@ def drive(town: int, seed: int, ticks: int, **config: object) -> None:
 def assert_nobody_runs_a_red(simulation: Simulation) -> None:
     """Who has just passed a stop line was let through: it holds a grant for its way."""
     traffic, lanes = simulation.state.traffic, simulation.town.lanes
-    inside = lanes.connector[traffic.plan[:, 0]] >= 0
-    assert (traffic.grant[inside] == traffic.plan[inside, 0]).all()
+    inside = lanes.connector[traffic.lane_plan[:, 0]] >= 0
+    assert (traffic.granted_lane[inside] == traffic.lane_plan[inside, 0]).all()
 
 
 @pytest.mark.parametrize(("town", "seed"), [(0, 10), (3, 11), (905, 12)])
@@ -91,22 +90,22 @@ def test_vehicles_wait_at_red_and_only_enter_on_green():
     world.reset(4)
     lanes, lights = world.simulation.town.lanes, world.simulation.town.lights
     entered = 0
-    before = world.simulation.state.traffic.plan[:, 0].copy()
+    before = world.simulation.state.traffic.lane_plan[:, 0].copy()
     granted_on_green: dict[int, bool] = {}
-    had = world.simulation.state.traffic.grant.copy()
+    had = world.simulation.state.traffic.granted_lane.copy()
     for _ in range(1500):
         time_s = world.simulation.time_s
         world.step(Control(brake=1.0))
         traffic = world.simulation.state.traffic
         states = light_states(lights, time_s)
-        for i in np.nonzero((traffic.grant >= 0) & (had < 0))[0]:
-            light = lanes.light[traffic.plan[i, 0]]
+        for i in np.nonzero((traffic.granted_lane >= 0) & (had < 0))[0]:
+            light = lanes.light_id[traffic.lane_plan[i, 0]]
             granted_on_green[int(i)] = light < 0 or states[light] != RED
-        for i in np.nonzero(traffic.plan[:, 0] != before)[0]:
-            if lanes.light[before[i]] >= 0:
+        for i in np.nonzero(traffic.lane_plan[:, 0] != before)[0]:
+            if lanes.light_id[before[i]] >= 0:
                 entered += 1
                 assert granted_on_green[int(i)]
-        before, had = traffic.plan[:, 0].copy(), traffic.grant.copy()
+        before, had = traffic.lane_plan[:, 0].copy(), traffic.granted_lane.copy()
     assert entered > 10
     world.close()
 
@@ -120,7 +119,7 @@ def test_long_vehicles_stay_off_sharp_bends():
         for _ in range(200):
             world.step(Control(brake=1.0))
         state, paths = world.simulation.state.traffic, world.simulation.town.lanes.paths
-        at, _ = paths.locate(state.plan[:, 0], state.s_m)
+        at, _ = paths.locate(state.lane_plan[:, 0], state.s_m)
         half = HALF_LENGTH_M[state.model]
         swing = half**2 / 2 * np.abs(paths.curvature_1pm[at])
         seen += int((half > 4.0).sum())
@@ -146,11 +145,11 @@ def test_people_stay_on_sidewalks_and_crossings():
             continue
         boxes, first = world.simulation.boxes, len(world.simulation.state.traffic.model)
         people = slice(first, first + 150)
-        ways |= set(world.simulation.state.walkers.way.tolist())
+        ways |= set(world.simulation.state.walkers.walkway.tolist())
         for x, y in zip(boxes.x_m[people], boxes.y_m[people], strict=True):
             assert space.contains(x, y)
             assert np.hypot(*(roads - (x, y)).T).min() > 1.7  # off the lanes between junctions
-    assert (town.walks.crossing[list(ways)] >= 0).any()  # some have crossed
+    assert (town.walks.crossing_id[list(ways)] >= 0).any()  # some have crossed
 
 
 def test_nobody_waits_at_a_kerb_for_ever():
@@ -160,7 +159,7 @@ def test_nobody_waits_at_a_kerb_for_ever():
     longest = 0
     for _ in range(2000):
         world.step(Control(brake=1.0))
-        waits = world.simulation.state.walkers.waits
+        waits = world.simulation.state.walkers.waiting_since
         if (waits >= 0).any():
             longest = max(longest, world.simulation.state.tick - int(waits[waits >= 0].min()))
     assert 0 < longest * 0.05 < 100.0

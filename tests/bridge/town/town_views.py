@@ -1,4 +1,4 @@
-"""Views of towns for the tests of looks: cameras on lanes, cars and people around them."""
+"""Helpers of the rendering tests: camera poses on lanes, vehicles and pedestrians nearby."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import math
 import numpy as np
 
 from sim2street.bridge.frame import Actor, Camera
-from sim2street.bridge.town.models import PEDESTRIAN_MODELS, VEHICLE_MODELS
+from sim2street.bridge.town.actor_models import PEDESTRIAN_MODELS, VEHICLE_MODELS
 from sim2street.bridge.town.plan.layout import Layout
 
 CAMERA = Camera.from_fov(512, 256, 62.0)
 PITCH_RAD = math.atan(0.07 * CAMERA.height_px / CAMERA.fy_px)
-"""Downwards, so that the horizon lies 43 % from the top."""
+"""The camera looks down by this angle, which puts the horizon 43 % from the top."""
 
 
 def camera_pose(x, y, yaw_rad, z=1.5, pitch_rad=PITCH_RAD):
-    """Camera at (x, y, z), looking along the yaw and down by the pitch."""
+    """Pose of a camera at (x, y, z) that looks along the yaw and down by the pitch."""
     cos, sin = math.cos(pitch_rad), math.sin(pitch_rad)
     forward = np.array([math.cos(yaw_rad) * cos, math.sin(yaw_rad) * cos, -sin])
     right = np.array([math.sin(yaw_rad), -math.cos(yaw_rad), 0.0])
@@ -35,7 +35,7 @@ def body_pose(x, y, yaw_rad, z=0.0):
 
 
 def lane_spots(layout: Layout, rng: np.random.Generator, count: int):
-    """Places (x, y, yaw) on lanes, each lane as likely as it is long."""
+    """Random places (x, y, yaw) on lanes; a lane's probability is proportional to its length."""
     lanes = [lane for lane in layout.lanes if len(lane.points_m) > 8]
     lengths = np.array([len(lane.points_m) for lane in lanes], float)
     for index in rng.choice(len(lanes), count, p=lengths / lengths.sum()):
@@ -46,7 +46,7 @@ def lane_spots(layout: Layout, rng: np.random.Generator, count: int):
 
 
 def crowd(layout: Layout, rng: np.random.Generator, x: float, y: float, cars: int, people: int):
-    """Vehicles on the lanes and people beside them, near (x, y) but not on it."""
+    """Actors 9 to 110 m from (x, y): vehicles on lanes, and pedestrians beside lanes."""
     actors: list[Actor] = []
     lanes = [lane for lane in layout.lanes if lane.road_id is not None]
     spots = [(*p, *(q - p)) for lane in lanes
