@@ -16,7 +16,7 @@ from sim2street.apps.video import (
     contact_sheet,
     fitted,
     open_film,
-    save_png,
+    save_image,
     side_by_side,
 )
 from sim2street.bridge.driver import driver_for
@@ -128,7 +128,7 @@ def film(
 def save_sheet(trip: Trip, path: Path) -> None:
     """Write the trip's samples, one below the other, as a PNG."""
     captions = [f"tick {tick}" for tick, _ in trip.samples]
-    save_png(contact_sheet([rgb for _, rgb in trip.samples], captions, columns=1), path)
+    save_image(contact_sheet([rgb for _, rgb in trip.samples], captions, columns=1), path)
 
 
 def show_trip(trip: Trip) -> None:

@@ -196,8 +196,8 @@ def contact_sheet(
     return sheet
 
 
-def save_png(picture: ByteArray | Image.Image, path: Path) -> None:
-    """Write a PNG. The file appears once it is complete."""
+def save_image(picture: ByteArray | Image.Image, path: Path) -> None:
+    """Write an image in the format that the path's suffix names. It appears once complete."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     with partial_file(path) as temporary:
         image.save(temporary)

@@ -215,7 +215,8 @@ def target_speed_mps(
 
     Args:
         distance_m: (N,), from the ego to samples of the path.
-        speed_limit_mps, curvature_1pm: (N,), there.
+        speed_limit_mps: (N,) at these samples, or one value.
+        curvature_1pm: (N,) at these samples.
     """
     parameters = parameters or DriverParameters()
     curve = curve_speed_mps(curvature_1pm, parameters.lateral_accel_mps2)

@@ -11,6 +11,10 @@ class LabelError(Sim2StreetError):
     """A label id or a label colour that the label map does not contain."""
 
 
+class DatasetError(Sim2StreetError):
+    """A file or folder of a data set is missing, unreadable or not what it should be."""
+
+
 class ProtocolError(Sim2StreetError):
     """A message is malformed, too large, of an unknown version or out of order."""
 

@@ -55,6 +55,72 @@ MAX_FUNCTION_LINES = 60
 MAX_TRAINING_LOOP_LINES = 150
 
 
+CORE = (
+    "bridge/errors.py",
+    "bridge/frame.py",
+    "bridge/camera.py",
+    "bridge/frame_checks.py",
+    "bridge/labels.py",
+    "bridge/world.py",
+    "bridge/renderer.py",
+    "bridge/render_request.py",
+    "bridge/rendered_world.py",
+    "bridge/wire/bodies.py",
+    "bridge/wire/codec.py",
+    "bridge/wire/renderer_messages.py",
+    "bridge/wire/schema.py",
+    "bridge/wire/world_messages.py",
+    "neural_renderer/session.py",
+    "neural_renderer/batching.py",
+    "neural_renderer/conditions/assemble.py",
+    "neural_renderer/conditions/class_map.py",
+    "neural_renderer/conditions/history.py",
+    "neural_renderer/conditions/layout.py",
+    "neural_renderer/conditions/noise.py",
+    "neural_renderer/conditions/reprojection.py",
+    "neural_renderer/conditions/view_input.py",
+    "neural_renderer/conditions/view_tensors.py",
+    "neural_renderer/networks/blend.py",
+    "neural_renderer/networks/build.py",
+    "neural_renderer/networks/generator.py",
+    "neural_renderer/networks/interface.py",
+    "neural_renderer/networks/motion.py",
+    "neural_renderer/networks/resampling.py",
+    "neural_renderer/networks/spade.py",
+    "neural_renderer/networks/style.py",
+    "neural_renderer/training/config.py",
+    "neural_renderer/training/losses.py",
+    "neural_renderer/training/objective.py",
+    "neural_renderer/training/optimise.py",
+    "neural_renderer/training/rollout.py",
+    "neural_renderer/training/sources.py",
+    "neural_renderer/training/state.py",
+    "neural_renderer/training/trainer.py",
+    "neural_renderer/training/update.py",
+    "envs/actions.py",
+    "envs/driving.py",
+    "envs/episodes.py",
+    "envs/observations.py",
+    "envs/rewards.py",
+    "envs/tasks.py",
+)
+"""What somebody who wants to know the project reads; marked in the README's tree."""
+
+READING_PATH = (
+    "bridge/frame.py",
+    "bridge/world.py",
+    "bridge/renderer.py",
+    "neural_renderer/networks/generator.py",
+    "neural_renderer/session.py",
+    "neural_renderer/training/trainer.py",
+    "envs/driving.py",
+)
+"""The README's ten minutes."""
+
+MAX_CORE_LINES = 7500
+MAX_READING_PATH_LINES = 1500
+
+
 def imported(file: Path) -> Iterator[tuple[str, int]]:
     """Every absolute module that a file imports, anywhere in it, with its line."""
     for node in ast.walk(ast.parse(file.read_text())):
@@ -163,3 +229,23 @@ def test_habits(file: Path) -> None:
             assert all(alias.name != "*" for alias in node.names), f"line {node.lineno}: import *"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id != "print", f"line {node.lineno}: print"
+
+
+def lines_of(files: tuple[str, ...]) -> int:
+    return sum((ROOT / file).read_text().count("\n") for file in files)
+
+
+def test_the_core_and_the_reading_path_are_small() -> None:
+    assert lines_of(CORE) <= MAX_CORE_LINES
+    assert lines_of(READING_PATH) <= MAX_READING_PATH_LINES
+
+
+def test_the_readme_names_the_core_and_the_reading_path() -> None:
+    text = (ROOT / "README.md").read_text()
+    tree = text[text.index("## The code") :]
+    for file in CORE:
+        name = Path(file).name
+        assert name in tree or name.removesuffix(".py") in tree or "wire" in file, file
+        assert str(Path(file).parent).split("/")[0] in tree
+    links = [f"({file})" for file in READING_PATH]
+    assert all(link in tree for link in links)

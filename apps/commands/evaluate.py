@@ -18,7 +18,7 @@ from sim2street.apps.commands.style import FitOption, Vgg16Option, style_fit
 from sim2street.apps.compose import needs_extra, weights_file
 from sim2street.apps.console import out, progress, say
 from sim2street.apps.output import partial_file
-from sim2street.apps.video import save_png
+from sim2street.apps.video import save_image
 from sim2street.configs import load
 
 if TYPE_CHECKING:
@@ -117,10 +117,10 @@ def save(report: Report, folder: Path, name: str) -> None:
     target = folder / f"{name}.json"
     with partial_file(target) as unfinished:
         unfinished.write_text(json.dumps(report.to_json(), indent=1) + "\n")
-    save_png(report.sheet(), target.with_suffix(".png"))
+    save_image(report.sheet(), target.with_suffix(".png"))
     if report.failures is not None:
         worst = folder / f"{name}_failures.png"
-        save_png(report.failures, worst)
+        save_image(report.failures, worst)
         say(f"failures  {escape(str(worst))}")
     say(f"numbers   {escape(str(target))}")
     say(f"pictures  {escape(str(target.with_suffix('.png')))}")

@@ -25,7 +25,7 @@ from sim2street.apps.console import say
 from sim2street.apps.filming import Trip, film, pick_view, replayed, save_sheet, show_trip
 from sim2street.apps.label_folder import LabelFolder, naming_names
 from sim2street.apps.output import partial_folder
-from sim2street.apps.video import save_png
+from sim2street.apps.video import save_image
 from sim2street.bridge.frame import EgoState, SensorFrame, View
 from sim2street.bridge.rendered_world import choose_style
 from sim2street.bridge.renderer import Renderer, RenderRequest, SessionConfig, StyleChoice
@@ -141,7 +141,7 @@ def _stills(
         started_s = time.perf_counter()
         [rendering] = renderer.render([RenderRequest(session, view, tick=0, episode=index)])
         stamps = {"render": time.perf_counter() - started_s}
-        save_png(rendering.rgb, folder / f"{name}.png")
+        save_image(rendering.rgb, folder / f"{name}.png")
         shown = dataclasses.replace(view, rgb=rendering.rgb)
         yield SensorFrame(index, index, 0.0, ego, views={"front": shown}, stamps=stamps)
 
@@ -153,5 +153,5 @@ def _saved(
     for frame in frames:
         view: View = pick_view(frame, camera)
         if view.rgb is not None:
-            save_png(view.rgb, folder / f"{frame.episode:04d}_{frame.tick:06d}.png")
+            save_image(view.rgb, folder / f"{frame.episode:04d}_{frame.tick:06d}.png")
         yield frame

@@ -10,11 +10,22 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from sim2street.apps.commands.options import parse_size, parse_style
-from sim2street.apps.compose import needs_extra, weights_file
+from sim2street.apps.commands.options import (
+    RendererOption,
+    SeedOption,
+    WorldOption,
+    make_renderer,
+    make_world,
+    parse_size,
+    parse_style,
+)
+from sim2street.apps.compose import needs_extra, opened, weights_file
 from sim2street.apps.console import progress, say
+from sim2street.apps.filming import driven, pick_view
 from sim2street.apps.label_folder import find_map
 from sim2street.apps.output import partial_file
+from sim2street.apps.video import contact_sheet, save_image
+from sim2street.bridge.renderer import RenderRequest, SessionConfig
 from sim2street.configs import ConfigError, did_you_mean, parse
 
 if TYPE_CHECKING:
@@ -187,6 +198,35 @@ def blend(
         mixed = blend_styles(codes, list(shares.values()))
         unfinished.write_bytes(style_to_bytes(mixed, name, info.sha256))
     say(f"blend of {len(codes)} styles: {escape(str(target))}")
+
+
+@style.command("gallery")
+def gallery(
+    picture: Annotated[
+        Path, typer.Option("--out", "-o", help="The image to write (.png or .jpg).")
+    ] = Path("out/styles.png"),
+    renderer: RendererOption = "neural",
+    world: WorldOption = "town",
+    seed: SeedOption = 7,
+    ticks: Annotated[int, typer.Option("--ticks", min=1, help="Drive this far first.")] = 60,
+) -> None:
+    """Render one frame of a world in every style of a renderer, side by side."""
+    with opened(make_world(world)) as source:
+        *_, frame = driven(source, ticks, seed)
+    view = pick_view(frame, None)
+    size_px = (view.camera.width_px, view.camera.height_px)
+    with make_renderer(renderer) as engine:
+        names = engine.styles()
+        configs = [SessionConfig(name, view.camera, size_px) for name in names]
+        requests = [
+            RenderRequest(
+                engine.open_session(config), view, frame.tick, frame.episode, frame.actors
+            )
+            for config in configs
+        ]
+        images = [rendering.rgb for rendering in engine.render(requests)]
+    save_image(contact_sheet(images, names, columns=3), picture)
+    say(f"{len(names)} styles: {escape(str(picture))}")
 
 
 def _style_files(place: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from rich.text import Text
 from sim2street.apps.commands.options import SecretKeyOption, ServerKeyOption
 from sim2street.apps.console import out, say
 from sim2street.apps.filming import pick_view
-from sim2street.apps.video import save_png, side_by_side
+from sim2street.apps.video import save_image, side_by_side
 from sim2street.bridge.frame import SensorFrame, View
 from sim2street.bridge.transport import ClientConfig, FrameSubscriber
 from sim2street.configs import parse
@@ -95,7 +95,7 @@ class _NewestPicture:
         now_s = time.monotonic()
         if now_s - self._last_saved_s < self._every_s:
             return
-        save_png(side_by_side(pick_view(frame, self._camera)), self.path)
+        save_image(side_by_side(pick_view(frame, self._camera)), self.path)
         self._last_saved_s = now_s
         self.saved += 1
 

@@ -10,14 +10,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from sim2street.bridge.frame import Camera, Control, SensorFrame, View, WorldSpec
+from sim2street.bridge.frame import Camera, Control, SensorFrame, View
 from sim2street.bridge.wire.bodies import Pixels, body_model
 from sim2street.bridge.wire.codec import Body, Count, Name
 
 CameraBody: Any = body_model(Camera)
 ControlBody: Any = body_model(Control)
 FrameBody: Any = body_model(SensorFrame)
-SpecBody: Any = body_model(WorldSpec)
 ViewBody: Any = body_model(View)
 
 MAX_REQUESTS = 16

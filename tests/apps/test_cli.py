@@ -160,7 +160,7 @@ def test_unknown_keys_in_yaml_are_named(tmp_path, capsys) -> None:
 
 @pytest.mark.parametrize("option", ["--world", "--renderer"])
 def test_no_server_there(option, served_world, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(options, "MEETING_S", 0.3)
+    monkeypatch.setattr(options, "FIRST_ANSWER_S", 0.3)
     out = tmp_path / "out"
     given = {"--world": served_world, "--renderer": "palette", option: NOBODY}
     arguments = [word for pair in given.items() for word in pair]

@@ -62,7 +62,12 @@ def test_renderers_by_name_and_endpoint() -> None:
         (build_renderer, "palette", {"colour": 1}, "unknown key 'colour'"),
         (build_renderer, "neural", {"devise": "cpu"}, "did you mean 'device'"),
         (build_renderer, "neural", {"precision": "fp8"}, "'precision'"),
-        (build_renderer, "neural", {"weights": "smal"}, "no weights 'smal'.* did you mean 'small'"),
+        (
+            build_renderer,
+            "neural",
+            {"weights": "smal"},
+            "no shipped weights named 'smal'.* did you mean 'small'",
+        ),
     ],
 )
 def test_mistakes_name_what_was_meant(build, name, settings, message) -> None:
@@ -77,14 +82,14 @@ def test_a_size_belongs_to_worlds_built_here() -> None:
 
 def test_a_missing_package_names_its_extra(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "mcap", None)
-    expected = pytest.raises(ConfigError, match=r'pip install -e "\.\[recording\]"')
+    expected = pytest.raises(ConfigError, match=r'pip install "sim2street\[recording\]"')
     with expected, needs_extra("recording"):
         import mcap  # noqa: F401
 
 
 def test_a_mistake_of_ours_is_not_blamed_on_the_installation() -> None:
     with pytest.raises(ModuleNotFoundError), needs_extra("town"):
-        import bridge.no_such_module  # noqa: F401
+        import sim2street.bridge.no_such_module  # noqa: F401
 
 
 def test_opened_closes_what_could_not_be_opened() -> None:

@@ -20,7 +20,7 @@ def test_a_missing_package_is_named_with_its_cure(monkeypatch, capsys) -> None:
     shown = capsys.readouterr().out
     assert "no-such-package" in shown
     assert "missing" in shown
-    assert 'pip install -e ".[town]"' in shown
+    assert 'pip install "sim2street[town]"' in shown
 
 
 def test_what_fails_is_shown_with_its_reason(monkeypatch, capsys) -> None:

@@ -182,7 +182,7 @@ def test_signals_end_a_watcher_after_its_summary(number, code, tmp_path) -> None
 def test_pictures_are_saved_at_most_as_often_as_asked(tmp_path, monkeypatch, capsys) -> None:
     saved: list[Path] = []
     monkeypatch.setattr(
-        "sim2street.apps.commands.watch.save_png", lambda _, path: saved.append(path)
+        "sim2street.apps.commands.watch.save_image", lambda _, path: saved.append(path)
     )
     with publishing(ServerConfig(endpoint="tcp://127.0.0.1:0")) as endpoint:
         arguments = ["watch", endpoint, "--frames", "5", "--out", str(tmp_path)]

@@ -180,7 +180,7 @@ def test_styles_are_fitted(place, tmp_path, capsys) -> None:
         (["finetune", "no.safetensors", ".", "-o", "x.pt"], 2, "end in .safetensors"),
         (["finetune", "x", ".", "-o", "x.safetensors", "--lpips", "y"], 2, "both --alexnet"),
         (["style", "list", "--weights", "no.safetensors"], 1, "no weights at"),
-        (["style", "make", "x", ".", "--fit", "9"], 2, "--fit and --vgg16 go together"),
+        (["style", "make", "x", ".", "--fit", "9"], 2, "--fit and --vgg16 need each other"),
         (
             ["evaluate", "tiny", "--fit", "9", "--vgg16", "no.pth"],
             2,

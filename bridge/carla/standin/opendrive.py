@@ -19,6 +19,13 @@ from sim2street.bridge.town.plan.polyline import headings, offset, resample
 _SPACING_M = 2.0
 _LIGHT_TYPE = "1000001"
 _KMH = 3.6
+_MIN_CURVATURE_1PM = 1e-4
+"""Smallest curvature of an arc.
+
+CARLA's client computes a place on an arc from its centre, in float32. With a radius of 10 km
+that is exact to 1 mm; with larger ones, waypoints jump sideways by metres. A line in place of
+a 2 m arc of this radius is off by 0.05 mm.
+"""
 
 
 def sign_id(light: Light) -> str:
@@ -188,7 +195,7 @@ def _plan_view(line_m: Points) -> tuple[str, float]:
     """Arcs through the points of a polyline as a planView element, and their total length."""
     rows, s = [], 0.0
     for x, y, heading, length, curvature in _arcs(resample(line_m, _SPACING_M)):
-        shape = f'<arc curvature="{curvature:.12f}"/>' if abs(curvature) > 1e-9 else "<line/>"
+        shape = f'<arc curvature="{curvature:.12f}"/>' if curvature else "<line/>"
         rows.append(
             f'<geometry s="{s:.9f}" x="{x:.9f}" y="{y:.9f}" hdg="{heading:.12f}" '
             f'length="{length:.9f}">{shape}</geometry>'
@@ -198,11 +205,16 @@ def _plan_view(line_m: Points) -> tuple[str, float]:
 
 
 def _arcs(points_m: Points) -> Iterator[tuple[float, float, float, float, float]]:
-    """Start x, y, heading, length and curvature of the arc between each two neighbours."""
+    """Start x, y, heading, length and curvature of the arc between each two neighbours.
+
+    Curvature 0 stands for a straight line, which replaces arcs with a radius above 10 km.
+    """
     turns = np.diff(headings(points_m))
     steps = np.diff(points_m, axis=0)
     for (x, y), (dx, dy), turn in zip(points_m[:-1], steps, turns, strict=True):
         chord = math.hypot(dx, dy)
         half = float(turn) / 2.0
-        length = chord * (half / math.sin(half) if abs(half) > 1e-9 else 1.0)
-        yield float(x), float(y), math.atan2(dy, dx) - half, length, float(turn) / length
+        if abs(2.0 * half) <= _MIN_CURVATURE_1PM * chord:
+            half = 0.0
+        length = chord * (half / math.sin(half) if half else 1.0)
+        yield float(x), float(y), math.atan2(dy, dx) - half, length, 2.0 * half / length

@@ -123,8 +123,9 @@ class Plot:
         """Points (N, 2) of the plot's axes in the world frame."""
         local = np.asarray(points, np.float64)
         cos, sin = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
-        turned: Points = local @ np.array([[cos, sin], [-sin, cos]])
-        return turned + np.array([self.x_m, self.y_m])
+        turned = local @ np.array([[cos, sin], [-sin, cos]])
+        world: Points = turned + np.array([self.x_m, self.y_m])
+        return world
 
     def cells(self, x0: float, x1: float, y0: float, y1: float) -> Points:
         """World points (N, 2) that cover a rectangle of the plot, for `FreeGround`."""

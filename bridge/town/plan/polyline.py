@@ -77,7 +77,8 @@ def offset(points_m: Points, left_m: float | Floats) -> Points:
     """The line shifted to its left by `left_m`, a number or (N,); negative: to its right."""
     heading = headings(points_m)
     normals = np.stack([-np.sin(heading), np.cos(heading)], axis=1)
-    return points_m + normals * np.reshape(left_m, (-1, 1))
+    shifted: Points = points_m + normals * np.reshape(left_m, (-1, 1))
+    return shifted
 
 
 def hermite(start_m: Points, end_m: Points, start_tangent: Points, end_tangent: Points) -> Points:
@@ -132,7 +133,8 @@ def fillet(
 def without_repeats(points_m: Points) -> Points:
     """The line without points that equal the point before."""
     keep = np.concatenate([[True], np.hypot(*np.diff(points_m, axis=0).T) > 1e-6])
-    return points_m[keep]
+    kept: Points = points_m[keep]
+    return kept
 
 
 def _norms(vectors: Points) -> Points:
