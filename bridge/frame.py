@@ -25,9 +25,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from sim2street.bridge import frame_checks
 from sim2street.bridge.camera import Camera as Camera  # part of this contract: re-exported
 from sim2street.bridge.errors import FrameError
-from sim2street.bridge.frame_checks import check_array, check_pose, check_range, check_rgb
+from sim2street.bridge.surfaces import Surfaces
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -68,6 +69,7 @@ class View:
             same surface point was at tick `motion_from_tick`; for engines without depth.
         motion_from_tick: the earlier tick that `motion_px` points to.
         rgb: uint8 (k*H, k*W, 3) for a whole k >= 1, sRGB.
+        surfaces: exact texture coordinates, from worlds that know them.
     """
 
     camera: Camera
@@ -78,29 +80,26 @@ class View:
     motion_px: FloatArray | None = None
     motion_from_tick: int | None = None
     rgb: ByteArray | None = None
+    surfaces: Surfaces | None = None
 
     def validate(self) -> None:
         """Raise FrameError where a shape, dtype or range breaks the contract."""
         self.camera.validate()
         size = (self.camera.height_px, self.camera.width_px)
-        check_pose("view.pose", self.pose)
-        check_array("view.labels", self.labels, np.uint8, size)
-        check_array("view.depth_m", self.depth_m, np.float32, size)
-        check_array("view.instances", self.instances, np.uint32, size)
-        check_array("view.motion_px", self.motion_px, np.float32, (*size, 2))
+        frame_checks.check_pose("view.pose", self.pose)
+        frame_checks.check_array("view.labels", self.labels, np.uint8, size)
+        frame_checks.check_array("view.depth_m", self.depth_m, np.float32, size)
+        frame_checks.check_array("view.instances", self.instances, np.uint32, size)
+        frame_checks.check_motion("view.motion_px", self.motion_px, *size)
         if self.labels is not None:
             advice = "convert the engine's ids with sim2street.bridge.label_maps first"
-            check_range("view.labels", self.labels, 0, MAX_TAG, advice)
+            frame_checks.check_range("view.labels", self.labels, 0, MAX_TAG, advice)
         if self.depth_m is not None:
             advice = f"send metres, and {SKY_DEPTH_M:.0f} for the sky and everything farther"
-            check_range("view.depth_m", self.depth_m, 0.0, SKY_DEPTH_M, advice)
-        if self.motion_px is not None and not np.isfinite(self.motion_px).all():
-            raise FrameError(
-                "view.motion_px: must be finite; for a surface that was not visible at tick "
-                "motion_from_tick, use an offset to a point outside the image"
-            )
-        if self.rgb is not None:
-            check_rgb("view.rgb", self.rgb, *size)
+            frame_checks.check_range("view.depth_m", self.depth_m, 0.0, SKY_DEPTH_M, advice)
+        frame_checks.check_rgb("view.rgb", self.rgb, *size)
+        if self.surfaces is not None:
+            self.surfaces.validate(size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ class Actor:
 
     def validate(self) -> None:
         """Raise FrameError where the pose, the id or the tag breaks the contract."""
-        check_pose(f"actor {self.actor_id}.pose", self.pose)
+        frame_checks.check_pose(f"actor {self.actor_id}.pose", self.pose)
         if not (0 < self.actor_id < 2**32 and 0 <= self.tag <= MAX_TAG):
             raise FrameError(
                 f"actor: actor_id must be in 1..2^32-1 and tag in 0..{MAX_TAG}, "
@@ -262,7 +261,7 @@ class SensorFrame:
                 "frame: tick and episode must be >= 0 and time_s finite, "
                 f"got {self.tick}, {self.episode} and {self.time_s}"
             )
-        check_pose("ego.pose", self.ego.pose)
+        frame_checks.check_pose("ego.pose", self.ego.pose)
         for actor in self.actors:
             actor.validate()
         for view in self.views.values():

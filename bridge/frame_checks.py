@@ -53,8 +53,20 @@ def check_pose(name: str, pose: Array) -> None:
         )
 
 
-def check_rgb(name: str, rgb: Array, height_px: int, width_px: int) -> None:
-    """Check for uint8 (k*height_px, k*width_px, 3) with any whole k >= 1."""
+def check_motion(name: str, motion: Array | None, height_px: int, width_px: int) -> None:
+    """Check for finite float32 (height_px, width_px, 2). None passes."""
+    check_array(name, motion, np.float32, (height_px, width_px, 2))
+    if motion is not None and not np.isfinite(motion).all():
+        raise FrameError(
+            f"{name}: must be finite; for a surface that was not visible at tick "
+            "motion_from_tick, use an offset to a point outside the image"
+        )
+
+
+def check_rgb(name: str, rgb: Array | None, height_px: int, width_px: int) -> None:
+    """Check for uint8 (k*height_px, k*width_px, 3) with any whole k >= 1. None passes."""
+    if rgb is None:
+        return
     shape = rgb.shape
     is_image = rgb.dtype == np.uint8 and len(shape) == 3 and shape[0] > 0 and shape[2] == 3
     if not is_image or shape[0] % height_px or shape[0] * width_px != shape[1] * height_px:

@@ -37,8 +37,8 @@ class LabelMap:
     Attributes:
         name: as in `label_map(name)`.
         tags_by_id: label id to the tags it may mean, the most likely one first.
-        colors: label id to its colour in colour-coded label images of this source. Several ids may
-            share a colour, which then stands for the first of them. Empty: there are no such images.
+        colors: label id to its colour in colour-coded label images of this source; empty if there
+            are no such images. A colour that several ids share stands for the first of them.
         more_colors: other colours that stand for an id, as older versions of the source use.
     """
 
@@ -247,8 +247,8 @@ _CARLA_0_9_11_MORE = """
 3 OTHER 55,90,80
 """
 
-# 34 and 255 (-1 as a byte) are the licence plates that other data sets in this format have; 255 also
-# stands for pixels without a label.
+# Licence plates have the id -1. Data sets in this format store them as 34, or as 255 (-1 as a
+# byte), which also stands for pixels without a label.
 _CITYSCAPES_IDS = """
 0-3 UNKNOWN 0,0,0
 4 STATIC 0,0,0

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from sim2street.bridge.frame import ByteArray, Control, SensorFrame, WorldSpec
+from sim2street.bridge.frame import ByteArray, Control, SensorFrame, View, WorldSpec
 from sim2street.bridge.labels import Tag
+from sim2street.bridge.surfaces import without_pixels
 from sim2street.bridge.world import World
 from sim2street.configs import ConfigError, did_you_mean
 
@@ -88,16 +89,20 @@ class RemappedWorld(World):
         self.world.close()
 
     def _remapped(self, frame: SensorFrame) -> SensorFrame:
-        views = {
-            name: view
-            if view.labels is None
-            else dataclasses.replace(view, labels=self._table[view.labels])
-            for name, view in frame.views.items()
-        }
+        views = {name: self._remapped_view(view) for name, view in frame.views.items()}
         actors = tuple(
             dataclasses.replace(actor, tag=int(self._table[actor.tag])) for actor in frame.actors
         )
         return dataclasses.replace(frame, views=views, actors=actors)
+
+    def _remapped_view(self, view: View) -> View:
+        """The view with other labels. What has another label than before has no surface."""
+        if view.labels is None:
+            return view
+        labels, surfaces = self._table[view.labels], view.surfaces
+        if surfaces is not None:
+            surfaces = without_pixels(surfaces, labels != view.labels)
+        return dataclasses.replace(view, labels=labels, surfaces=surfaces)
 
 
 def _tag(name: str) -> int:

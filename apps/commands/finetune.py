@@ -13,7 +13,7 @@ from sim2street.apps.commands.options import DeviceOption, chosen_device
 from sim2street.apps.commands.style import network_size
 from sim2street.apps.compose import needs_extra, weights_file
 from sim2street.apps.console import progress, say
-from sim2street.apps.label_folder import find_map
+from sim2street.bridge.datasets.naming import find_map
 from sim2street.configs import ConfigError, parse
 
 if TYPE_CHECKING:

@@ -82,6 +82,13 @@ PublishOption = Annotated[
         "[b]sim2street watch[/b].",
     ),
 ]
+TrustNamingOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-naming",
+        help="Use the labels as --naming says, even if they look like those of another naming.",
+    ),
+]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda.")
 ]

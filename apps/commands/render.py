@@ -17,15 +17,18 @@ from sim2street.apps.commands.options import (
     RendererOption,
     ScaleOption,
     StyleOption,
+    TrustNamingOption,
     make_renderer,
     parse_style,
 )
 from sim2street.apps.compose import build_recording, open_rendered
 from sim2street.apps.console import say
 from sim2street.apps.filming import Trip, film, pick_view, replayed, save_sheet, show_trip
-from sim2street.apps.label_folder import LabelFolder, naming_names
 from sim2street.apps.output import partial_folder
 from sim2street.apps.video import save_image
+from sim2street.bridge.datasets.depth_images import AUTO_UNIT, DEPTH_UNITS
+from sim2street.bridge.datasets.label_folder import LabelFolder
+from sim2street.bridge.datasets.naming import naming_names
 from sim2street.bridge.frame import EgoState, SensorFrame, View
 from sim2street.bridge.rendered_world import choose_style
 from sim2street.bridge.renderer import Renderer, RenderRequest, SessionConfig, StyleChoice
@@ -53,9 +56,16 @@ def render(
         typer.Option(
             "--depth",
             help="Folder of depth images with the label maps' names: 16-bit PNG (metres * 256), "
-            "CARLA's depth PNG, or .npy in metres.",
+            "CARLA's raw depth PNG, or .npy in metres.",
         ),
     ] = None,
+    depth_unit: Annotated[
+        str,
+        typer.Option(
+            "--depth-unit",
+            help=f"Unit of the numbers in 16-bit PNG and .npy: {', '.join(DEPTH_UNITS)}.",
+        ),
+    ] = AUTO_UNIT,
     fov_deg: Annotated[
         float, typer.Option("--fov", min=1.0, max=170.0, help="Horizontal field of view, degrees.")
     ] = 62.0,
@@ -65,6 +75,7 @@ def render(
             "--max-width", min=16, help="Shrink wider label maps to this width in pixels."
         ),
     ] = 1024,
+    trust_naming: TrustNamingOption = False,
     fps: Annotated[
         float | None, typer.Option("--fps", min=0.1, help="Frames per second of the video.")
     ] = None,
@@ -85,7 +96,7 @@ def render(
     if source.suffix == ".mcap":
         trip = _render_recording(source, folder, make_renderer(renderer), look, scale, fps, camera)
     else:
-        labels = LabelFolder(source, naming, depth, fov_deg, max_width)
+        labels = LabelFolder(source, naming, depth, depth_unit, fov_deg, max_width, trust_naming)
         total = len(labels.files())
         with make_renderer(renderer) as engine, partial_folder(folder) as unfinished:
             stills = _stills(engine, labels, look, scale, seed, unfinished / "frames")

@@ -22,9 +22,9 @@ from sim2street.apps.commands.options import (
 from sim2street.apps.compose import needs_extra, opened, weights_file
 from sim2street.apps.console import progress, say
 from sim2street.apps.filming import driven, pick_view
-from sim2street.apps.label_folder import find_map
 from sim2street.apps.output import partial_file
 from sim2street.apps.video import contact_sheet, save_image
+from sim2street.bridge.datasets.naming import find_map
 from sim2street.bridge.renderer import RenderRequest, SessionConfig
 from sim2street.configs import ConfigError, did_you_mean, parse
 

@@ -36,6 +36,9 @@ _ERRORS: Mapping[str, type[Sim2StreetError]] = {
     "import": ConfigError,
     "config": ConfigError,
     "server": WorldLost,
+    "call": WorldLost,
+    "ticks": WorldError,
+    "rendering": WorldError,
     "ego": WorldLost,
     "sensor": SensorTimeout,
     "spawn": WorldError,
@@ -46,6 +49,10 @@ _HINTS: Mapping[str, str] = {
     "import": "install CARLA's client there: pip install carla==<the server's version>",
     "server": "check that the server runs and that no other client ticks it; call reset() to "
     "connect again",
+    "call": "call reset() to connect again",
+    "ticks": "only one client may tick a server: stop the other one, or use 'attach: observe'",
+    "rendering": "switch it off: settings = world.get_settings(); settings.no_rendering_mode = "
+    "False; world.apply_settings(settings); or use a world without cameras",
     "ego": "call reset() to spawn or find another one",
     "sensor": "raise sensor_deadline_s if the server renders slowly; call reset() to go on",
     "spawn": "ask for fewer vehicles or load a larger map",
@@ -93,7 +100,8 @@ class CarlaClient:
             WorldLost: the process died, or did not answer in time and was killed.
             SensorTimeout: a sensor's data did not come; the message names the sensor.
             ConfigError: the versions, the interpreter or an option do not fit.
-            WorldError: the map has no room for the ego or the vehicles.
+            WorldError: the map has no room for the ego or the vehicles, another client ticks the
+                server, or it does not render.
         """
         return self._checked(self._ask(name, deadline_s, request))
 

@@ -81,7 +81,8 @@ class CarlaConfig(StrictModel):
         front_m: distance from the rear axle to the front bumper.
         vehicles: number of other vehicles to spawn.
         autopilot: CARLA's Traffic Manager drives these vehicles; False parks them.
-        traffic_manager_port: must be free on this host, so give each CarlaWorld its own.
+        traffic_manager_port: port on this host for the Traffic Manager; None is any free one.
+            A given port must be free, so each CarlaWorld on a host needs its own.
         weather: "clear", "cloudy", "rain", "fog", "dusk", "night", "random", or None to leave
             the server's weather as it is.
         route_length_m: distance from the start of an episode to its goal.
@@ -92,6 +93,8 @@ class CarlaConfig(StrictModel):
         reset_deadline_s: for each of the two halves of a reset; afterwards the client process
             is killed.
         open_deadline_s: for connecting; afterwards the client process is killed.
+        server_patience_s: how long open() and reset() wait for a server that does not listen or
+            answer, for example because it is being restarted.
     """
 
     host: str = "127.0.0.1"
@@ -110,7 +113,7 @@ class CarlaConfig(StrictModel):
     front_m: float = Field(3.8, gt=0.0)
     vehicles: int = Field(0, ge=0, le=400)
     autopilot: bool = True
-    traffic_manager_port: int = Field(8000, ge=1, le=65535)
+    traffic_manager_port: int | None = Field(None, ge=1, le=65535)
     weather: str | None = None
     route_length_m: float = Field(1000.0, gt=0.0)
     actor_range_m: float = Field(150.0, gt=0.0)
@@ -119,6 +122,7 @@ class CarlaConfig(StrictModel):
     sensor_deadline_s: float = Field(5.0, gt=0.0)
     reset_deadline_s: float = Field(90.0, gt=0.0)
     open_deadline_s: float = Field(60.0, gt=0.0)
+    server_patience_s: float = Field(0.0, ge=0.0)
 
     @property
     def step_deadline_s(self) -> float:

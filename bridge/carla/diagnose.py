@@ -10,9 +10,9 @@ from typing import Any
 
 from sim2street.bridge.carla.client import CarlaClient
 from sim2street.bridge.carla.config import CarlaConfig
+from sim2street.bridge.carla.probe import PROBE_S, server_version
 from sim2street.configs import ConfigError, Sim2StreetError
 
-_CONNECT_S = 5.0
 _TICK_PATIENCE_S = 3.0
 
 
@@ -50,8 +50,11 @@ def diagnose(config: CarlaConfig) -> Iterator[CheckResult]:
     found: dict[str, Any] = {}
     client: CarlaClient | None = None
     try:
-        for port, what in ((config.port, "calls"), (config.port + 1, "data streams")):
-            result = _run(f"port of the {what}", partial(_check_port, config.host, port))
+        for name, check_port in (
+            ("port of the calls", partial(_check_calls, config)),
+            ("port of the data streams", partial(_check_streams, config)),
+        ):
+            result = _run(name, check_port)
             yield result
             if not result.ok:
                 return
@@ -73,20 +76,25 @@ def _run(name: str, check: Callable[[], str]) -> CheckResult:
         return CheckResult(name, False, " ".join(str(error).split()))
 
 
-def _check_port(host: str, port: int) -> str:
+def _check_calls(config: CarlaConfig) -> str:
+    version = server_version(config.host, config.port)
+    return f"{config.host}:{config.port} answers, as CARLA {version}"
+
+
+def _check_streams(config: CarlaConfig) -> str:
+    port = config.port + 1
     try:
-        with socket.create_connection((host, port), _CONNECT_S):
-            return f"{host}:{port} answers"
+        with socket.create_connection((config.host, port), PROBE_S):
+            return f"{config.host}:{port} accepts connections"
     except OSError as error:
         raise ConfigError(
-            f"{host}:{port}: {error.strerror or error}; is the server up, was it started with "
-            "this -carla-rpc-port, and are this port and the two after it open (Docker: "
-            "--net=host)?"
+            f"{config.host}:{port}: {error.strerror or error}; open this port as well, or if the "
+            "server was started with another -carla-streaming-port, start it with this one"
         ) from error
 
 
 def _check_versions(client: CarlaClient, config: CarlaConfig, found: dict[str, Any]) -> str:
-    header, _ = client.call(
+    client.call(
         "open",
         config.open_deadline_s,
         host=config.host,
@@ -94,9 +102,12 @@ def _check_versions(client: CarlaClient, config: CarlaConfig, found: dict[str, A
         observe=True,
         timeout_s=config.timeout_s,
         traffic_manager_port=config.traffic_manager_port,
+        owner="",
+        cameras={},
         leftovers={},
         memory_path="",
     )
+    header, _ = client.second_answer("open", config.open_deadline_s)
     found.update(header)
     return f"client and server are CARLA {header['server']}, map {header['map']}"
 

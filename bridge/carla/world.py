@@ -6,9 +6,11 @@ ended, and the next reset starts another one, which first cleans up what the las
 
 from __future__ import annotations
 
+import logging
+import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from sim2street.bridge.carla.frames import (
     version_numbers,
     weather_from_carla,
 )
+from sim2street.bridge.carla.probe import wait_for_server
 from sim2street.bridge.carla.shared_memory import SharedMemory
 from sim2street.bridge.errors import WorldError
 from sim2street.bridge.frame import ByteArray, Control, SensorFrame, Weather, WorldSpec
@@ -32,11 +35,14 @@ from sim2street.bridge.town.weather import PRESETS, draw_weather
 from sim2street.bridge.world import World
 from sim2street.configs import ConfigError, Sim2StreetError, did_you_mean, parse
 
+logger = logging.getLogger(__name__)
+
 LANE_INVASION = "lane_invasion"
 """Flag of a frame in which the ego crossed a lane marking."""
 
 _RANDOM = "random"
 _ACTOR_IDS_SINCE = (0, 9, 16)
+_UNREAL_5 = (0, 10)
 _SEED_LIMIT = 2**31
 _WEATHER_STREAM = 4
 _CLOSE_AFTER_ERROR_S = 3.0
@@ -57,6 +63,7 @@ class CarlaWorld(World):
         self._shared: SharedMemory | None = None
         self._copier = ImageCopier(2 * len(self._cameras) * len(self.config.pictures))
         self._sensors: bool | None = None
+        self._owner = f"sim2street-{secrets.token_hex(4)}"
         self._leftovers: dict[str, Any] = {}
         self._tag_table: ByteArray | None = None
         self._rng: np.random.Generator | None = None
@@ -136,9 +143,11 @@ class CarlaWorld(World):
         self._end_client()
         if self._leftovers:  # the client died without cleaning up: start one to do that
             self._sensors = False
-            with suppress(Sim2StreetError):
+            try:
                 self._connect()
                 self._end_client()
+            except Sim2StreetError as error:
+                self._warn_of_leftovers(error)
         self._sensors = None
         self._leftovers = {}
 
@@ -162,7 +171,7 @@ class CarlaWorld(World):
         assert self._tag_table is not None
         config, deadline_s = self.config, self.config.reset_deadline_s
         length_m = chosen.route_length_m or config.route_length_m
-        prepared, _ = self._ask(
+        self._ask_twice(
             "prepare",
             deadline_s,
             seed=seed,
@@ -170,7 +179,6 @@ class CarlaWorld(World):
             vehicles=config.vehicles if chosen.vehicles is None else chosen.vehicles,
             autopilot=config.autopilot if chosen.autopilot is None else chosen.autopilot,
         )
-        self._leftovers = prepared["leftovers"]
         started_s = time.perf_counter()
         match_by_place = self._match_by_place()
         header, (route, table) = self._ask(
@@ -203,6 +211,7 @@ class CarlaWorld(World):
 
     def _open_client(self) -> None:
         config = self.config
+        _check_supported(wait_for_server(config.host, config.port, config.server_patience_s))
         self._client = CarlaClient(config.client_python)
         if self._sensors and self._cameras:
             self._shared = SharedMemory(
@@ -212,7 +221,7 @@ class CarlaWorld(World):
                     for kind in config.pictures
                 )
             )
-        header, _ = self._ask(
+        header = self._ask_twice(
             "open",
             config.open_deadline_s,
             host=config.host,
@@ -226,6 +235,7 @@ class CarlaWorld(World):
             role_name=config.role_name,
             ego=config.ego,
             traffic_manager_port=config.traffic_manager_port,
+            owner=self._owner,
             warm_up_ticks=config.warm_up_ticks,
             actor_range_m=config.actor_range_m,
             leftovers=self._leftovers,
@@ -234,7 +244,6 @@ class CarlaWorld(World):
         if self._shared:
             self._shared.unlink()
         self.server_version, self.map_name = header["server"], header["map"]
-        self._leftovers = header["leftovers"]
         self._tag_table = tag_table_for(self.server_version)
 
     def _camera_requests(self) -> dict[str, dict[str, Any]]:
@@ -253,6 +262,25 @@ class CarlaWorld(World):
     ) -> tuple[dict[str, Any], list[bytearray]]:
         assert self._client is not None
         return self._client.call(name, deadline_s, **request)
+
+    def _ask_twice(self, name: str, deadline_s: float, **request: Any) -> dict[str, Any]:
+        """The second of two answers. Both tell what would be left over from then on."""
+        assert self._client is not None
+        started_s = time.monotonic()
+        first, _ = self._client.call(name, deadline_s, **request)
+        self._leftovers = first["leftovers"]
+        left_s = started_s + deadline_s - time.monotonic()
+        second, _ = self._client.second_answer(name, left_s)
+        self._leftovers = second["leftovers"]
+        return second
+
+    def _warn_of_leftovers(self, error: Sim2StreetError) -> None:
+        actors = len(self._leftovers.get("actors", ()))
+        mode = "" if self._leftovers.get("synchronous", True) else " and synchronous mode"
+        logger.warning(
+            "CARLA at %s:%d could not be cleaned up, so up to %d actors%s stay there: %s",
+            *(self.config.host, self.config.port, actors, mode, error),
+        )
 
     @contextmanager
     def _end_client_on_error(self) -> Iterator[None]:
@@ -327,6 +355,15 @@ class CarlaWorld(World):
                 "decode": state_done_s - answered_s + done_s - images_came_s,
             },
             flags=(LANE_INVASION,) if header["crossed_markings"] else (),
+        )
+
+
+def _check_supported(version: str) -> None:
+    """Raise ConfigError for CARLA 0.10 and later, which have no client on PyPI."""
+    if version_numbers(version) >= _UNREAL_5:
+        raise ConfigError(
+            f"the server is CARLA {version}, on Unreal Engine 5, which is not supported; use "
+            "CARLA 0.9.13 to 0.9.16"
         )
 
 

@@ -59,9 +59,9 @@ def check_spec(spec: WorldSpec) -> list[Finding]:
             camera.validate()
         except FrameError as error:
             findings.append(Finding("camera", "error", f"{name}: {error}", "intrinsics in pixels"))
-    unknown = spec.fields - VIEW_BUFFERS.keys() - {"pose", "actors"}
+    unknown = spec.fields - VIEW_BUFFERS.keys() - {"surfaces", "pose", "actors"}
     if unknown:
-        hint = f"the fields are {', '.join(VIEW_BUFFERS)}, pose and actors"
+        hint = f"the fields are {', '.join(VIEW_BUFFERS)}, surfaces, pose and actors"
         findings.append(
             Finding("spec_fields", "warning", f"unknown fields {sorted(unknown)}", hint)
         )
@@ -97,8 +97,9 @@ def _check_fields(frame: SensorFrame, spec: WorldSpec) -> Iterator[Finding]:
             "send one view per camera in every frame",
         )
     for name, view in frame.views.items():
-        present = {item for item in VIEW_BUFFERS if getattr(view, item) is not None}
-        missing = (spec.fields & VIEW_BUFFERS.keys()) - present
+        optional = {*VIEW_BUFFERS, "surfaces"}
+        present = {item for item in optional if getattr(view, item) is not None}
+        missing = (spec.fields & optional) - present
         if missing:
             yield Finding(
                 "missing_field",

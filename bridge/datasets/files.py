@@ -1,4 +1,4 @@
-"""Which files of a folder count: no hidden or system files, suffixes in any case, links followed."""
+"""Which files of a folder count: visible ones with a known suffix, in upper or lower case."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from sim2street.bridge.errors import DatasetError
+
+Item = TypeVar("Item")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """Suffixes of images, in lower case; files may have them in upper case too."""
@@ -104,9 +107,13 @@ def suffix_counts(folder: Path) -> str:
     return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5)) or "no files"
 
 
-def _files(
-    folder: Path, nested: bool, above: tuple[tuple[int, int], ...]
-) -> Iterator[Path]:
+def evenly_spaced(items: Sequence[Item], most: int) -> list[Item]:
+    """At most `most` of the items, evenly spaced, in their order."""
+    count = min(most, len(items))
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
+
+
+def _files(folder: Path, nested: bool, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
     """Visible files; `above` identifies the folders on the way here, so that no link loops."""
     state = folder.stat()
     identity = (state.st_dev, state.st_ino)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from sim2street.bridge.datasets.files import shown
 from sim2street.bridge.errors import DatasetError
@@ -99,8 +99,8 @@ def _grey_of_16_bits(path: Path, values: np.ndarray) -> ByteArray:
         raise DatasetError(f"{shown(path)}: expected at most 16 bits, got values up to {peak}")
     if peak < MIN_16_BIT_PEAK:
         raise DatasetError(
-            f"{shown(path)}: a 16-bit image whose brightest value is {peak} of 65535. Is it depth or "
-            "labels? If it is a photograph of fewer bits, convert it to 8 bits"
+            f"{shown(path)}: a 16-bit image whose brightest value is {peak} of 65535. Is it depth "
+            "or labels? If it is a photograph of fewer bits, convert it to 8 bits"
         )
     return (values.astype(np.uint32) // 257).astype(np.uint8)
 
@@ -110,10 +110,10 @@ def _upright(path: Path, image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error) as error:
         _log.warning("%s: its EXIF data is damaged, taken as upright (%s)", shown(path), error)
-        return image.copy()
+        return image.copy()  # `image` is closed by the caller
 
 
-def _stored_as(image: Image.Image) -> str:
+def _stored_as(image: ImageFile.ImageFile) -> str:
     """The raw mode of the decoder; "" if the format has none."""
     if not image.tile:
         return ""

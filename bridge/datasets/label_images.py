@@ -14,7 +14,14 @@ from sim2street.bridge.datasets.files import shown
 from sim2street.bridge.datasets.images import OpenedImage, open_image
 from sim2street.bridge.errors import DatasetError, LabelError
 from sim2street.bridge.frame import ByteArray
-from sim2street.bridge.label_maps import Color, LabelMap, id_ranges, label_map, label_map_names
+from sim2street.bridge.label_maps import (
+    Color,
+    LabelMap,
+    color_codes,
+    id_ranges,
+    label_map,
+    label_map_names,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -83,40 +90,42 @@ class LabelReader:
         indices = np.asarray(opened.pixels)
         palette = _palette(opened)
         used = {int(i): palette[int(i)] for i in np.unique(indices)}
-        colors = self.source_map.colors
-        if all(colors.get(index) == color for index, color in used.items()):
+        source_map = self.source_map
+        if all(source_map.colors.get(index) == color for index, color in used.items()):
             return LabelImage(indices, "ids")
-        is_blank = len(used) > 1 and len(set(used.values())) == 1
-        if not is_blank and all(c in self.source_map.ids_by_color for c in used.values()):
-            table = np.zeros(256, np.uint8)
-            for index, color in used.items():
-                table[index] = self.source_map.ids_by_color[color]
-            return LabelImage(table[indices], "colours")
-        if any(color != (index, index, index) for index, color in used.items()):
+        is_grey = all(color == (index, index, index) for index, color in used.items())
+        if is_grey and not source_map.missing_ids(indices):
+            return LabelImage(indices, "ids")
+        rgb = np.array(palette, np.uint8)[indices]
+        ids, known = source_map.ids_of_colors(rgb)
+        is_one_color = len(used) > 1 and len(set(used.values())) == 1
+        if not is_one_color and np.count_nonzero(~known) <= MAX_STRAY_SHARE * known.size:
+            self._warn_of_stray(opened.path, rgb, known)
+            return LabelImage(ids, "colours")
+        if not is_grey:
             self._check_indices_are_ids(opened.path, used, len(palette))
         return LabelImage(indices, "ids")
 
     def _check_indices_are_ids(self, path: Path, used: dict[int, Color], entries: int) -> None:
         """Refuse indices whose palette gives them another meaning, or none that is certain."""
+        name = self.source_map.name
+        hint = _palette_hint(set(used.values()), name)
         if any(index not in self.source_map.tags_by_id for index in used):
-            first = next(color for i, color in used.items() if color not in _known(self.source_map))
             raise LabelError(
-                f"{shown(path)}: an indexed image whose numbers {id_ranges(used)} are no ids of the "
-                f"label map '{self.source_map.name}' (ids {id_ranges(self.source_map.tags_by_id)}), "
-                f"and whose colours are not its colours either, such as {first}"
-                f"{_palette_hint(set(used.values()), self.source_map.name)}"
+                f"{shown(path)}: an indexed image with the numbers {id_ranges(used)}, which are "
+                f"not all ids of the label map '{name}' ({id_ranges(self.source_map.tags_by_id)}), "
+                f"and with colours that are not all its colours{hint}"
             )
-        hint = _palette_hint(set(used.values()), self.source_map.name)
         if hint and not _agrees(used, self.source_map):
             raise DatasetError(
                 f"{shown(path)}: the numbers of this indexed image are ids of the label map "
-                f"'{self.source_map.name}', but its colours say something else{hint}"
+                f"'{name}', but its colours say something else{hint}"
             )
         if not hint and _is_numbered_by_a_program(used, entries):
             raise DatasetError(
                 f"{shown(path)}: an indexed image with unknown colours and no more palette entries "
-                f"than its numbers {id_ranges(used)} need, as programs write that number colours as "
-                "they find them. If the numbers are label ids, save them as 8-bit grey"
+                f"than its numbers {id_ranges(used)} need, as programs write that number colours "
+                "as they find them. If the numbers are label ids, save them as 8-bit grey"
             )
 
     def _read_colors(self, opened: OpenedImage) -> LabelImage:
@@ -135,14 +144,19 @@ class LabelReader:
             if grey is not None:
                 return LabelImage(grey, "ids")  # the caller names the unknown ids
             raise _unknown_colors(path, rgb, known, self.source_map)
+        self._warn_of_stray(path, rgb, known)
+        return LabelImage(ids, "colours")
+
+    def _warn_of_stray(self, path: Path, rgb: ByteArray, known: npt.NDArray[np.bool_]) -> None:
+        stray = int((~known).sum())
         if stray and not self._has_warned:
             self._has_warned = True
             _log.warning(
-                "%s: %d pixels (%.3f %%) have colours that the label map '%s' does not have, such as "
-                "%s; they are taken as Void. Other files with such pixels are not mentioned",
-                shown(path), stray, 100 * stray / known.size, self.source_map.name, _first(rgb, ~known),
+                "%s: %d pixels (%.3f %%) have colours that the label map '%s' does not have, such "
+                "as %s; they are taken as Void. Other files with such pixels are not mentioned",
+                shown(path), stray, 100 * stray / known.size, self.source_map.name,
+                _first(rgb, ~known),
             )  # fmt: skip
-        return LabelImage(ids, "colours")
 
 
 def _is_numbered_by_a_program(used: dict[int, Color], entries: int) -> bool:
@@ -178,14 +192,14 @@ def _narrowed(path: Path, values: np.ndarray) -> ByteArray:
         if not (wide % 257).any():
             what = "8-bit ids that were scaled to 16 bits (times 257)"
         raise DatasetError(
-            f"{shown(path)}: ids from {wide.min()} to {wide.max()}, expected 0 to 255. They look like "
-            f"{what}; give label ids in 8 bits"
+            f"{shown(path)}: ids from {wide.min()} to {wide.max()}, expected 0 to 255. They look "
+            f"like {what}; give label ids in 8 bits"
         )
     return wide.astype(np.uint8)
 
 
 def _ids_in_channels(rgb: ByteArray) -> ByteArray | None:
-    """Ids in the red channel (or blue, if exchanged) with the others 0, or the same in all three."""
+    """Ids in red (or blue, if exchanged) where the other channels are 0, or in all three alike."""
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     if np.array_equal(red, green) and np.array_equal(red, blue):
         return np.ascontiguousarray(red)
@@ -235,32 +249,42 @@ def _unknown_colors(
     path: Path, rgb: ByteArray, known: npt.NDArray[np.bool_], source_map: LabelMap
 ) -> Exception:
     """The error for colours that the map lacks, with what they are, as far as it can be told."""
-    colors = {(int(r), int(g), int(b)) for r, g, b in np.unique(rgb.reshape(-1, 3), axis=0)}
-    swapped = {(b, g, r) for r, g, b in colors}
-    start = f"{shown(path)}: colour {_first(rgb, ~known)} is not in the label map '{source_map.name}'"
+    colors = _frequent_colors(rgb)
+    lacks = f"is not in the label map '{source_map.name}'"
     if not source_map.ids_by_color:
-        start = f"{shown(path)}: the label map '{source_map.name}' has no colours, only ids"
-    if len(colors) >= CERTAIN_COLORS and swapped <= _known(source_map):
-        return LabelError(
-            f"{start}, but all colours are with red and blue exchanged, as OpenCV writes RGB arrays: "
-            "save the labels with red and blue exchanged"
-        )
+        lacks = f"{lacks}, which has no colours, only ids"
+    start = f"{shown(path)}: colour {_first(rgb, ~known)} {lacks}"
     hint = _palette_hint(colors, source_map.name)
     if hint:
         return LabelError(f"{start}{hint}")
+    swapped = {(blue, green, red) for red, green, blue in colors}
+    if source_map.name in _maps_with(swapped) or _palette_hint(swapped, source_map.name):
+        return LabelError(
+            f"{start}, but the colours are those of labels with red and blue exchanged, as OpenCV "
+            "writes RGB arrays: exchange the two channels"
+        )
     largest_id = max(label_id for label_id in source_map.tags_by_id if label_id < 255)
     if rgb[..., 0].max() <= largest_id < int(rgb[..., 1:].max()):
         return LabelError(
-            f"{start}. It looks like an instance segmentation (of CARLA or BDD100K), with classes in "
-            "its red channel: use the semantic segmentation"
+            f"{start}. It looks like an instance segmentation (of CARLA or BDD100K), with classes "
+            "in its red channel: use the semantic segmentation"
         )
     return LabelError(
-        f"{start} ({int((~known).sum())} of {known.size} pixels have unknown colours; were the labels "
-        "resized with interpolation or saved as JPEG, or are they photographs?)"
+        f"{start} ({int((~known).sum())} of {known.size} pixels have unknown colours; were the "
+        "labels resized with interpolation or saved as JPEG, or are they photographs?)"
     )
+
+
+def _frequent_colors(rgb: ByteArray) -> set[Color]:
+    """The colours of an image but for the rarest, which may be stray; none of a photograph."""
+    codes, counts = np.unique(color_codes(rgb), return_counts=True)
+    if len(codes) > 1000:
+        return set()
+    order = counts.argsort()
+    frequent = codes[order][counts[order].cumsum() > MAX_STRAY_SHARE * counts.sum()]
+    return {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in frequent}
 
 
 def _first(rgb: ByteArray, where: npt.NDArray[np.bool_]) -> Color:
     red, green, blue = (int(value) for value in rgb[where][0])
     return red, green, blue
-

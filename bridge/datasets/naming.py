@@ -28,6 +28,8 @@ _LABEL_ENDINGS: Mapping[str, tuple[str, ...]] = {
     "_gtFine_labelcsTrainIds": _TRAIN_IDS,
     "_gtFine_labellevel1Ids": ("idd-lite",),
     "_gtFine_labellevel3Ids": ("idd-level3",),
+    "_gtFine_labelids": (),
+    "_labelid": (),
     "_label": (),
     "_L": (),
 }
@@ -51,6 +53,15 @@ _OTHER_ENDINGS = (
 """Endings of names of images that are never semantic labels."""
 
 _PHOTO_ENDINGS = ("_leftImg8bit", "_image", "_rgb")
+
+_COLOR_FOLDERS = ("colormaps", "color_labels")
+_OTHER_FOLDERS = (
+    "images", "leftImg8bit", "rightImg8bit", "disparity", "bitmasks", "ins_seg", "pan_seg",
+    "drivable", "lane", "701_StillsRaw_full",
+)  # fmt: skip
+"""Folders within data sets that hold no semantic labels."""
+
+_LOSSY_SUFFIXES = (".jpg", ".jpeg")
 
 
 def naming_names() -> tuple[str, ...]:
@@ -77,10 +88,10 @@ def frame_name(path: Path) -> str:
 
 
 def choose_labels(files: Sequence[Path], source_map: LabelMap, where: Path) -> list[Path]:
-    """Those of `files` that are label images of this label map, by their names.
+    """Those of `files` that are label images of this label map, by the names of files and folders.
 
     Prefers files whose ending stands for the map (`_gtFine_labelIds` for "cityscapes-ids"), then
-    files without a known ending, then colour-coded ones.
+    files without a known ending, then colour-coded ones, then JPEGs.
 
     Args:
         files: images in or below one folder.
@@ -90,18 +101,27 @@ def choose_labels(files: Sequence[Path], source_map: LabelMap, where: Path) -> l
     Raises:
         DatasetError: all files are named as images of something else.
     """
-    kinds: dict[str, list[Path]] = {"named": [], "plain": [], "colours": [], "other": []}
+    kinds: dict[str, list[Path]] = {kind: [] for kind in _KINDS}
+    photo_folders = _photo_folders(files)
     for path in files:
-        kinds[_kind(path, source_map)].append(path)
-    for kind in ("named", "plain"):
-        if kinds[kind]:
-            return kinds[kind]
-    if kinds["colours"] and source_map.ids_by_color:
-        return kinds["colours"]
-    raise DatasetError(
-        f"{shown(where)}: no label images for the naming '{source_map.name}': {len(files)} images are "
-        f"named as something else, such as {shown(Path(files[0].name))}{_naming_hint(files)}"
-    )
+        folders = path.relative_to(where).parts[:-1]
+        if path.parent in photo_folders or any(name in _OTHER_FOLDERS for name in folders):
+            kinds["other"].append(path)
+        elif any(name in _COLOR_FOLDERS for name in folders):
+            kinds["colours"].append(path)
+        else:
+            kinds[_kind(path, source_map)].append(path)
+    if not source_map.ids_by_color:
+        kinds["other"] += kinds.pop("colours")
+    kinds.pop("other")
+    chosen = next((paths for paths in kinds.values() if paths), None)
+    if chosen is None:
+        raise DatasetError(
+            f"{shown(where)}: no label images for the naming '{source_map.name}': {len(files)} "
+            f"images are named as something else, such as {shown(files[0].relative_to(where))}"
+            f"{_naming_hint(files)}"
+        )
+    return chosen
 
 
 def check_name(path: Path, source_map: LabelMap) -> None:
@@ -113,8 +133,23 @@ def check_name(path: Path, source_map: LabelMap) -> None:
         )
 
 
+_KINDS = ("named", "plain", "colours", "lossy", "other")
+"""What a file can be to a label map, the best first."""
+
+
+def _photo_folders(files: Iterable[Path]) -> set[Path]:
+    """Folders beside one of the same name with `annot` or `_labels`, as CamVid has them."""
+    folders = {path.parent for path in files}
+    endings = ("annot", "_labels")
+    return {
+        folder
+        for folder in folders
+        if any(folder.with_name(folder.name + ending) in folders for ending in endings)
+    }
+
+
 def _kind(path: Path, source_map: LabelMap) -> str:
-    """ "named" for this label map, "plain", "colours", or "other"."""
+    """One of `_KINDS`, by the file's name alone."""
     stem = path.stem
     if any(stem.endswith(ending) for ending in _OTHER_ENDINGS):
         return "other"
@@ -125,7 +160,7 @@ def _kind(path: Path, source_map: LabelMap) -> str:
         return "named" if source_map.name in maps else "other"
     if any(stem.endswith(ending) for ending in _COLOR_ENDINGS):
         return "colours"
-    return "plain"
+    return "lossy" if path.suffix.lower() in _LOSSY_SUFFIXES else "plain"
 
 
 def _named_maps(path: Path) -> tuple[str, ...]:

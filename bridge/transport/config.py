@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -43,6 +44,17 @@ class ServerConfig(StrictModel):
     def limits(self) -> Limits:
         """Largest sizes of a message and its parts."""
         return Limits(max_pixels=self.max_pixels)
+
+    def request_bytes(self, role: Literal["world", "renderer"]) -> tuple[int, int]:
+        """Largest part of a request and largest whole request, in bytes.
+
+        Requests to a world are a header without buffers. A part may be twice as large, so that
+        a slightly too large header gets an answer instead of a closed connection.
+        """
+        if role == "world":
+            size = 2 * self.limits.max_header_bytes
+            return size, size
+        return self.limits.max_part_bytes, self.limits.max_message_bytes
 
 
 class ClientConfig(StrictModel):

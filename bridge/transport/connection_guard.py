@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import resource
 import socket as os_socket
 import struct
 import threading
@@ -54,7 +53,10 @@ _COMMAND_BYTES_PER_S = 64
 """Allowance for what is not part of a message: the handshake, and PINGs of peers that send them."""
 
 _UNREAD_WITHOUT_NOTICE = 1 << 20
-"""Unread bytes that need no look at this process's memory."""
+"""Unread bytes of all connections that need no look at this process's memory."""
+
+_SMALL_REQUEST_BYTES = 16 << 10
+"""Connections with fewer unread bytes are kept while others have sent too many."""
 
 _MEMORY_FACTOR = 4
 _MEMORY_SLACK_BYTES = 128 << 20
@@ -121,9 +123,8 @@ class ConnectionGuard:
         """
         self.disconnects = self.handshakes_refused = self.cut = 0
         self._unread_limit, self._unread_limit_of_all = unread_limit, unread_limit_of_all
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         # Each connection has two file descriptors, and the rest of the process needs some too.
-        self._max_connections = max(1, min(MAX_CONNECTIONS, files // 4))
+        self._max_connections = max(1, min(MAX_CONNECTIONS, _max_files() // 4))
         self._connections: dict[int, _Connection] = {}
         self._routes: dict[bytes, _Connection] = {}
         self._orphaned_bytes = 0
@@ -134,7 +135,12 @@ class ConnectionGuard:
             zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | REFUSED_HANDSHAKES
         )
         self._socket = socket
+        self._addresses: tuple[str, str] = ("", "")
         self._thread = threading.Thread(target=self._run, name="connection guard", daemon=True)
+
+    def start(self, endpoint: str) -> None:
+        """Start to watch; `endpoint`: where the socket is bound."""
+        self._addresses = (endpoint.removeprefix("ipc://"), endpoint.rsplit(":", 1)[-1])
         self._thread.start()
 
     @property
@@ -190,6 +196,7 @@ class ConnectionGuard:
             self._routes.clear()
             if not self._monitor.closed:
                 self._socket.disable_monitor()
+                self._monitor.close()
 
     def _run(self) -> None:
         while not self._stop.wait(_CHECK_INTERVAL_S if self._connections else _IDLE_INTERVAL_S):
@@ -212,12 +219,19 @@ class ConnectionGuard:
                 self.handshakes_refused += 1
 
     def _add(self, descriptor: int) -> None:
-        with contextlib.suppress(OSError):  # it is closed again already
-            peer = os_socket.socket(fileno=os.dup(descriptor))
-            if _local_address(peer) in _local_addresses(self._socket):
-                self._connections[descriptor] = _Connection(peer)
-            else:
-                peer.close()
+        """Watch a connection, unless it is closed already and its number means something else."""
+        own = -1
+        try:
+            own = os.dup(descriptor)
+            peer = os_socket.socket(fileno=own)
+        except OSError:
+            if own >= 0:
+                os.close(own)
+            return
+        if _local_address(peer) in self._addresses:
+            self._connections[descriptor] = _Connection(peer)
+        else:
+            peer.close()
 
     def _remove(self, descriptor: int) -> None:
         connection = self._connections.pop(descriptor, None)
@@ -235,15 +249,15 @@ class ConnectionGuard:
         total = self._orphaned_bytes + sum(unread.values())
         if total <= _UNREAD_WITHOUT_NOTICE:
             self._quiet_memory_bytes = _memory_bytes()
-        elif unread and self._exceeds_memory(total):
-            largest = max(unread, key=lambda key: unread[key])
-            self._cut(largest, f"{total} bytes wait to be read, most of them from it")
-
-    def _exceeds_memory(self, unread_bytes: int) -> bool:
-        """Whether the bytes of all connections are too many, or take too much memory."""
-        grown = _memory_bytes() - self._quiet_memory_bytes
-        too_large = grown > _MEMORY_FACTOR * unread_bytes + _MEMORY_SLACK_BYTES
-        return too_large or unread_bytes > self._unread_limit_of_all
+            return
+        if total > self._unread_limit_of_all:
+            for key in (key for key, count in unread.items() if count > _SMALL_REQUEST_BYTES):
+                self._cut(key, f"{total} bytes of all connections wait to be read")
+        grown_bytes = _memory_bytes() - self._quiet_memory_bytes
+        largest = max(unread, key=lambda key: unread[key], default=-1)
+        too_large = grown_bytes > _MEMORY_FACTOR * total + _MEMORY_SLACK_BYTES
+        if too_large and unread.get(largest, 0) > 0:
+            self._cut(largest, "its messages have too many parts")
 
     def _check_number(self) -> None:
         """Of too many connections, end those that were silent for longest; unused ones first."""
@@ -309,9 +323,9 @@ def _local_address(peer: os_socket.socket) -> str:
     return str(address[1]) if isinstance(address, tuple) else os.fsdecode(address)
 
 
-def _local_addresses(socket: Socket) -> tuple[str, ...]:
-    endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
-    return (endpoint.removeprefix("ipc://"), endpoint.rsplit(":", 1)[-1])
+def _max_files() -> int:
+    """How many files this process may have open."""
+    return os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else MAX_CONNECTIONS
 
 
 def _memory_bytes() -> int:
@@ -320,4 +334,4 @@ def _memory_bytes() -> int:
         pages = Path("/proc/self/statm").read_bytes().split()[1]
     except OSError:
         return 0
-    return int(pages) * resource.getpagesize()
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

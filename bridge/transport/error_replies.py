@@ -29,6 +29,15 @@ def outdated_request_reply(request: Message, last_seq: int, server_name: str) ->
     return _error_reply(error, request.seq, server_name)
 
 
+def dropped_reply(request: Message, server_name: str) -> list[Buffer]:
+    """The reply to a repeated request whose own reply is no longer kept."""
+    error = ProtocolError(
+        f"the reply to request {request.seq} of '{request.sender}' is no longer kept: repeat a "
+        "request soon, and read replies as they come"
+    )
+    return _error_reply(error, request.seq, server_name)
+
+
 def failed_request_reply(
     request: Message, error: Sim2StreetError, server_name: str
 ) -> list[Buffer]:

@@ -18,12 +18,18 @@ import zmq
 from sim2street.bridge.errors import PeerTimeout, ProtocolError
 from sim2street.bridge.frame import Control, SensorFrame, WorldSpec
 from sim2street.bridge.transport.config import ClientConfig, ServerConfig
+from sim2street.bridge.transport.connection_guard import ConnectionGuard
 from sim2street.bridge.transport.endpoints import bind, check_endpoint
 from sim2street.bridge.transport.keys import enable_client_encryption, enable_server_encryption
 from sim2street.bridge.transport.sockets import Context, make_socket
 from sim2street.bridge.wire.codec import Message, decode, encode, pack, unpack
 from sim2street.bridge.wire.world_messages import frame_parts, read_frame
 from sim2street.bridge.world import World
+
+_MAX_SUBSCRIPTION_BYTES = 1024
+_MAX_BYTES_OF_SUBSCRIBER = 64 << 10
+_MAX_BYTES_OF_SUBSCRIBERS = 4 << 20
+"""What subscribers may send: only subscriptions, which ZeroMQ remembers."""
 
 
 class FramePublisher:
@@ -43,25 +49,36 @@ class FramePublisher:
         self._instance = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self._context: Context = zmq.Context()
-        self._authenticator = None
+        self._authenticator = self._guard = None
         try:
-            self._socket = make_socket(self._context, zmq.PUB, config.limits, config.endpoint)
+            self._socket = make_socket(
+                self._context, zmq.PUB, config.endpoint, _MAX_SUBSCRIPTION_BYTES
+            )
             self._socket.conflate = 1
             self._authenticator = enable_server_encryption(self._context, self._socket, config)
+            self._guard = ConnectionGuard(
+                self._socket, _MAX_BYTES_OF_SUBSCRIBER, _MAX_BYTES_OF_SUBSCRIBERS
+            )
             self.endpoint = bind(self._socket, config.endpoint, config.secret_key is not None)
+            self._guard.start(self.endpoint)
         except BaseException:  # also on Ctrl-C: leave no socket open
             self.close()
             raise
 
     def publish(self, frame: SensorFrame) -> None:
-        """Send `frame` to everybody who is connected now."""
-        body, arrays = frame_parts(frame)
+        """Send `frame` to everybody who is connected now; while nobody is, only count it."""
         number = next(self._numbers)
+        if self._guard is not None and not self._guard.connections:
+            return
+        body, arrays = frame_parts(frame)
         message = Message("frame", number, self._instance, frame.episode, body, arrays)
         self._socket.send(pack(encode(message)), zmq.NOBLOCK)
 
     def close(self) -> None:
         """Close the socket. Allowed more than once."""
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None
@@ -149,11 +166,9 @@ class FrameSubscriber:
         self._number = 0
         self._context: Context = zmq.Context()
         try:
-            self._socket = make_socket(
-                self._context, zmq.SUB, self._config.limits, self._config.endpoint
-            )
+            limit = self._config.limits.max_message_bytes
+            self._socket = make_socket(self._context, zmq.SUB, self._config.endpoint, limit)
             self._socket.conflate = 1
-            self._socket.maxmsgsize = self._config.limits.max_packed_bytes
             enable_client_encryption(self._socket, self._config)
             self._socket.subscribe(b"")
             self._socket.connect(self._config.endpoint)
@@ -208,7 +223,7 @@ class FrameSubscriber:
 
     def _count(self, message: Message) -> None:
         same_publisher = message.sender == self._publisher  # a restarted one has a new name
-        if same_publisher:
-            self.dropped += message.seq - self._number - 1
+        if same_publisher:  # one that repeats its numbers breaks the protocol; nothing is dropped
+            self.dropped += max(0, message.seq - self._number - 1)
         self._publisher, self._number = message.sender, message.seq
         self.received += 1

@@ -26,6 +26,11 @@ from sim2street.configs import ConfigError, Sim2StreetError
 
 _RECONNECT_POLL_S = 0.02
 
+_LARGE_REQUEST_BYTES = 1 << 20
+"""Larger requests are repeated more and more rarely: a busy server would have to keep them all."""
+
+_LONGEST_RETRY_FACTOR = 8.0
+
 
 class RequestClient:
     """A DEALER socket that sends one request at a time and returns its reply.
@@ -46,6 +51,7 @@ class RequestClient:
         self._name = secrets.token_hex(8)
         self._seq = 0
         self._server_max_part_bytes = config.limits.max_part_bytes
+        self._server_max_message_bytes = config.limits.max_message_bytes
         self._context: Context | None = None
         self._socket: Socket | None = None
         self._last_request: tuple[int, Sequence[Buffer]] | None = None
@@ -65,6 +71,7 @@ class RequestClient:
                 "are the two endpoints swapped?"
             )
         self._server_max_part_bytes = status.max_part_bytes
+        self._server_max_message_bytes = status.max_message_bytes
         return status
 
     def request(
@@ -89,12 +96,7 @@ class RequestClient:
         self._seq += 1
         message = Message(kind, self._seq, self._name, episode, body or {}, arrays or {})
         parts = encode(message)
-        largest = max(len(part) for part in parts)
-        if largest > self._server_max_part_bytes:
-            raise ProtocolError(
-                f"{kind}: a message part has {largest} bytes, but {self._config.endpoint} accepts "
-                f"at most {self._server_max_part_bytes}: raise max_pixels of that server"
-            )
+        self._check_size(kind, parts)
         self._last_request = (self._seq, parts)
         return self._exchange(self._seq, parts, deadline_s or self._config.deadline_s)
 
@@ -114,14 +116,34 @@ class RequestClient:
             self._context.destroy(linger=0)
         self._context = self._socket = None
 
+    def _check_size(self, kind: str, parts: Sequence[Buffer]) -> None:
+        """Raise ProtocolError for a request that the server would end the connection for."""
+        largest, whole = max(len(part) for part in parts), sum(len(part) for part in parts)
+        where = f"{self._config.endpoint} accepts at most"
+        if largest > self._server_max_part_bytes:
+            raise ProtocolError(
+                f"{kind}: a message part has {largest} bytes, but {where} "
+                f"{self._server_max_part_bytes}: send smaller images, or raise max_pixels of that "
+                "server (`serve renderer --max-pixels`)"
+            )
+        if whole > self._server_max_message_bytes:
+            raise ProtocolError(
+                f"{kind}: the message has {whole} bytes, but {where} "
+                f"{self._server_max_message_bytes}: send fewer or smaller images, or raise "
+                "max_pixels of that server (`serve renderer --max-pixels`)"
+            )
+
     def _exchange(self, seq: int, parts: Sequence[Buffer], deadline_s: float) -> Message:
         now_s = time.monotonic()
         end_s, next_send_s, connected = now_s + deadline_s, now_s, False
+        retry_s = self._config.retry_s
+        is_large = sum(len(part) for part in parts) > _LARGE_REQUEST_BYTES
         while now_s < end_s:
             if now_s >= next_send_s:
                 connected = self._send(parts)
-                pause_s = self._config.retry_s if connected else _RECONNECT_POLL_S
-                next_send_s = now_s + pause_s
+                next_send_s = now_s + (retry_s if connected else _RECONNECT_POLL_S)
+                if connected and is_large:
+                    retry_s = min(2.0 * retry_s, _LONGEST_RETRY_FACTOR * self._config.retry_s)
             reply = self._receive(seq, min(end_s, next_send_s))
             if reply is not None:
                 return reply
@@ -158,7 +180,8 @@ class RequestClient:
         self._context = zmq.Context()
         try:
             endpoint = self._config.endpoint
-            socket = make_socket(self._context, zmq.DEALER, self._config.limits, endpoint)
+            limit = self._config.limits.max_part_bytes
+            socket = make_socket(self._context, zmq.DEALER, endpoint, limit)
             socket.immediate = 1  # queue messages only once there is a connection
             enable_client_encryption(socket, self._config)
             socket.connect(endpoint)

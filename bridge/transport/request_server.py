@@ -2,7 +2,8 @@
 
 A client numbers its requests and has one of them in flight. When no reply arrives it sends the
 same request again. The server keeps the last reply to each client and answers a repeated request
-from there, so that no request is carried out twice.
+from there, so that no request is carried out twice. Everything that clients can make the server
+keep is bounded: what they send (`ConnectionGuard`), their names, and the replies to them.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from sim2street.bridge.errors import ProtocolError
 from sim2street.bridge.transport.config import ServerConfig
+from sim2street.bridge.transport.connection_guard import ConnectionGuard, message_bytes
 from sim2street.bridge.transport.endpoints import bind
 from sim2street.bridge.transport.error_replies import (
+    dropped_reply,
     failed_request_reply,
     malformed_message_reply,
     outdated_request_reply,
@@ -35,17 +37,16 @@ from sim2street.configs import Sim2StreetError
 POLL_INTERVAL_S = 0.1
 """An idle server checks this often whether it has been told to stop."""
 
-_MAX_REMEMBERED_CLIENTS = 1024
+Role = Literal["world", "renderer"]
+
+_MAX_REMEMBERED_CLIENTS = 2048
+_MAX_MESSAGES_PER_CALL = 256
+_DROP_INTERVAL_S = 1.0
+_LARGE_REPLY_BYTES = 64 << 10
 _CLOSE_LINGER_MS = 500
 
 _STATELESS_KINDS = ("hello", "status")
 """Requests that any client may repeat without harm: their replies are not kept."""
-
-_REFUSED_HANDSHAKES = (
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-)
 
 
 @dataclass(slots=True)
@@ -58,9 +59,11 @@ class ServerStats:
         stale: requests older than the client's newest one.
         refused: malformed messages.
         errors: well-formed requests that were answered with an error.
-        unroutable: replies that could not be sent because the client was gone.
+        unroutable: replies that could not be sent because the client was gone, or because it
+            had not read the ones before.
         disconnects: connections that ended. A message part above the size limit ends one too.
-        handshakes_refused: connections with missing or wrong keys.
+        handshakes_refused: connections with missing or wrong keys, or of another protocol.
+        cut: connections that were ended because they sent too much, or were too many.
         batches: calls of a renderer's `render`.
         rendered: views rendered in those batches.
     """
@@ -73,6 +76,7 @@ class ServerStats:
     unroutable: int = 0
     disconnects: int = 0
     handshakes_refused: int = 0
+    cut: int = 0
     batches: int = 0
     rendered: int = 0
 
@@ -98,10 +102,13 @@ class Request:
 
 @dataclass(slots=True)
 class _ClientRecord:
-    """The newest request of one client. `reply` is None until the request is answered."""
+    """The newest request of one client, and the reply to it while that is kept."""
 
     seq: int
+    is_answered: bool = False
     reply: Sequence[Buffer] | None = None
+    reply_bytes: int = 0
+    route: bytes = b""
     last_heard_s: float = field(default_factory=time.monotonic)
 
 
@@ -115,9 +122,10 @@ class RequestServer:
         role: "world" or "renderer".
         instance: random name of this server, sent as `sender` with every reply.
         endpoint: the endpoint that clients connect to, with the real port.
+        kept_clients: names of clients that are never forgotten, because they hold something.
     """
 
-    def __init__(self, config: ServerConfig, role: str) -> None:
+    def __init__(self, config: ServerConfig, role: Role) -> None:
         """Bind `config.endpoint`.
 
         Raises:
@@ -127,39 +135,53 @@ class RequestServer:
         self.role = role
         self.instance = secrets.token_hex(8)
         self.stats = ServerStats()
+        self.kept_clients: set[str] = set()
         self._limits = config.limits
+        self._part_bytes, self._whole_bytes = config.request_bytes(role)
+        self._lease_s = config.lease_s
+        self._has_keys = config.secret_key is not None
         self._clients: OrderedDict[str, _ClientRecord] = OrderedDict()
-        self._routes: dict[str, bytes] = {}
-        self._started_s = time.monotonic()
+        self._kept_bytes = 0
+        self._started_s = self._next_drop_s = time.monotonic()
         self._context: Context = zmq.Context()
-        self._authenticator = None
+        self._authenticator = self._guard = None
         try:
-            self._socket = make_socket(self._context, zmq.ROUTER, self._limits, config.endpoint)
+            self._socket = make_socket(self._context, zmq.ROUTER, config.endpoint, self._part_bytes)
             self._socket.router_mandatory = 1
             self._authenticator = enable_server_encryption(self._context, self._socket, config)
-            self._monitor = self._socket.get_monitor_socket(
-                zmq.EVENT_DISCONNECTED | _REFUSED_HANDSHAKES
+            self._guard = ConnectionGuard(
+                self._socket, self._whole_bytes + self._part_bytes, 2 * self._whole_bytes
             )
-            self.endpoint = bind(self._socket, config.endpoint, config.secret_key is not None)
+            self.endpoint = bind(self._socket, config.endpoint, self._has_keys)
+            self._guard.start(self.endpoint)
         except BaseException:  # also on Ctrl-C: leave no socket open
             self.close()
             raise
 
     def receive(self, timeout_s: float) -> list[Request]:
-        """All new requests that are waiting; an empty list if none arrives in `timeout_s`."""
-        if not self._socket.poll(int(timeout_s * 1000)):
-            self._count_connection_events()
+        """New requests that are waiting; an empty list if none arrives in `timeout_s`.
+
+        There may be more of them: a flood of messages must not keep the server from its work.
+        """
+        self._drop_old_replies()
+        if not self._socket.poll(max(0, int(timeout_s * 1000))):
             return []
+        guard = self._running_guard()
+        guard.update()
         requests: list[Request] = []
-        while len(requests) < _MAX_REMEMBERED_CLIENTS:
+        came_bytes = 0
+        for _ in range(_MAX_MESSAGES_PER_CALL):
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
+                guard.took_all()
                 break
+            came_bytes += guard.took(frames, self._has_keys)
             request = self._read_request(frames[0].bytes, [frame.buffer for frame in frames[1:]])
             if request is not None and self._is_new(request):
                 requests.append(request)
-        self._count_connection_events()
+            if came_bytes > self._whole_bytes:
+                break
         return requests
 
     def reply(
@@ -190,8 +212,9 @@ class RequestServer:
 
         Finds out by sending a message of kind "notice", which clients ignore.
         """
+        record = self._clients.get(client)
         notice = encode(Message("notice", 0, self.instance))
-        return self._send(self._routes.get(client, b""), notice)
+        return record is not None and self._send(record.route, notice)
 
     def last_heard_s(self, client: str) -> float:
         """`time.monotonic` of the client's last message; -inf for an unknown client."""
@@ -200,13 +223,15 @@ class RequestServer:
 
     def status(self, name: str, version: str) -> dict[str, Any]:
         """Body of the reply to "hello" and "status". `name`, `version`: of what is served."""
+        self._count_connections()
         return {
             "role": self.role,
             "name": name,
             "version": version,
             "protocol": PROTOCOL,
             "instance": self.instance,
-            "max_part_bytes": self._limits.max_part_bytes,
+            "max_part_bytes": self._part_bytes,
+            "max_message_bytes": self._whole_bytes,
             "uptime_s": time.monotonic() - self._started_s,
             "clients": len(self._clients),
             "counters": asdict(self.stats),
@@ -218,10 +243,23 @@ class RequestServer:
         Waits up to half a second for replies that are still being sent: one of them may tell
         a client why the world crashed.
         """
+        self._count_connections()
+        if self._guard is not None:
+            self._guard.close()
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None
         self._context.destroy(linger=_CLOSE_LINGER_MS)
+
+    def _running_guard(self) -> ConnectionGuard:
+        assert self._guard is not None, "this server is closed"
+        return self._guard
+
+    def _count_connections(self) -> None:
+        if self._guard is not None:
+            self.stats.disconnects = self._guard.disconnects
+            self.stats.handshakes_refused = self._guard.handshakes_refused
+            self.stats.cut = self._guard.cut
 
     def _read_request(self, route: bytes, parts: list[memoryview]) -> Request | None:
         """The decoded request; None for a malformed message, which is answered here."""
@@ -241,36 +279,68 @@ class RequestServer:
             return True
         client = self._clients.setdefault(message.sender, _ClientRecord(seq=-1))
         self._clients.move_to_end(message.sender)
-        self._routes[message.sender] = request.route
+        client.route = request.route
         client.last_heard_s = time.monotonic()
         if message.seq > client.seq:
             self.stats.requests += 1
-            client.seq, client.reply = message.seq, None
+            self._drop_reply(client)
+            client.seq, client.is_answered = message.seq, False
             self._forget_oldest_clients()
             return True
         if message.seq < client.seq:
             self.stats.stale += 1
             self._send(request.route, outdated_request_reply(message, client.seq, self.instance))
-        elif client.reply is not None:
+        elif client.is_answered:
             self.stats.retries += 1
-            self._send(request.route, client.reply)
+            self._send(request.route, client.reply or dropped_reply(message, self.instance))
         return False
 
     def _forget_oldest_clients(self) -> None:
-        while len(self._clients) > _MAX_REMEMBERED_CLIENTS:
-            client, _ = self._clients.popitem(last=False)
-            self._routes.pop(client, None)
+        if len(self._clients) > _MAX_REMEMBERED_CLIENTS:
+            for name in list(self._clients)[:-_MAX_REMEMBERED_CLIENTS]:
+                if name not in self.kept_clients:
+                    self._drop_reply(self._clients.pop(name))
+
+    def _drop_old_replies(self) -> None:
+        """Drop the replies to clients that were silent for longer than the lease."""
+        now_s = time.monotonic()
+        if now_s >= self._next_drop_s:
+            self._next_drop_s = now_s + _DROP_INTERVAL_S
+            for client in self._clients.values():
+                if now_s - client.last_heard_s > self._lease_s:
+                    self._drop_reply(client)
+
+    def _drop_reply(self, client: _ClientRecord) -> None:
+        self._kept_bytes -= client.reply_bytes
+        client.reply, client.reply_bytes = None, 0
 
     def _send_and_keep(self, request: Request, parts: Sequence[Buffer]) -> None:
         message = request.message
         client = self._clients.get(request.client)
         kept = message.kind not in _STATELESS_KINDS
         if client is not None and client.seq == message.seq and kept:
-            client.reply = parts
+            self._drop_reply(client)
+            client.is_answered, client.reply = True, parts
+            client.reply_bytes = sum(len(part) for part in parts)
+            self._kept_bytes += client.reply_bytes
+            self._drop_replies_beyond_limit(request.client)
         self._send(request.route, parts)
+
+    def _drop_replies_beyond_limit(self, newest: str) -> None:
+        """Of too many bytes of kept replies, drop those to the clients that are silent longest."""
+        for name, client in self._clients.items():
+            if self._kept_bytes <= self._limits.max_message_bytes:
+                return
+            if name != newest:
+                self._drop_reply(client)
 
     def _send(self, route: bytes, parts: Sequence[Buffer]) -> bool:
         """Send without waiting; False if the client is gone or does not read its messages."""
+        guard = self._running_guard()
+        size = message_bytes((len(part) for part in parts), self._has_keys)
+        if size > _LARGE_REPLY_BYTES and guard.unsent_bytes(route) > _LARGE_REPLY_BYTES:
+            self.stats.unroutable += 1
+            return False
         try:
             self._socket.send_multipart([route, *parts], zmq.NOBLOCK, copy=False)
         except zmq.ZMQError as error:
@@ -278,12 +348,5 @@ class RequestServer:
                 raise
             self.stats.unroutable += 1
             return False
+        guard.sent(route, size)
         return True
-
-    def _count_connection_events(self) -> None:
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)["event"]
-            if event == zmq.EVENT_DISCONNECTED:
-                self.stats.disconnects += 1
-            else:
-                self.stats.handshakes_refused += 1

@@ -1,8 +1,14 @@
-"""Serves a World to other processes. One client at a time holds it."""
+"""Serves a World to other processes. One client at a time holds it.
+
+A request may carry options of `reset` that make the world raise an error of any kind: the server
+then closes the world, opens it again and goes on. An error of any other kind than `Sim2StreetError`
+in a step is a bug of the world, and ends the server.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,11 +23,13 @@ from sim2street.bridge.transport.request_server import (
     ServerStats,
 )
 from sim2street.bridge.transport.signals import stop_on_signals
-from sim2street.bridge.wire.codec import read_body
+from sim2street.bridge.wire.codec import read_body, shorten
 from sim2street.bridge.wire.schema import EmptyBody, OpenBody, ResetBody
 from sim2street.bridge.wire.world_messages import frame_parts, read_control, spec_body
 from sim2street.bridge.world import World
 from sim2street.configs import Sim2StreetError
+
+_LOG = logging.getLogger(__name__)
 
 _MAX_CONNECTION_CHECKS = 8
 """Each check puts a notice into the holder's queue, which has a limited length."""
@@ -51,6 +59,7 @@ class _WorldLock:
                 f"it is free once that one closes or is silent for {self._lease_s:g} s"
             )
         self.holder, self._connection_checks = client, 0
+        self._server.kept_clients = {client}
         return True
 
     def release(self, client: str) -> bool:
@@ -58,6 +67,7 @@ class _WorldLock:
         if client != self.holder:
             return False
         self.holder = None
+        self._server.kept_clients = set()
         return True
 
     def require(self, client: str) -> None:
@@ -138,9 +148,23 @@ class _WorldRequestHandler:
         self._lock.require(request.client)
         body = read_body(ResetBody, request.message.body, "reset")
         self._episode = None
-        frame = self._world.reset(body.seed, body.options)
+        try:
+            frame = self._world.reset(body.seed, body.options)
+        except Sim2StreetError:
+            raise
+        except Exception as error:  # these options may have caused it: others may work
+            _LOG.exception("the world failed to reset with %s", shorten(body.options))
+            self._reopen()
+            raise WorldError(
+                f"the world failed to reset: {type(error).__name__}: {error}; try other options"
+            ) from error
         self._episode = frame.episode
         self._send_frame(request, frame)
+
+    def _reopen(self) -> None:
+        """Open the world afresh after an error of which nobody knows what it left behind."""
+        self._world.close()
+        self._world.open(self._sensors is not False)
 
     def _on_step(self, request: Request) -> None:
         self._lock.require(request.client)

@@ -39,10 +39,10 @@ Pose16 = Annotated[list[float], Field(min_length=16, max_length=16)]
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 ARRAY_FIELDS = ("labels", "depth_m", "instances", "motion_px", "rgb")
-"""Fields of `View` that travel as buffers."""
+"""Fields of `View` that travel as buffers, besides `surfaces` (see `surface_buffers`)."""
 
 OMITTED: Mapping[type, tuple[str, ...]] = {
-    View: ARRAY_FIELDS,
+    View: (*ARRAY_FIELDS, "surfaces"),
     SensorFrame: ("episode", "actors"),  # the header has the episode, buffers have the actors
 }
 """Fields that are no part of a body."""

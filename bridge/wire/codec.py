@@ -28,6 +28,7 @@ Buffer = bytes | bytearray | memoryview
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "uint8": np.dtype("<u1"),
+    "uint16": np.dtype("<u2"),
     "uint32": np.dtype("<u4"),
     "float32": np.dtype("<f4"),
     "float64": np.dtype("<f8"),
@@ -36,6 +37,9 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 
 MAX_INT = 2**53 - 1
 """Largest integer that every JSON reader reads exactly."""
+
+MAX_STYLE_BYTES = 16 << 20
+"""Largest style file that a renderer accepts."""
 
 _PACK_MAGIC = b"S2S1"
 _MAX_EXPLAINED = 3
@@ -50,22 +54,20 @@ class Limits:
         max_pixels: pixels of one image.
         max_parts: number of parts, the header included.
         max_header_bytes: size of the header.
-        max_style_bytes: size of a compiled style.
     """
 
     max_pixels: int = 4096 * 2304
     max_parts: int = 256
     max_header_bytes: int = 1 << 20
-    max_style_bytes: int = 64 << 20
 
     @property
     def max_part_bytes(self) -> int:
         """Size of the largest part: `motion_px` has 8 bytes per pixel, more than other images."""
-        return max(8 * self.max_pixels, self.max_header_bytes, self.max_style_bytes)
+        return max(8 * self.max_pixels, self.max_header_bytes, MAX_STYLE_BYTES)
 
     @property
-    def max_packed_bytes(self) -> int:
-        """Size of a whole message packed into one byte string (`pack`)."""
+    def max_message_bytes(self) -> int:
+        """Size of a whole message, all parts together."""
         return 4 * self.max_part_bytes
 
 
@@ -230,6 +232,11 @@ def shorten(value: object) -> str:
 def _read_header(parts: Sequence[Buffer], limits: Limits) -> Header:
     if not 1 <= len(parts) <= limits.max_parts:
         raise ProtocolError(f"a message has 1..{limits.max_parts} parts, got {len(parts)}")
+    whole_bytes = sum(len(part) for part in parts)
+    if whole_bytes > limits.max_message_bytes:
+        raise ProtocolError(
+            f"a message has at most {limits.max_message_bytes} bytes, got {whole_bytes}"
+        )
     if len(parts[0]) > limits.max_header_bytes:
         raise ProtocolError(f"header: at most {limits.max_header_bytes} bytes, got {len(parts[0])}")
     try:

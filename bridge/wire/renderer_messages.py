@@ -19,8 +19,11 @@ from sim2street.bridge.renderer import (
     StyleChoice,
 )
 from sim2street.bridge.wire.bodies import build, to_body
-from sim2street.bridge.wire.codec import Message, read_body, shorten
+from sim2street.bridge.wire.codec import MAX_STYLE_BYTES, Message, read_body, shorten
 from sim2street.bridge.wire.schema import (
+    MAX_BLEND_WEIGHT,
+    MAX_BLENDED_STYLES,
+    MIN_BLEND_WEIGHT,
     ErrorBody,
     RenderBody,
     RenderedBody,
@@ -40,6 +43,9 @@ Parts = tuple[dict[str, Any], dict[str, np.ndarray]]
 """Body and buffers of a message."""
 
 STYLE_BUFFER = "style"
+
+MAX_ERROR_TEXT = 4000
+"""Characters of an error message; longer ones are cut."""
 
 
 def session_parts(config: SessionConfig) -> Parts:
@@ -147,7 +153,10 @@ def read_rendered(message: Message, count: int) -> list[Rendering]:
 def error_body(error: Sim2StreetError) -> dict[str, Any]:
     """Body of an error: the name of its nearest class that the protocol knows, and its text."""
     known = next(k for k in type(error).__mro__ if k.__name__ in _ERRORS)
-    return {"error": known.__name__, "message": str(error)}
+    text = str(error)
+    if len(text) > MAX_ERROR_TEXT:
+        text = text[:MAX_ERROR_TEXT] + "..."
+    return {"error": known.__name__, "message": text}
 
 
 def read_error(data: Mapping[str, Any], otherwise: type[Sim2StreetError]) -> Sim2StreetError:
@@ -172,17 +181,32 @@ def _read_style(body: SessionBody | RestyleBody, arrays: Mapping[str, np.ndarray
     if data is None:
         if body.style_sha256 is not None:
             raise ProtocolError("style: a sha256 came without the buffer 'style'")
+        if not isinstance(body.style, str):
+            _check_blend(body.style)
         return body.style
     if data.dtype != np.uint8 or data.ndim != 1 or not isinstance(body.style, str):
         raise ProtocolError(
             "style: expected the buffer 'style' to be uint8 (N,) and the key 'style' to be its name"
         )
+    if data.size > MAX_STYLE_BYTES:
+        raise ProtocolError(f"style: at most {MAX_STYLE_BYTES} bytes, got {data.size}")
     raw = data.tobytes()
     if hashlib.sha256(raw).hexdigest() != body.style_sha256:
         raise ProtocolError(
             "style: the sha256 of the bytes is not the one in 'style_sha256': send the style again"
         )
     return StyleBlob(body.style, raw, body.style_sha256)
+
+
+def _check_blend(weights: Mapping[str, float]) -> None:
+    """Raise ProtocolError unless the blend has a few styles, and weights that can be added up."""
+    low, high = MIN_BLEND_WEIGHT, MAX_BLEND_WEIGHT
+    wrong = [weight for weight in weights.values() if not low <= weight <= high]
+    if not 1 <= len(weights) <= MAX_BLENDED_STYLES or wrong:
+        raise ProtocolError(
+            f"style: a blend has 1..{MAX_BLENDED_STYLES} styles with weights in "
+            f"[{low:g}, {high:g}], got {shorten(dict(weights))}"
+        )
 
 
 def _error_classes() -> dict[str, type[Sim2StreetError]]:

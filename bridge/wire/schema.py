@@ -12,7 +12,7 @@ from pydantic import Field
 
 from sim2street.bridge.frame import Camera, Control, SensorFrame, View
 from sim2street.bridge.wire.bodies import Pixels, body_model
-from sim2street.bridge.wire.codec import Body, Count, Name
+from sim2street.bridge.wire.codec import MAX_INT, Body, Count, Name
 
 CameraBody: Any = body_model(Camera)
 ControlBody: Any = body_model(Control)
@@ -21,6 +21,9 @@ ViewBody: Any = body_model(View)
 
 MAX_REQUESTS = 16
 """Views in one render request."""
+
+MAX_BLENDED_STYLES = 64
+MIN_BLEND_WEIGHT, MAX_BLEND_WEIGHT = 1e-6, 1e6
 
 
 class OpenBody(Body):
@@ -115,6 +118,7 @@ class StatusBody(Body):
     protocol: Name = ""
     instance: Name = ""
     max_part_bytes: Count = 8 << 20
+    max_message_bytes: Count = MAX_INT
     uptime_s: float = 0.0
     clients: Count = 0
     held: bool = False

@@ -27,6 +27,7 @@ from sim2street.bridge.geometry import level_pose
 from sim2street.bridge.wire.bodies import build, from_body, to_body
 from sim2street.bridge.wire.codec import Message, read_body
 from sim2street.bridge.wire.schema import FrameBody
+from sim2street.bridge.wire.surface_buffers import surface_buffers, take_surfaces
 from sim2street.configs import ConfigError
 
 VIEW_BUFFERS: Mapping[str, tuple[str, int]] = {
@@ -45,6 +46,10 @@ _ACTOR_BUFFERS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "extent_m": ("float64", (3,)),
     "velocity_mps": ("float64", (3,)),
 }
+
+
+MAX_ACTORS = 4096
+"""Actors in one frame, or in one set of actors of a render request."""
 
 
 def frame_parts(frame: SensorFrame) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -115,9 +120,10 @@ def reset_body(seed: int | None, options: Mapping[str, Any] | None) -> dict[str,
 
 
 def view_arrays(prefix: str, view: View) -> dict[str, np.ndarray]:
-    """The images that a view has, by buffer name."""
+    """The images and surfaces that a view has, by buffer name."""
     named = {f"{prefix}.{name}": getattr(view, name) for name in VIEW_BUFFERS}
-    return {name: array for name, array in named.items() if array is not None}
+    images = {name: array for name, array in named.items() if array is not None}
+    return images | surface_buffers(prefix, view.surfaces)
 
 
 def take_view(arrays: dict[str, np.ndarray], prefix: str, body: Any) -> View:
@@ -135,6 +141,7 @@ def take_view(arrays: dict[str, np.ndarray], prefix: str, body: Any) -> View:
         if last is not None and array.shape[2] != last:
             raise _wrong_shape(f"{prefix}.{name}", dtype, (*size, last), array)
         taken[name] = array
+    taken["surfaces"] = take_surfaces(arrays, prefix, size)
     if body.pose is None:  # a level camera, because renderers take "up" from the pose
         taken["pose"] = level_pose()
     return build(View, body, **taken)
@@ -159,6 +166,8 @@ def take_actors(arrays: dict[str, np.ndarray], prefix: str) -> tuple[Actor, ...]
     if not taken:
         return ()
     count = len(taken["id"]) if "id" in taken and taken["id"].ndim else 0
+    if count > MAX_ACTORS:
+        raise ProtocolError(f"buffer {prefix}.id: at most {MAX_ACTORS} actors, got {count}")
     taken.setdefault("velocity_mps", np.zeros((count, 3)))
     for name, (dtype, shape) in _ACTOR_BUFFERS.items():
         array = taken.get(name)

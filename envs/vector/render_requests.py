@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sim2street.bridge.frame import Actor
+from sim2street.bridge.frame import Actor, View
 from sim2street.bridge.renderer import RenderRequest
 from sim2street.envs.vector.messages import PackedRequest
 from sim2street.envs.vector.shared_memory import (
@@ -21,6 +21,9 @@ from sim2street.envs.vector.shared_memory import (
 
 VIEW_ARRAYS = ("labels", "depth_m", "instances", "motion_px", "rgb")
 """Fields of View that are arrays of pixels."""
+
+_SURFACES = "surfaces."
+"""Prefix of the names of the arrays of `View.surfaces`."""
 
 _UINT8 = np.dtype(np.uint8)
 
@@ -45,8 +48,7 @@ def pack_requests(
         end = max(location.end for location in actors.values())
         rgb = next_location(end, (height_px, width_px, 3), _UINT8)
         end = rgb.end
-        no_arrays: dict[str, Any] = dict.fromkeys(VIEW_ARRAYS)
-        view = dataclasses.replace(request.view, **no_arrays)
+        view = _replace_arrays(request.view, dict.fromkeys(arrays))
         without_arrays = dataclasses.replace(request, view=view, actors=())
         packed.append(PackedRequest(without_arrays, arrays, actors, rgb))
     return packed, end
@@ -70,7 +72,7 @@ def read_request(block: SharedBlock, packed: PackedRequest) -> RenderRequest:
     arrays: dict[str, Any] = {
         name: block.array(location) for name, location in packed.arrays.items()
     }
-    view = dataclasses.replace(packed.request.view, **arrays)
+    view = _replace_arrays(packed.request.view, arrays)
     return dataclasses.replace(packed.request, view=view, actors=_actors(block, packed.actors))
 
 
@@ -87,8 +89,23 @@ def actor_arrays(actors: Sequence[Actor]) -> dict[str, Array]:
 
 
 def _view_arrays(request: RenderRequest) -> dict[str, Array]:
-    arrays = {name: getattr(request.view, name) for name in VIEW_ARRAYS}
+    view = request.view
+    arrays = {name: getattr(view, name) for name in VIEW_ARRAYS}
+    if view.surfaces is not None:
+        for field in dataclasses.fields(view.surfaces):
+            arrays[_SURFACES + field.name] = getattr(view.surfaces, field.name)
     return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _replace_arrays(view: View, arrays: Mapping[str, Any]) -> View:
+    """The view with other arrays, named as by `_view_arrays`."""
+    own = {name: array for name, array in arrays.items() if not name.startswith(_SURFACES)}
+    if view.surfaces is not None:
+        of_surfaces = {name: array for name, array in arrays.items() if name not in own}
+        own["surfaces"] = dataclasses.replace(
+            view.surfaces, **{n.removeprefix(_SURFACES): a for n, a in of_surfaces.items()}
+        )
+    return dataclasses.replace(view, **own)
 
 
 def _actors(block: SharedBlock, locations: Mapping[str, ArrayLocation]) -> tuple[Actor, ...]:

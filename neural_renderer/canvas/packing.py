@@ -105,7 +105,9 @@ def _to_linear(image: ByteArray) -> npt.NDArray[np.float32]:
 def _to_srgb(linear: npt.NDArray[np.float32]) -> ByteArray:
     """sRGB colour times alpha, and alpha, uint8."""
     alpha = linear[..., 3:]
-    straight = np.divide(linear[..., :3], alpha, out=np.zeros_like(linear[..., :3]), where=alpha > 0)
+    straight = np.divide(
+        linear[..., :3], alpha, out=np.zeros_like(linear[..., :3]), where=alpha > 0
+    )
     rgb = np.clip(straight, 0.0, 1.0) ** (1.0 / 2.2) * alpha
     return np.rint(np.concatenate([rgb, alpha], axis=2) * 255.0).astype(np.uint8)
 

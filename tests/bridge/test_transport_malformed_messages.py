@@ -93,7 +93,7 @@ MALFORMED = {
         "got dtype 'object'",
     ),
     "many parts": ([text(hello()), *[b""] * 300], "parts"),
-    "large header": ([text(hello(sender="x" * (1 << 21)))], "at most 1048576 bytes"),
+    "large header": ([text(hello(sender="x" * (1 << 20)))], "at most 1048576 bytes"),
 }
 
 

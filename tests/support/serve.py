@@ -38,6 +38,31 @@ class SlowWorld(ToyWorld):
         return super().reset(seed, options)
 
 
+class BusyWorld(ToyWorld):
+    """Takes 0.1 s to reset, so that a dozen resets keep it busy for more than a second."""
+
+    def reset(
+        self, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> SensorFrame:
+        time.sleep(0.1)
+        return super().reset(seed, options)
+
+
+class FragileRenderer(PaletteRenderer):
+    """Has a bug at tick 13, and after tick 666 renders nothing any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._broken = False
+
+    def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
+        ticks = [request.tick for request in requests]
+        self._broken = self._broken or 666 in ticks
+        if self._broken or 13 in ticks:
+            raise IndexError("a bug")
+        return super().render(requests)
+
+
 class SlowRenderer(PaletteRenderer):
     """Takes 50 ms, so that several requests wait at the same time."""
 
@@ -46,8 +71,17 @@ class SlowRenderer(PaletteRenderer):
         return super().render(requests)
 
 
-WORLDS = {"world": ToyWorld, "crashing-world": CrashingWorld, "slow-world": SlowWorld}
-RENDERERS = {"renderer": PaletteRenderer, "slow-renderer": SlowRenderer}
+WORLDS = {
+    "world": ToyWorld,
+    "crashing-world": CrashingWorld,
+    "slow-world": SlowWorld,
+    "busy-world": BusyWorld,
+}
+RENDERERS = {
+    "renderer": PaletteRenderer,
+    "slow-renderer": SlowRenderer,
+    "fragile-renderer": FragileRenderer,
+}
 
 
 def main() -> int:

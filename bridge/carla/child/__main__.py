@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 from failures import ChildError
 from pipe import read_message, write_message
+
+ORPHAN_S = 8.0
+"""How long this process may live on after its parent, to restore the server's state."""
 
 
 def main() -> None:
@@ -23,21 +28,47 @@ def main() -> None:
     except ImportError as error:
         write_message(answers, {"error": "import", "message": str(error)})
         return
+    requests = queue.Queue()  # type: queue.Queue[dict[str, Any] | None]
+    threading.Thread(target=read_requests, args=(requests,), daemon=True).start()
     session = Session()
     try:
-        serve(session, answers)
+        serve(session, requests, answers)
+    except BrokenPipeError:
+        sys.stderr.write("the parent process has ended without closing this client\n")
     finally:
         session.close()
 
 
-def serve(session: Any, answers: Any) -> None:
+def read_requests(requests: queue.Queue[dict[str, Any] | None]) -> None:
+    """Thread: put every request into the queue, and None once the parent has closed the pipe.
+
+    From then on the process has a deadline, because nobody is left to end it: calls of the
+    client library may wait for a dead server again and again.
+    """
+    message = read_message(sys.stdin.buffer)
+    while message is not None:
+        requests.put(message[0])
+        message = read_message(sys.stdin.buffer)
+    end_process_in(ORPHAN_S)
+    requests.put(None)
+
+
+def end_process_in(seconds: float) -> None:
+    """End this process then, even if a call holds Python's lock: by a signal where there is one."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM ends a process that has no handler
+        return
+    timer = threading.Timer(seconds, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
+
+
+def serve(session: Any, requests: queue.Queue[dict[str, Any] | None], answers: Any) -> None:
     """Answer requests in order until the parent closes the pipe or sends `close`."""
-    requests = sys.stdin.buffer
     while True:
-        message = read_message(requests)
-        if message is None:
+        request = requests.get()
+        if request is None:
             return
-        request, _ = message
         if request["call"] == "close":
             write_message(answers, {"failed": session.close()})
             return
@@ -53,7 +84,9 @@ def answers_to(session: Any, request: dict[str, Any]) -> Iterator[tuple[dict[str
     except ChildError as error:
         yield {"error": error.kind, "message": str(error)}, []
     except RuntimeError as error:  # the only exception type that the client library raises
-        yield {"error": "server", "message": str(error)}, []
+        session.a_call_failed = True
+        kind = "server" if "time-out" in str(error) else "call"
+        yield {"error": kind, "message": str(error)}, []
 
 
 if __name__ == "__main__":

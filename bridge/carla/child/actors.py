@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from math import hypot
 from typing import Any
 
@@ -16,6 +17,10 @@ COLUMNS = 13
 """
 
 _CLEARANCE_M = 6.0
+_PORT_TRIES = 5
+_NO_ROOM = "collision"
+"""In the server's answer to a spawn if something is in the way."""
+
 
 
 class WorldActors:
@@ -113,10 +118,13 @@ def _row(actor_id: int, state: Any, transform: Any) -> list[float]:
 class Traffic:
     """The vehicles that this client has spawned besides the ego. Episodes reuse them."""
 
-    def __init__(self, client: Any, world: Any, port: int) -> None:
+    def __init__(self, client: Any, world: Any, port: int | None, role: str) -> None:
+        """`port`: of the Traffic Manager, None for any free one. `role`: the vehicles' role name."""
         self._client = client
         self._world = world
-        self._port = port
+        self._wanted_port = port
+        self._port = 0
+        self._role = role
         self._manager = None  # type: Any
         self.vehicles = []  # type: list[Any]
 
@@ -135,8 +143,8 @@ class Traffic:
         models = _car_models(self._world)
         while len(self.vehicles) < count and points:
             model = models[len(self.vehicles) % len(models)]
-            model.set_attribute("role_name", "autopilot")
-            vehicle = self._world.try_spawn_actor(model, points.pop(0))
+            model.set_attribute("role_name", self._role)
+            vehicle = spawn_if_free(self._world, model, points.pop(0))
             if vehicle is not None:
                 self.vehicles.append(vehicle)
         if len(self.vehicles) < count:
@@ -179,9 +187,52 @@ class Traffic:
 
     def _start_manager(self, seed: int) -> None:
         if self._manager is None:
-            self._manager = self._client.get_trafficmanager(self._port)
+            self._manager, self._port = start_manager(self._client, self._wanted_port)
             self._manager.set_synchronous_mode(True)
         self._manager.set_random_device_seed(seed)
+
+
+def start_manager(client: Any, wanted_port: int | None) -> tuple[Any, int]:
+    """A Traffic Manager in this process, and its port: the wanted one, or any free one.
+
+    Raises:
+        ChildError: the wanted port is in use.
+    """
+    if wanted_port is not None:
+        if not is_free(wanted_port):
+            raise ChildError(
+                "config",
+                f"traffic_manager_port: port {wanted_port} of this host is in use, for example "
+                "by another CarlaWorld; leave the key out to take any free port",
+            )
+        return client.get_trafficmanager(wanted_port), wanted_port
+    for _ in range(_PORT_TRIES - 1):
+        port = free_port()
+        try:
+            return client.get_trafficmanager(port), port
+        except RuntimeError as error:
+            if "bind" not in str(error):
+                raise
+    port = free_port()
+    return client.get_trafficmanager(port), port
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A free port. Another process may take it before it is used."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
 
 
 def destroy(client: Any, actors: list[Any]) -> None:
@@ -189,7 +240,12 @@ def destroy(client: Any, actors: list[Any]) -> None:
 
     `Actor.destroy` does nothing for an actor that no tick has shown yet.
     """
-    commands = [carla.command.DestroyActor(actor.id) for actor in actors]
+    destroy_ids(client, [actor.id for actor in actors])
+
+
+def destroy_ids(client: Any, ids: list[int]) -> None:
+    """Destroy the actors with these ids; those that do not exist are ignored."""
+    commands = [carla.command.DestroyActor(actor_id) for actor_id in ids]
     if commands:
         client.apply_batch_sync(commands, False)
 
@@ -236,10 +292,23 @@ def spawn_ego(world: Any, name: str, role: str, points: list[Any]) -> tuple[Any,
         raise ChildError("config", f"ego: this server has no vehicle '{name}'") from None
     model.set_attribute("role_name", role)
     for index, point in enumerate(points):
-        vehicle = world.try_spawn_actor(model, point)
+        vehicle = spawn_if_free(world, model, point)
         if vehicle is not None:
             return vehicle, points[index:]
     raise ChildError("spawn", f"none of {len(points)} spawn points is free")
+
+
+def spawn_if_free(world: Any, model: Any, point: Any) -> Any:
+    """Spawn a vehicle; None if something is in its way.
+
+    `World.try_spawn_actor` returns None for every error, also if the server does not answer.
+    """
+    try:
+        return world.spawn_actor(model, point)
+    except RuntimeError as error:
+        if _NO_ROOM in str(error):
+            return None
+        raise
 
 
 def find_by_role(world: Any, role: str) -> Any:

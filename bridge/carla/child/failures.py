@@ -6,7 +6,7 @@ from __future__ import annotations
 class ChildError(Exception):
     """A request failed. The parent raises the error class that belongs to `kind`.
 
-    `kind`: "version", "server", "sensor", "ego", "spawn" or "config".
+    `kind`: a key of `_ERRORS` in `bridge/carla/client.py`.
     """
 
     def __init__(self, kind: str, message: str) -> None:

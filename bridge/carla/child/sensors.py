@@ -55,6 +55,7 @@ class Camera:
     It keeps the newest images only, so memory does not grow if they are asked for slowly.
 
     Attributes:
+        actor: the sensor actor of CARLA's client; set it before `listen`.
         pending: frame to image, of the images that nobody has taken yet.
         rejected: why the last unusable image was not accepted; empty if there was none.
     """
@@ -73,10 +74,9 @@ class Camera:
         self._free = [offset + step * i for i in range(BUFFERS_PER_CAMERA)]  # type: list[int]
         self._current = None  # type: DecodedImage | None
 
-    def listen(self, actor: Any) -> None:
-        """Start to receive the images of this sensor actor."""
-        self.actor = actor
-        actor.listen(self._receive)
+    def listen(self) -> None:
+        """Start to receive the images of `actor`."""
+        self.actor.listen(self._receive)
 
     def take(self, frame: int) -> None:
         """Make this frame's image the current one and drop older ones. The caller holds the
@@ -139,9 +139,11 @@ class Camera:
 class Sensors:
     """All sensors of one ego."""
 
-    def __init__(self, world: Any, ego: Any, shared: SharedState) -> None:
+    def __init__(self, world: Any, ego: Any, shared: SharedState, role: str) -> None:
+        """`role`: the sensors' role name."""
         self._world = world
         self._ego = ego
+        self._role = role
         self.cameras = []  # type: list[Camera]
         self._shared = shared
         self._changed = shared.changed
@@ -161,10 +163,11 @@ class Sensors:
                 blueprint.set_attribute("image_size_y", str(size_px[1]))
                 blueprint.set_attribute("fov", repr(wanted["fov_deg"]))
                 mount = transform_from_list(wanted["mount"])
-                actor = self._world.spawn_actor(blueprint, mount, attach_to=self._ego)
+                actor = self._spawn(blueprint, mount)
                 camera = Camera(f"{view}.{kind}", kind, size_px, self._shared, offset)
+                camera.actor = actor
                 self.cameras.append(camera)
-                camera.listen(actor)
+                camera.listen()
                 offset += camera_bytes(kind, *size_px)
 
     def add_detectors(self) -> None:
@@ -172,9 +175,14 @@ class Sensors:
         library = self._world.get_blueprint_library()
         for name, events in (("collision", self._collisions), ("lane_invasion", self._invasions)):
             blueprint = library.find("sensor.other." + name)
-            actor = self._world.spawn_actor(blueprint, carla.Transform(), attach_to=self._ego)
-            actor.listen(events.append)
+            actor = self._spawn(blueprint, carla.Transform())
             self._detectors.append(actor)
+            actor.listen(events.append)
+
+    def _spawn(self, blueprint: Any, mount: Any) -> Any:
+        if blueprint.has_attribute("role_name"):
+            blueprint.set_attribute("role_name", self._role)
+        return self._world.spawn_actor(blueprint, mount, attach_to=self._ego)
 
     @property
     def actors(self) -> list[Any]:

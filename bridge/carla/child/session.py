@@ -14,6 +14,7 @@ from actors import (
     Traffic,
     WorldActors,
     destroy,
+    destroy_ids,
     exists,
     find_by_role,
     free_points,
@@ -21,12 +22,16 @@ from actors import (
     teleport,
 )
 from failures import ChildError
+from leftovers import highest_id, leftover_ids
 from roads import route_from, stop_points
 from sensors import Sensors, SharedState
+from ticks import Ticker
 
 _MAX_SNAPSHOTS = 256
 _POLL_S = 0.005
-_LAST_TICK_TIMEOUT_S = 2.0
+_CLOSE_TIMEOUT_S = 2.0
+"""For a single call while the server's state is restored."""
+
 _BEYOND_GOAL_M = 100.0
 _SETTLE_TICKS = 2
 """Ticks before the first frame of an episode that reuses the sensors."""
@@ -54,14 +59,22 @@ class Session:
         self.frame = 0
         self.snapshots = {}  # type: dict[int, Any]
         self.listener = None  # type: int | None
+        self.ticker = None  # type: Ticker | None
+        self.traffic = None  # type: Traffic | None
+        self.leftovers = {}  # type: dict[str, Any]
+        self.ego_after = None  # type: int | None
+        self.owns_settings = False
+        self.a_call_failed = False
         self.memory = None  # type: mmap.mmap | None
 
-    def open(self, request: dict[str, Any]) -> dict[str, Any]:
+    def open(self, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
         """Connect, compare the versions, and take over the server's ticks or observe them.
 
-        The keys of `request` are the options of the whole session.
+        The first answer comes before anything on the server is changed, so that the parent
+        knows what to restore if this process dies. The keys of `request` are the options of
+        the whole session.
         """
-        self.options = request
+        self.options, self.leftovers = request, request["leftovers"]
         self.client = carla.Client(request["host"], request["port"])
         self.client.set_timeout(request["timeout_s"])
         server, client = self.client.get_server_version(), self.client.get_client_version()
@@ -71,39 +84,57 @@ class Session:
                 "version",
                 f"the server is CARLA {server}, the client in {sys.executable} is {client}",
             )
-        self.world = self.client.get_world()
-        self.original_settings = self.world.get_settings()
-        self._clean_up_after(request["leftovers"])
+        world = self.client.get_world()
+        self.original_settings = world.get_settings()
+        if "synchronous" in self.leftovers:
+            self.owns_settings = True
+            self.original_settings.synchronous_mode = self.leftovers["synchronous"]
+            self.original_settings.fixed_delta_seconds = self.leftovers["fixed_delta_s"]
+        port, owner = request["traffic_manager_port"], request["owner"]
+        self.traffic = Traffic(self.client, world, port, owner)
+        self.world = world
+        if request["cameras"]:
+            self._check_rendering()
+        yield {"leftovers": self._to_restore()}, []
+        self._destroy_known_leftovers()
         if request["observe"]:
             self.listener = self.world.on_tick(self._store_snapshot)
         else:
             self._enable_synchronous_mode(request["tick_s"])
+            self.ticker = Ticker(self.world, request["tick_s"], request["timeout_s"])
+            self._destroy_leftovers()
         self.map = self.world.get_map()
         self.actors = WorldActors(self.world)
-        self.traffic = Traffic(self.client, self.world, request["traffic_manager_port"])
         self.lights = stop_points(self.world)
         if request["memory_path"]:
             with open(request["memory_path"], "r+b") as file:
                 self.memory = mmap.mmap(file.fileno(), 0)
-        return {"server": server, "map": self.map.name, "leftovers": self._leftovers()}
+        yield {"server": server, "map": self.map.name, "leftovers": self._to_restore()}, []
 
-    def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
+    def prepare(self, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
         """Spawn and place the ego, the traffic and the sensors of a new episode. No tick.
 
-        It has an answer of its own, so that the parent knows what to clean up if this
-        process dies in the ticks that follow.
+        It has two answers of its own, so that the parent knows what to clean up if this
+        process dies while it spawns, or in the ticks that follow.
         """
         self.rng = np.random.RandomState(request["seed"])
+        if self.options["cameras"]:
+            self._check_rendering()
         if self.options["observe"]:
             self.ego_is_new = self._find_ego()
+            self._destroy_leftovers()
         else:
-            self.ego_is_new = self._place_ego_and_traffic(request)
+            self.ego_is_new = self._find_or_forget_ego()
+            self.ego_after = highest_id(self.world) if self.ego is None else None
+        yield {"leftovers": self._to_restore()}, []
+        if not self.options["observe"]:
+            self._place_ego_and_traffic(request)
         if self.sensors is None:
             shared = SharedState(self.memory, self.actors.numbers)
-            self.sensors = Sensors(self.world, self.ego, shared)
+            self.sensors = Sensors(self.world, self.ego, shared, self.options["owner"])
             self.sensors.add_detectors()
             self.sensors.add_cameras(self.options["cameras"], self.options["kinds"])
-        return {"leftovers": self._leftovers()}
+        yield {"leftovers": self._to_restore()}, []
 
     def reset(self, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
         """Start the episode: warm-up ticks, the route and the first frame."""
@@ -113,7 +144,7 @@ class Session:
                 self._set_weather(request["weather"])
             ticks = self.options["warm_up_ticks"] if self.ego_is_new else _SETTLE_TICKS
             for _ in range(ticks):
-                self.frame = self.world.tick(self.options["timeout_s"])
+                self.frame = self._tick()
             if self.ego_is_new:
                 self._tick_until_cameras_send()
             self.world.reset_all_traffic_lights()
@@ -169,11 +200,16 @@ class Session:
         """
         failed = []  # type: list[str]
         if self.world is None:
-            return failed
+            return ["there is no connection to clean up with"] if self.leftovers else failed
+        self.client.set_timeout(min(_CLOSE_TIMEOUT_S, self.options["timeout_s"]))
+        self.ticker = None
+        if self.a_call_failed:
+            self.leftovers = self._to_restore()
         for step in (
             self._close_sensors,
             self._disable_autopilot,
             self._close_actors,
+            self._destroy_leftovers,
             self._restore_settings,
         ):
             try:
@@ -183,6 +219,27 @@ class Session:
         self.world = None
         return failed
 
+    def _tick(self) -> int:
+        if self.ticker is None:  # closing: whoever else ticks is no matter any more
+            return int(self.world.tick(_CLOSE_TIMEOUT_S))
+        return self.ticker.tick()
+
+    def _take_images(self, deadline_s: float) -> None:
+        """Wait for all images of this frame."""
+        assert self.sensors is not None
+        try:
+            self.sensors.take_frame(self.frame, deadline_s)
+        except ChildError:
+            self._check_rendering()  # another client may have switched it off
+            raise
+
+    def _check_rendering(self) -> None:
+        if self.world.get_settings().no_rendering_mode:
+            raise ChildError(
+                "rendering",
+                "no_rendering_mode is on in the server's settings, so cameras send nothing",
+            )
+
     def _next_frame(self, lights: list[int]) -> Iterator[tuple[dict[str, Any], list[Any]]]:
         """A new frame in two answers: the state of the world, then where its images are."""
         assert self.sensors is not None
@@ -191,12 +248,12 @@ class Session:
         if self.options["observe"]:
             self._observe(deadline_s)
         else:
-            self.frame = self.world.tick(self.options["timeout_s"])
+            self.frame = self._tick()
         ticked_s = time.perf_counter()
         header, table = self._world_state(lights)
         yield dict(header, world_s=ticked_s - started_s), [table]
         if not self.options["observe"]:
-            self.sensors.take_frame(self.frame, deadline_s)
+            self._take_images(deadline_s)
         yield {"images": self.sensors.current_images()}, []
 
     def _world_state(self, lights: list[int]) -> tuple[dict[str, Any], bytes]:
@@ -225,7 +282,7 @@ class Session:
         for _ in range(_CONNECT_TICKS):
             if self.sensors.wait_for_first_images(_CONNECT_POLL_S):
                 return
-            self.frame = self.world.tick(self.options["timeout_s"])
+            self.frame = self._tick()
 
     def _observe(self, deadline_s: float) -> None:
         """Go to the newest complete frame that another client has ticked."""
@@ -279,27 +336,33 @@ class Session:
         self.ego = ego
         return changed
 
-    def _place_ego_and_traffic(self, request: dict[str, Any]) -> bool:
-        """Find, spawn or move the ego, and place the traffic. True if the ego is a new one."""
-        is_new = not exists(self.world, self.ego)
-        if is_new:
-            self._close_sensors()
-            self.ego = find_by_role(self.world, self.options["role_name"])
-            self.owns_ego = self.ego is None
+    def _find_or_forget_ego(self) -> bool:
+        """Find the vehicle to drive. True if it is another one than before, or yet to spawn."""
+        if exists(self.world, self.ego):
+            return False
+        self._close_sensors()
+        self.ego = find_by_role(self.world, self.options["role_name"])
+        self.owns_ego = False
+        return True
+
+    def _place_ego_and_traffic(self, request: dict[str, Any]) -> None:
+        """Spawn or move the ego, and place the traffic."""
+        assert self.traffic is not None
         points = self._free_spawn_points(request["spawn"])
         if self.ego is None:
             model, role = self.options["ego"], self.options["role_name"]
             self.ego, points = spawn_ego(self.world, model, role, points)
+            self.owns_ego, self.ego_after = True, None
         elif self.owns_ego or request["spawn"] is not None:
             teleport(self.ego, points[0])
         self.ego.apply_control(carla.VehicleControl(hand_brake=True))
         if request["vehicles"] < len(self.traffic.vehicles):
             self._disable_autopilot()
         self.traffic.place(points[1:], request["vehicles"], request["autopilot"], request["seed"])
-        return is_new
 
     def _free_spawn_points(self, wanted: int | None) -> list[Any]:
         """The spawn points away from other clients' vehicles, shuffled, the wanted one first."""
+        assert self.traffic is not None
         points = self.map.get_spawn_points()
         order = [points[i] for i in self.rng.permutation(len(points))]
         if wanted is not None:
@@ -315,6 +378,7 @@ class Session:
         return free
 
     def _enable_synchronous_mode(self, tick_s: float) -> None:
+        self.owns_settings = True
         settings = self.world.get_settings()
         settings.synchronous_mode = True
         settings.fixed_delta_seconds = tick_s
@@ -326,29 +390,36 @@ class Session:
             setattr(weather, name, value)
         self.world.set_weather(weather)
 
-    def _clean_up_after(self, leftovers: dict[str, Any]) -> None:
-        """Destroy the actors of a client that died, and take its original settings for ours."""
-        ids = leftovers.get("actors", ())
-        commands = [carla.command.DestroyActor(actor_id) for actor_id in ids]
-        if commands:
-            self.client.apply_batch_sync(commands, False)
-        if "synchronous" in leftovers:
-            self.original_settings.synchronous_mode = leftovers["synchronous"]
-            self.original_settings.fixed_delta_seconds = leftovers["fixed_delta_s"]
+    def _destroy_known_leftovers(self) -> None:
+        """Destroy the actors whose ids an earlier client of this CarlaWorld has told."""
+        destroy_ids(self.client, list(self.leftovers.get("actors", ())))
 
-    def _leftovers(self) -> dict[str, Any]:
-        """What the next client has to clean up if this process dies now."""
-        actors = [actor.id for actor in self.sensors.actors] if self.sensors is not None else []
+    def _destroy_leftovers(self) -> None:
+        """Destroy all that an earlier client has left, also what it could not tell any more."""
+        if not self.leftovers:
+            return
+        if self.a_call_failed and not self.options["observe"]:
+            self._tick()  # shows this client what the failed call has done after all
+        ids = leftover_ids(self.world, self.leftovers, self.options["role_name"])
+        destroy_ids(self.client, ids)
+        if ids and not self.options["observe"]:
+            self._tick()  # shows this client that they are gone
+        self.leftovers = {}
+
+    def _to_restore(self) -> dict[str, Any]:
+        """What the next client has to clean up and to restore if this process dies now."""
+        assert self.traffic is not None
+        actors = list(self.leftovers.get("actors", ()))
+        actors += [actor.id for actor in self.sensors.actors] if self.sensors is not None else []
         actors += [vehicle.id for vehicle in self.traffic.vehicles]
         if self.owns_ego:
             actors.append(self.ego.id)
-        if self.options["observe"]:
-            return {"actors": actors}
-        return {
-            "actors": actors,
-            "synchronous": self.original_settings.synchronous_mode,
-            "fixed_delta_s": self.original_settings.fixed_delta_seconds,
-        }
+        ego_after = self.leftovers.get("ego_after", self.ego_after)
+        found = {"actors": actors, "owner": self.options["owner"], "ego_after": ego_after}
+        if not self.options["observe"]:
+            found["synchronous"] = self.original_settings.synchronous_mode
+            found["fixed_delta_s"] = self.original_settings.fixed_delta_seconds
+        return found
 
     def _close_sensors(self) -> None:
         if self.sensors is not None:
@@ -358,10 +429,12 @@ class Session:
 
     def _disable_autopilot(self) -> None:
         """Take the traffic from the Traffic Manager, which notices it with the next tick."""
+        assert self.traffic is not None
         if self.traffic.disable_autopilot():
-            self.world.tick(self.options["timeout_s"])
+            self._tick()
 
     def _close_actors(self) -> None:
+        assert self.traffic is not None
         if self.listener is not None:
             self.world.remove_on_tick(self.listener)
         self.traffic.close()
@@ -371,14 +444,14 @@ class Session:
         if self.traffic.uses_traffic_manager:
             # In asynchronous mode the Traffic Manager runs by itself, and ends the process if
             # one of its vehicles is gone. This tick shows it that all of them are gone.
-            self.world.tick(self.options["timeout_s"])
+            self.world.tick(_CLOSE_TIMEOUT_S)
 
     def _restore_settings(self) -> None:
-        if self.options["observe"]:
+        if not self.owns_settings:
             return
         self.world.apply_settings(self.original_settings)
         if not self.original_settings.synchronous_mode:
-            self.world.wait_for_tick(_LAST_TICK_TIMEOUT_S)
+            self.world.wait_for_tick(_CLOSE_TIMEOUT_S)
 
 
 def _release(version: str) -> str:

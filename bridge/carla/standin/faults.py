@@ -5,11 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+FREEZE_AT_SPAWN_S = 2.5
 FAULT_CALL = "standin_fault"
 """Name of the call that switches faults on; no CARLA server has it."""
 
 Fault = Literal[
-    "drop", "stop", "mixed", "delay", "garble", "freeze", "die", "version", "reload", "none"
+    "drop",
+    "stop",
+    "mixed",
+    "delay",
+    "garble",
+    "freeze",
+    "freeze_at_spawn",
+    "die",
+    "version",
+    "reload",
+    "none",
 ]
 """Faults by name, with the value that some take.
 
@@ -19,6 +30,8 @@ Fault = Literal[
 - `delay` (seconds): every image comes this much later.
 - `garble`: the next tick brings a collision message that cannot be read.
 - `freeze` (seconds): the server does nothing for this time. `die`: it exits at once.
+- `freeze_at_spawn` (count): when this many actors are to be spawned, the server first does nothing
+  for 2.5 s, and then spawns the last of them.
 - `version` (version): the server says that it has this version.
 - `reload`: the map is loaded again.
 - `none`: all faults off.
@@ -32,6 +45,7 @@ class Faults:
     Attributes:
         drop: camera type to the number of its next images that are lost.
         version: what the server says its version is; None is the true one.
+        spawns_until_freeze: the server freezes when this becomes 0; less than 0: never.
     """
 
     drop: dict[str, int] = field(default_factory=dict)
@@ -40,6 +54,7 @@ class Faults:
     garble: bool = False
     delay_s: float = 0.0
     version: str | None = None
+    spawns_until_freeze: int = -1
 
     def loses(self, type_id: str) -> bool:
         """Whether the next image of this camera type is lost. Counts a `drop` down."""
@@ -48,3 +63,8 @@ class Faults:
         left = self.drop.get(type_id, 0)
         self.drop[type_id] = max(0, left - 1)
         return left > 0
+
+    def freezes_at_spawn(self) -> bool:
+        """Whether the server freezes before this spawn. Counts `freeze_at_spawn` down."""
+        self.spawns_until_freeze = max(-1, self.spawns_until_freeze - 1)
+        return self.spawns_until_freeze == 0

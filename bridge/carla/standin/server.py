@@ -17,7 +17,7 @@ from sim2street.bridge.carla.standin.actor_commands import COMMANDS
 from sim2street.bridge.carla.standin.actors import SimActor
 from sim2street.bridge.carla.standin.blueprints import make_blueprints
 from sim2street.bridge.carla.standin.cameras import ENCODERS, CameraRenderer
-from sim2street.bridge.carla.standin.faults import FAULT_CALL, Faults
+from sim2street.bridge.carla.standin.faults import FAULT_CALL, FREEZE_AT_SPAWN_S, Faults
 from sim2street.bridge.carla.standin.protocol_versions import Version, protocol_for
 from sim2street.bridge.carla.standin.rpc import Handler
 from sim2street.bridge.carla.standin.simulation import SPECTATOR_ID, Contact, Simulation
@@ -292,6 +292,8 @@ class StandIn:
         uid, type_id, rows = description
         if uid not in self._by_uid:
             raise WorldError(f"no blueprint '{type_id}'")
+        if self.faults.freezes_at_spawn():
+            time.sleep(FREEZE_AT_SPAWN_S)
         start: UnrealTransform = (*transform[0], *transform[1])
         attributes = {name: text for name, _, text in rows}
         actor = self.simulation.spawn(self._by_uid[uid], attributes, start, parent)
@@ -361,6 +363,8 @@ class StandIn:
             self.faults.garble = True
         elif kind == "version":
             self.faults.version = value
+        elif kind == "freeze_at_spawn":
+            self.faults.spawns_until_freeze = int(value)
         elif kind == "none":
             self.faults = Faults()
         else:

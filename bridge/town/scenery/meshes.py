@@ -37,6 +37,36 @@ class Layer(enum.IntEnum):
     """Leaves and fences, with a depth test; drawn from both sides."""
 
 
+SURFACE_ROW = np.dtype(
+    [
+        ("kind", np.uint8),
+        ("material", np.uint8),
+        ("key", np.uint32),
+        ("size_m", np.float32, 2),
+        ("uv_low", np.float32, 2),
+        ("uv_high", np.float32, 2),
+    ]
+)
+"""One surface: the columns of `bridge.surfaces.Surfaces`, and the range of its (u, v)."""
+
+NO_SURFACE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class MeshSurfaces:
+    """Texture coordinates of a mesh's triangles; see `bridge.surfaces.Surfaces`.
+
+    Attributes:
+        rows: `SURFACE_ROW` (S,), the surfaces.
+        row: int32 (N,), the surface that each triangle lies on, or `NO_SURFACE`.
+        uv: float32 (N, 3, 2), (u, v) at its corners.
+    """
+
+    rows: npt.NDArray[np.void]
+    row: npt.NDArray[np.int32]
+    uv: npt.NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class Mesh:
     """Triangles with a tag and an instance id each.
@@ -45,11 +75,13 @@ class Mesh:
         triangles: float32 (N, 3, 3), three corners (x, y, z) each, metres.
         tags: uint8 (N,), see `labels.Tag`.
         instances: uint32 (N,), 0 for none.
+        surfaces: texture coordinates, where the mesh has some.
     """
 
     triangles: Triangles
     tags: npt.NDArray[np.uint8]
     instances: npt.NDArray[np.uint32]
+    surfaces: MeshSurfaces | None = None
 
     def __len__(self) -> int:
         return len(self.triangles)
@@ -106,7 +138,27 @@ def joined(meshes: Iterable[Mesh]) -> Mesh:
         np.concatenate([part.triangles for part in parts]),
         np.concatenate([part.tags for part in parts]),
         np.concatenate([part.instances for part in parts]),
+        _joined_surfaces(parts),
     )
+
+
+def _joined_surfaces(parts: list[Mesh]) -> MeshSurfaces | None:
+    """The surfaces of several meshes, in order; None where no mesh has any."""
+    known = [part.surfaces for part in parts if part.surfaces is not None]
+    if not known:
+        return None
+    firsts = iter(np.cumsum([0, *(len(surfaces.rows) for surfaces in known)]).tolist())
+    rows, uvs = [], []
+    for part in parts:
+        if part.surfaces is None:
+            rows.append(np.full(len(part), NO_SURFACE, np.int32))
+            uvs.append(np.zeros((len(part), 3, 2), np.float32))
+            continue
+        row, first = part.surfaces.row, np.int32(next(firsts))
+        rows.append(np.where(row == NO_SURFACE, row, row + first))
+        uvs.append(part.surfaces.uv)
+    table = np.concatenate([surfaces.rows for surfaces in known])
+    return MeshSurfaces(table, np.concatenate(rows), np.concatenate(uvs))
 
 
 def placed(
@@ -122,9 +174,18 @@ def placed(
     turn = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, scale]], np.float32)
     moved = part.triangles.reshape(-1, 3) @ turn
     moved += np.array([x_m, y_m, z_m], np.float32)
-    return Mesh(moved.reshape(-1, 3, 3), part.tags, part.instances)
+    return Mesh(moved.reshape(-1, 3, 3), part.tags, part.instances, part.surfaces)
 
 
 def with_instance(part: Mesh, instance: int) -> Mesh:
     """A mesh whose triangles all have this instance id."""
     return replace(part, instances=np.full(len(part), instance, np.uint32))
+
+
+def with_key(part: Mesh, key: int) -> Mesh:
+    """A mesh whose surfaces all have this key."""
+    if part.surfaces is None:
+        return part
+    rows = part.surfaces.rows.copy()
+    rows["key"] = key
+    return replace(part, surfaces=replace(part.surfaces, rows=rows))

@@ -1,0 +1,1 @@
+"""Tools that come with the repository but not with the package."""

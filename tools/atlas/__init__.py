@@ -1,0 +1,1 @@
+"""Builds `free.atlas` from freely licensed material: `python -m tools.atlas.build`."""
