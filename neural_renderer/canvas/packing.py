@@ -121,8 +121,9 @@ def _halved(linear: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         edges = np.linspace(0, n, n // 2 + 1).astype(int)
         sums = np.add.reduceat(linear, edges[:-1], axis=axis)
         counts = np.diff(edges).astype(np.float32)
-        linear = sums / counts.reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
-    return linear.astype(np.float32)
+        counts = counts.reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        linear = (sums / counts).astype(np.float32)
+    return linear
 
 
 def _with_gutter(level: ByteArray, wrap: tuple[bool, bool]) -> ByteArray:

@@ -1,9 +1,9 @@
 """Looks the textures of a `SurfaceMap` up: mip-mapped, with more samples along steep surfaces.
 
-A pixel covers a parallelogram of texels (`SurfaceMap.jacobian`). A mip level that fits its long axis
-would turn roads and grazing walls grey, one that fits its short axis would flicker. So the level
-fits the short axis, as far as `TAPS` samples along the long axis can cover it, and their mean is
-taken (Heckbert 1989; the same idea as anisotropic filtering on GPUs).
+A pixel covers a parallelogram of texels (`SurfaceMap.jacobian`). A mip level that fits its long
+axis would turn roads and grazing walls grey, one that fits its short axis would flicker. So the
+level fits the short axis, as far as `TAPS` samples along the long axis can cover it, and their
+mean is taken (Heckbert 1989; anisotropic filtering on GPUs does the same).
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ def _level_mean(
         place += textures.origin[..., axis].ravel().take(entry)
         place -= np.float32(0.5)
         move = step[axis] * scale
+        # Larger only where the smallest level is still too large: one colour anyway.
+        np.clip(move, np.float32(-1.0), np.float32(1.0), out=move)
         starts.append(place - move * np.float32((TAPS - 1) / 2.0))
         moves.append(move)
     total = np.zeros((*texture.shape, 4), np.float32)

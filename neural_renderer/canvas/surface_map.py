@@ -56,8 +56,8 @@ def jacobian(coordinates: FloatArray, surface: npt.NDArray[np.integer]) -> Float
         surface: (H, W), equal where neighbours lie on one continuous surface.
 
     Returns:
-        float32 (4, H, W), in the order of `SurfaceMap.jacobian`. Zero where a pixel has no neighbour
-        on its surface.
+        float32 (4, H, W), in the order of `SurfaceMap.jacobian`. Zero where a pixel has no
+        neighbour on its surface.
     """
     out = np.zeros((4, *surface.shape), np.float32)
     for axis, (to_x, to_y) in ((1, (0, 1)), (0, (2, 3))):

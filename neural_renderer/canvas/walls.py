@@ -1,9 +1,9 @@
 """Facades on walls: whole bays and storeys, fitted to each wall.
 
-A facade is composed of pieces: ground-floor bays, upper-floor bays, a cornice, plain wall. A wall of
-known length and height gets as many whole bays and storeys as fit, stretched by at most
-`MAX_STRETCH`, so that no window is cut by a corner or by the eaves. Where length or height are not
-known (0), the pieces repeat in the world's grid.
+A facade is composed of pieces: ground-floor bays, upper-floor bays, a cornice, plain wall. A wall
+of known length and height gets as many whole bays and storeys as fit, stretched by at most
+`MAX_STRETCH`, so that no window is cut by a corner or by the eaves. Where length or height are
+not known (0), the pieces repeat in the world's grid.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Walls:
     """The W walls of a view, one row each.
 
     Attributes:
-        key: uint32 (W,), chooses facade and bays; equal walls of a building share the upper 24 bits.
+        key: uint32 (W,), chooses facade and bays; the upper 24 bits are the building's.
         length_m, height_m: float32 (W,), size up to the eaves; 0 where it is not known.
         material: int32 (W,), see `Surfaces.material`.
     """
@@ -66,10 +66,13 @@ class _Layout:
 
 ENDLESS = 1 << 20
 
+COLUMNS = 64
+"""After this many bays the choice of pieces repeats; a power of two."""
+
 
 def place_walls(
     surfaces: SurfaceMap,
-    pixels: npt.NDArray[np.int64],
+    pixels: npt.NDArray[np.integer],
     wall: Ints,
     along_m: Reals,
     up_m: Reals,
@@ -80,7 +83,7 @@ def place_walls(
     """Fill texture, texel, tint and window of wall pixels.
 
     Args:
-        pixels: int64 (P,), indices into the flattened image.
+        pixels: integers (P,), indices into the flattened image.
         wall: int32 (P,), row of `walls`.
         along_m, up_m: float32 (P,), from the wall's left end and above its ground line.
     """
@@ -89,7 +92,7 @@ def place_walls(
     plan = _layout(walls, parts.facades, seed)
     of, pick = plan.facade.take(wall), parts.facades
     bay_m, ground_m, storey_m = (a.take(wall) for a in (plan.bay_m, plan.ground_m, plan.storey_m))
-    bays, storeys, key = plan.bays.take(wall), plan.storeys.take(wall), walls.key.take(wall)
+    bays, storeys = plan.bays.take(wall), plan.storeys.take(wall)
     column = np.floor(along_m / bay_m).astype(np.int32)
     column = np.where(bays < ENDLESS, np.clip(column, 0, np.maximum(bays - 1, 0)), column)
     floor = np.floor((up_m - ground_m) / storey_m).astype(np.int32)
@@ -100,8 +103,10 @@ def place_walls(
     top = (bays > 0) & (up_m >= eaves_m) & (up_m < eaves_m + plan.cornice_m.take(wall))
     piece = pick.blank.take(of)
     piece = np.where(top, pick.top.take(of), piece)
-    piece = np.where(upper, _upper_bay(pick, of, key, column, seed), piece)
-    piece = np.where(on_ground, _ground_bay(pick, of, key, column, seed), piece)
+    ground_piece, upper_piece = _bays(pick, plan.facade, walls.key, seed)
+    slot = wall * COLUMNS + (column & (COLUMNS - 1))
+    piece = np.where(upper, upper_piece.take(slot), piece)
+    piece = np.where(on_ground, ground_piece.take(slot), piece)
     scale = pick.px_per_m.take(of)
     width, height = parts.size_px[:, 0].take(piece), parts.size_px[:, 1].take(piece)
     x = np.where(windowed, (along_m / bay_m - column) * width, along_m * scale)
@@ -111,8 +116,8 @@ def place_walls(
     surfaces.texture.reshape(-1)[pixels] = piece
     flat = surfaces.texel.reshape(2, -1)
     flat[0, pixels], flat[1, pixels] = x - 0.5, y - 0.5
-    shade = 1.0 + COLOUR_VARIATION * (2.0 * unit(mixed(key >> np.uint32(8), seed, 5)) - 1.0)
-    surfaces.tint.reshape(3, -1)[:, pixels] = shade
+    shade = 1.0 + COLOUR_VARIATION * (2.0 * unit(mixed(walls.key >> np.uint32(8), seed, 5)) - 1.0)
+    surfaces.tint.reshape(3, -1)[:, pixels] = shade.take(wall)
     _mark_panes(surfaces, pixels, piece, x, y, windowed, parts)
 
 
@@ -166,26 +171,25 @@ def _choose_facade(material: Ints, building: Hashes, facades: Facades) -> Ints:
     return chosen
 
 
-def _ground_bay(facades: Facades, of: Ints, key: Hashes, column: Ints, seed: int) -> Ints:
-    """Piece of the ground floor by wall and column."""
-    number = mixed(key, column, seed, 2) % facades.ground_count.take(of).astype(np.uint32)
-    piece: Ints = facades.ground[of, number.astype(np.int64)]
-    return piece
+def _bays(facades: Facades, facade: Ints, key: Hashes, seed: int) -> tuple[Ints, Ints]:
+    """Pieces of the ground floor and of the upper floors, int32 (W, COLUMNS) each.
 
-
-def _upper_bay(facades: Facades, of: Ints, key: Hashes, column: Ints, seed: int) -> Ints:
-    """Piece of an upper floor: one kind per building, some columns of another one."""
-    count = facades.storey_count.take(of).astype(np.uint32)
-    usual = mixed(key >> np.uint32(8), seed, 3)
-    own = mixed(key, column, seed, 4)
-    number = np.where(unit(own) < OTHER_BAY_SHARE, own, usual) % count
-    piece: Ints = facades.storey[of, number.astype(np.int64)]
-    return piece
+    Upper floors have one kind of bay per building, and another one in some columns.
+    """
+    column = np.arange(COLUMNS)
+    own = mixed(key[:, None], column, seed, 4)
+    usual = mixed(key >> np.uint32(8), seed, 3)[:, None]
+    ground = mixed(key[:, None], column, seed, 2)
+    ground = ground % facades.ground_count[facade][:, None].astype(np.uint32)
+    upper = np.where(unit(own) < OTHER_BAY_SHARE, own, usual)
+    upper = upper % facades.storey_count[facade][:, None].astype(np.uint32)
+    row = facade[:, None]
+    return facades.ground[row, ground.astype(np.int64)], facades.storey[row, upper.astype(np.int64)]
 
 
 def _mark_panes(
     surfaces: SurfaceMap,
-    pixels: npt.NDArray[np.int64],
+    pixels: npt.NDArray[np.integer],
     piece: Ints,
     x: Reals,
     y: Reals,

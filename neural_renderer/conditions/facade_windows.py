@@ -8,6 +8,7 @@ camera moves. The building's instance id chooses the sizes of the grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -78,10 +79,60 @@ def place_in_walls(
 ) -> npt.NDArray[np.bool_]:
     """Bool (H, W): windows on pixels with the tag BUILDING. Arguments: see `place_windows`."""
     windows = np.zeros(labels.shape, np.bool_)
+    found = _walls_in(labels, instances, depth_m, camera, pose)
+    if found is not None:
+        box, walls = found
+        windows[box] = walls.windows()
+    return windows
+
+
+@dataclass(frozen=True, slots=True)
+class WallCoordinates:
+    """Wall pixels and where on their walls they are.
+
+    Attributes:
+        pixels: int64 (P,), indices into the flattened image.
+        wall: int64 (P,), the same for all pixels of one building and direction.
+        along_m, up_m: float32 (P,), metres along the wall, counted from the world's origin, and
+            above the world's zero height.
+    """
+
+    pixels: npt.NDArray[np.int64]
+    wall: npt.NDArray[np.int64]
+    along_m: FloatArray
+    up_m: FloatArray
+
+
+def wall_coordinates(
+    labels: ByteArray,
+    instances: IdArray | None,
+    depth_m: FloatArray,
+    camera: Sequence[float],
+    pose: FloatArray,
+) -> WallCoordinates | None:
+    """The walls of a view by its depth; None without any. Arguments: see `place_windows`."""
+    found = _walls_in(labels, instances, depth_m, camera, pose)
+    if found is None:
+        return None
+    (rows, columns), walls = found
+    pixels, wall, along_m, up_m = walls.coordinates()
+    row, column = np.divmod(pixels, columns.stop - columns.start)
+    full = (row + rows.start) * labels.shape[1] + column + columns.start
+    return WallCoordinates(full, wall, along_m, up_m)
+
+
+def _walls_in(
+    labels: ByteArray,
+    instances: IdArray | None,
+    depth_m: FloatArray,
+    camera: Sequence[float],
+    pose: FloatArray,
+) -> tuple[tuple[slice, slice], _Walls] | None:
+    """The walls of a view and the box of the image that holds them."""
     building = labels == Tag.BUILDING
     rows, columns = np.flatnonzero(building.any(axis=1)), np.flatnonzero(building.any(axis=0))
     if not len(rows):
-        return windows
+        return None
     fx, fy, cx, cy = camera
     top, left = int(rows[0]), int(columns[0])
     box = slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1)
@@ -90,9 +141,7 @@ def place_in_walls(
         ((np.arange(box[1].start, box[1].stop) - cx) / fx).astype(np.float32),
         ((np.arange(box[0].start, box[0].stop) - cy) / fy).astype(np.float32),
     )
-    walls = _Walls(building[box], ids[box], depth_m[box], rays, (fx, fy), pose)
-    windows[box] = walls.windows()
-    return windows
+    return box, _Walls(building[box], ids[box], depth_m[box], rays, (fx, fy), pose)
 
 
 class _Walls:
@@ -132,9 +181,24 @@ class _Walls:
         # Removes the slivers that remain of windows cut by the eaves.
         return _opened(windows)
 
-    def _directions_and_grids(self) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]:
+    def coordinates(
+        self,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray, FloatArray]:
+        """Pixels of the box that lie on walls, their wall, and metres along and up."""
+        direction, grid = self._directions_and_grids(min_width_px=0.0)
+        shape = self._building.shape
+        full = direction.repeat(2, 0).repeat(2, 1)[: shape[0], : shape[1]]
+        pixels = np.flatnonzero(self._building & (full >= 0))
+        rows, columns = np.divmod(pixels, shape[1])
+        directions = full.take(pixels)
+        along_m, up_m = self._places(pixels, rows, columns, directions)
+        return pixels, grid[rows // 2, columns // 2] * DIRECTIONS + directions, along_m, up_m
+
+    def _directions_and_grids(
+        self, min_width_px: float = MIN_WIDTH_PX
+    ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]:
         """At half resolution: the wall's direction, 0 .. DIRECTIONS - 1, or -1 where there is no
-        wall or its windows would be too small; and the number of its grid."""
+        wall or its windows would be narrower than `min_width_px`; and the number of its grid."""
         depth_m = np.maximum(self._depth_m[::2, ::2], np.float32(MIN_DEPTH_M))
         inverse = np.where(self._half, np.float32(1.0) / depth_m, np.float32(0.0))
         across, known_across = self._slope(inverse, 1)
@@ -155,7 +219,7 @@ class _Walls:
         px_per_m = self._focal_px[0] * inverse.take(chosen) ** 2 / length
         grids = _hashed((buildings * DIRECTIONS + directions).astype(np.uint32))
         broad = self._wall_width_m(depth_m).take(chosen) > MIN_WALL_WIDTH_M
-        wide = px_per_m * _SIZES_M[1].take(grids) > MIN_WIDTH_PX
+        wide = px_per_m * _SIZES_M[1].take(grids) > min_width_px
         upright = np.abs(world[2]) < MAX_UPWARD_NORMAL * length
         direction = np.full(self._half.shape, -1, np.int16)
         direction.ravel()[chosen] = np.where(wide & upright & broad, directions, -1)
