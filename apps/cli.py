@@ -15,6 +15,8 @@ import typer
 from rich.markup import escape
 
 from sim2street.apps.commands.bench import bench
+from sim2street.apps.commands.canvas import canvas
+from sim2street.apps.commands.carla_farm import carla_farm
 from sim2street.apps.commands.carla_standin import carla_standin
 from sim2street.apps.commands.check import check_world
 from sim2street.apps.commands.demo import demo
@@ -28,6 +30,7 @@ from sim2street.apps.commands.style import style
 from sim2street.apps.commands.train import distil, pack, seed, train
 from sim2street.apps.commands.watch import watch
 from sim2street.apps.console import err, out
+from sim2street.apps.interrupts import Stopped
 from sim2street.configs import ConfigError, Sim2StreetError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
@@ -58,9 +61,11 @@ app.command()(finetune)
 app.command()(seed)
 app.command()(pack)
 app.command()(evaluate)
+app.command()(canvas)
 app.add_typer(style)
 app.add_typer(bench)
 app.command("carla-standin")(carla_standin)
+app.command("carla-farm")(carla_farm)
 app.command()(doctor)
 
 
@@ -108,7 +113,15 @@ def run(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return int(app(arguments, prog_name="sim2street", standalone_mode=False) or 0)
+        code = int(app(arguments, prog_name="sim2street", standalone_mode=False) or 0)
+        # Typer turns Ctrl-C into this exit code.
+        return _fail("interrupted", code) if code == EXIT_INTERRUPTED else code
+    except Stopped as stopped:
+        return int(stopped.code or 0)
+    except SystemExit as ended:
+        if ended.code != EXIT_TERMINATED:
+            raise
+        return _fail("terminated", EXIT_TERMINATED)
     except UsageError as error:
         return _fail(_usage_message(error), EXIT_USAGE)
     except ConfigError as error:

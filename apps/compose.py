@@ -9,7 +9,7 @@ its keys, and imports its packages only when it is built.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from importlib.util import find_spec
 from os import PathLike
@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field
 
+from sim2street.apps.user_files import styles_of_user
 from sim2street.bridge.palette import PaletteRenderer
 from sim2street.bridge.remapped_world import RemappedWorld, remap_table
 from sim2street.bridge.rendered_world import RenderedWorld
 from sim2street.bridge.renderer import Renderer, StyleBlob, StyleChoice
+from sim2street.bridge.style_files import read_style_file as read_style
 from sim2street.bridge.world import World
 from sim2street.configs import ConfigError, StrictModel, did_you_mean, find_config, parse, read_yaml
+from sim2street.configs.errors import UnknownKeyword
 
 if TYPE_CHECKING:
     from sim2street.bridge.recording import ReplayWorld
@@ -63,8 +66,9 @@ class NeuralConfig(StrictModel):
 
     Attributes:
         weights: a checkpoint file, or the name of shipped weights ("small", "tiny").
-        styles: folder of styles made for these weights; None: `styles` next to the weights.
-        device: "auto" (a GPU where there is one), "cpu", "cuda", ...
+        styles: folder of styles made for these weights; None: `styles` next to the weights, and
+            the user's folder (`user_files.styles_of_user`).
+        device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
         precision: "float32", "bfloat16", or "auto": the faster one on this kind of processor.
     """
 
@@ -72,6 +76,16 @@ class NeuralConfig(StrictModel):
     styles: Path | None = None
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
+class CanvasConfig(StrictModel):
+    """The canvas renderer's textures.
+
+    Attributes:
+        atlas: an .atlas file; None: the one that is part of the package.
+    """
+
+    atlas: Path | None = None
 
 
 class PaletteConfig(StrictModel):
@@ -96,7 +110,8 @@ def build_world(
         return _build_world({"kind": "remote", "endpoint": name, **(settings or {})}, name)
     if name.endswith(".mcap"):
         return _build_world({"kind": "replay", "path": name, **(settings or {})}, name)
-    data = _merged(read_yaml(find_config("world", name)), settings or {})
+    file = _config_file("world", name, "a recording (NAME.mcap)")
+    data = _merged(read_yaml(file), settings or {})
     if size_px is not None:
         data = _merged(data, _camera_sizes(name, data, size_px))
     return _build_world(data, name)
@@ -125,7 +140,7 @@ def build_renderer(name: str, settings: Settings | None = None) -> Renderer:
     if name.endswith(".safetensors"):
         data = {"kind": "neural", "weights": name}
         return _build("renderer", RENDERERS, data, name, settings)
-    data = read_yaml(find_config("renderer", name))
+    data = read_yaml(_config_file("renderer", name, "weights (NAME.safetensors)"))
     return _build("renderer", RENDERERS, data, name, settings)
 
 
@@ -138,12 +153,17 @@ def build_recording(path: Path, recover: bool = False, any_seed: bool = False) -
 
 @contextmanager
 def opened(world: AnyWorld, sensors: bool = True) -> Iterator[AnyWorld]:
-    """Open a world, and close it at the end, also if `open` fails."""
+    """Open a world, and close it at the end, also if `open` fails.
+
+    It learns of errors, as in a `with` statement: a Recorder marks its file as incomplete.
+    """
     try:
         world.open(sensors)
         yield world
-    finally:
-        world.close()
+    except BaseException as error:
+        world.__exit__(type(error), error, error.__traceback__)
+        raise
+    world.close()
 
 
 @contextmanager
@@ -173,6 +193,7 @@ class EnvConfig(StrictModel):
             whenever the agent acts.
         host, port: address of a world that has one (CARLA).
         recording: file of a world that replays one.
+        record: file (.mcap) to record the env to, with its actions and rewards.
         actions, observation, task, episodes: see the modules of `envs`.
     """
 
@@ -186,6 +207,7 @@ class EnvConfig(StrictModel):
     host: str | None = None
     port: int | None = None
     recording: Path | None = None
+    record: Path | None = None
     actions: dict[str, Any] = Field(default_factory=dict)
     observation: dict[str, Any] = Field(default_factory=dict)
     task: dict[str, Any] = Field(default_factory=dict)
@@ -210,6 +232,11 @@ def make_env(
 
 def env_config(config: str, settings: Settings) -> EnvConfig:
     """The env config of that name (shipped, or a YAML file), changed by `settings`."""
+    for name in settings:
+        if name not in EnvConfig.model_fields:
+            hint = did_you_mean(name, list(EnvConfig.model_fields))
+            # The wording of Python: TorchRL offers `frameskip`, and looks for it.
+            raise UnknownKeyword(f"{config}: got an unexpected keyword argument '{name}'{hint}")
     return parse(EnvConfig, _merged(_read_env(config), settings), config)
 
 
@@ -243,7 +270,12 @@ def assemble_env(
         renderer = renderer or build_renderer(data.renderer, data.renderer_settings)
         every = data.render_every or min(action.repeat, MOST_RENDER_EVERY)
         world = RenderedWorld(world, renderer, data.style, data.image_scale, every)
-    return DrivingEnv(
+    kind = DrivingEnv
+    if data.record is not None:
+        with needs_extra("recording"):
+            from sim2street.apps.env_recording import RecordedDrivingEnv, recorder_of
+        world, kind = recorder_of(world, data.record), RecordedDrivingEnv
+    return kind(
         world,
         task,
         make_actions(action),
@@ -308,20 +340,41 @@ def _palette(data: dict[str, Any], source: str) -> Renderer:
     return PaletteRenderer()
 
 
+def _canvas(data: dict[str, Any], source: str) -> Renderer:
+    config = parse(CanvasConfig, data, source)
+    with needs_extra("neural"):
+        from sim2street.neural_renderer.canvas.atlas import default_atlas_path, load_atlas
+        from sim2street.neural_renderer.canvas.renderer import CanvasRenderer
+    return CanvasRenderer(load_atlas(config.atlas or default_atlas_path()))
+
+
 def _neural(data: dict[str, Any], source: str) -> Renderer:
     config = parse(NeuralConfig, data, source)
     with needs_extra("neural"):
         from sim2street.neural_renderer.session import NeuralRenderer
     weights = weights_file(config.weights)
-    styles = config.styles or weights.parent / "styles"
+    if config.styles and not any(config.styles.glob("*.safetensors")):
+        raise ConfigError(f"{source}: styles: no style files (.safetensors) in {config.styles}")
+    styles = [config.styles] if config.styles else style_folders(weights)
     return NeuralRenderer(weights, styles, config.device, config.precision)
+
+
+def style_folders(weights: Path) -> list[Path]:
+    """Where renderers look for styles of these weights: beside them, and in the user's folder."""
+    folders = [weights.parent / "styles"]
+    with suppress(ConfigError):  # without weights or a home folder there is nothing to find
+        folders.append(styles_of_user(weights))
+    return folders
+
+
+def is_shipped(weights: Path) -> bool:
+    """Whether these weights are part of the package, whose folder is not for users' files."""
+    return weights.resolve().is_relative_to(WEIGHTS_FOLDER.resolve())
 
 
 def read_style_file(path: str | PathLike[str]) -> StyleBlob:
     """The content of a style file. Raises StyleError where it is none."""
-    with needs_extra("neural"):
-        from sim2street.neural_renderer.styles.files import read_style_blob
-    return read_style_blob(Path(path))
+    return read_style(Path(path))
 
 
 def shipped_weights() -> dict[str, Path]:
@@ -359,6 +412,7 @@ WORLDS: Mapping[str, Builder[World]] = {
 
 RENDERERS: Mapping[str, Builder[Renderer]] = {
     "palette": _palette,
+    "canvas": _canvas,
     "neural": _neural,
     "remote": _remote_renderer,
 }
@@ -380,6 +434,20 @@ def _build(
             f"{source}: unknown {what} kind '{kind}'{did_you_mean(str(kind), list(builders))}"
         )
     return builders[kind](rest, source)
+
+
+def _config_file(kind: str, name: str, other: str) -> Path:
+    """The YAML file of a world or renderer. Raises ConfigError; `other` is what else it may be."""
+    try:
+        return find_config(kind, name)
+    except ConfigError as error:
+        if not Path(name).exists():
+            raise
+        what = "folder" if Path(name).is_dir() else "file"
+        raise ConfigError(
+            f"{name} is a {what}, and not a {kind}: expected a shipped config, {other}, an "
+            f"endpoint (tcp://host:port) or a YAML file (.yaml)"
+        ) from error
 
 
 def _is_config(name: str) -> bool:

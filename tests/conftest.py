@@ -2,10 +2,15 @@
 
 import os
 import signal
+import tempfile
 
 # Tests use small tensors: threads that spin for each other on a busy machine cost far more
 # than they bring. Set before torch is imported; processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Styles of whoever runs the tests must not take part. Tests that write there choose another one.
+_HOME = os.path.join(tempfile.gettempdir(), f"sim2street-tests-{os.getpid()}")
+os.environ["SIM2STREET_HOME"] = _HOME
 
 from sim2street.bridge.carla.standin.fixture import carla_standin  # noqa: F401  (a fixture, started if used)
 

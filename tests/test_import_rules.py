@@ -42,6 +42,7 @@ HOMES: dict[str, str] = {
 CONTRACTS = {
     "bridge.errors",
     "bridge.frame",
+    "bridge.hazards",
     "bridge.labels",
     "bridge.palette",
     "bridge.render_request",

@@ -21,12 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from sim2street.bridge.frame import ByteArray
 from sim2street.configs.errors import Sim2StreetError
-from sim2street.neural_renderer.canvas.packing import PackedTextures, pack
 
 FORMAT = "sim2street-atlas"
 VERSION = 1
@@ -56,13 +54,12 @@ GROUPS = (
 )
 """Kinds of surfaces that a texture can be chosen for."""
 
-Ints = npt.NDArray[np.int64]
-
 MAX_FILE_BYTES = 48 * 2**20
-MAX_TEXELS = 24 * 2**20
+MAX_TEXELS = 48 * 2**20
+"""Of all images and part maps together."""
 MAX_SIDE = 4096
 MAX_TEXTURES = 2048
-_WEBP_QUALITY = 85
+_WEBP_QUALITY = 95
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 
 
@@ -77,6 +74,8 @@ class Part(enum.IntEnum):
     PANE = 1
     LAMP = 2
     WHEEL = 3
+    PAINT = 4
+    """Paint of a vehicle, drawn in light grey: may be multiplied by a colour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,38 +102,8 @@ class Texture:
     parts: ByteArray | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PartMaps:
-    """Part maps of T textures in one buffer.
-
-    The part of texel (x, y) of texture t is `values[offsets[t] + y * widths[t] + x]`.
-
-    Attributes:
-        values: uint8 (P,), values of `Part`. The first one is `Part.NONE`.
-        offsets: int64 (T,); 0 where a texture has no part map (its width is 0 then, too).
-        widths: int64 (T,), texels per row.
-        heights: int64 (T,), rows.
-    """
-
-    values: ByteArray
-    offsets: Ints
-    widths: Ints
-    heights: Ints
-
-    def at(self, texture: Ints, x: Ints, y: Ints) -> ByteArray:
-        """Part at integer texels, which must lie inside their textures; arrays of one shape.
-
-        Where a texture has no part map or its index is negative, the part is `Part.NONE`.
-        """
-        known = np.maximum(texture, 0)
-        has_map = (texture >= 0) & (self.widths[known] > 0)
-        place = self.offsets[known] + y * self.widths[known] + x
-        found: ByteArray = self.values[np.where(has_map, place, 0)]
-        return found
-
-
 class Atlas:
-    """Textures with their mip levels; immutable.
+    """A set of textures; immutable.
 
     Attributes:
         name, licence: as in the file.
@@ -182,17 +151,6 @@ class Atlas:
         for i, texture in enumerate(self.textures):
             members[texture.group].append(i)
         return {group: tuple(indices) for group, indices in members.items()}
-
-    @cached_property
-    def packed(self) -> PackedTextures:
-        """All textures with their mip levels in one image, for sampling; built at first use."""
-        images = [texture.image for texture in self.textures]
-        return pack(images, [texture.wrap for texture in self.textures])
-
-    @cached_property
-    def part_maps(self) -> PartMaps:
-        """All part maps in one flat buffer; built at first use."""
-        return _flat_part_maps(self.textures)
 
     @cached_property
     def sha256(self) -> str:
@@ -251,8 +209,7 @@ def atlas_from_bytes(data: bytes, source: str) -> Atlas:
 def save_atlas(path: Path, atlas: Atlas) -> None:
     """Writes an atlas as a file that `load_atlas` reads.
 
-    Opaque textures are stored at a WebP quality of 85, the alpha of others without loss, and
-    part maps without loss. The same atlas gives the same bytes on one version of Pillow.
+    Colours are stored at a WebP quality of 95, alpha and part maps without loss. The same atlas gives the same bytes on one version of Pillow.
     """
     path.write_bytes(atlas_to_bytes(atlas))
 
@@ -274,19 +231,6 @@ def atlas_to_bytes(atlas: Atlas) -> bytes:
             if texture.parts is not None:
                 _write_member(archive, _parts_member(texture.name), _parts_webp(texture.parts))
     return buffer.getvalue()
-
-
-def _flat_part_maps(textures: Sequence[Texture]) -> PartMaps:
-    offsets, widths, heights = (np.zeros(len(textures), dtype=np.int64) for _ in range(3))
-    flat: list[ByteArray] = [np.zeros(1, dtype=np.uint8)]
-    position = 1
-    for t, texture in enumerate(textures):
-        if texture.parts is not None:
-            offsets[t] = position
-            heights[t], widths[t] = texture.parts.shape
-            flat.append(texture.parts.reshape(-1))
-            position += texture.parts.size
-    return PartMaps(np.concatenate(flat), offsets, widths, heights)
 
 
 def _image_member(name: str) -> str:

@@ -25,15 +25,15 @@ GROUND_GROUPS: dict[Tag, tuple[str, ...]] = {
 """Groups of the atlas for each tag of ground; the first one that the atlas has is used."""
 
 PATCH_M = 5.0
-PATCH_CONTRAST = 0.22
-"""Ground varies in brightness by up to this share over patches of this size, which hides that its
+PATCH_CONTRAST = 0.11
+"""Ground varies in sRGB value by up to this share over patches of this size, which hides that its
 texture repeats."""
 
 NOISE_CELLS, NOISE_TEXELS = 24, 8
 """The noise of the patches repeats after this many patches; texels per patch in its table."""
 
-PAINT_LINEAR = 2.6
-"""Road paint is this much brighter than the asphalt below it, in linear light."""
+PAINT_FACTOR = 1.55
+"""sRGB value of road paint over that of the asphalt below it."""
 
 
 def place_ground(
@@ -58,7 +58,7 @@ def place_ground(
         texel[0, pixels], texel[1, pixels] = xy[0] * scale, -xy[1] * scale
         tint = 1.0 + PATCH_CONTRAST * patches(xy, seed)
         if tag == Tag.ROAD_LINES:
-            tint = tint * np.float32(PAINT_LINEAR)
+            tint = tint * np.float32(PAINT_FACTOR)
         surfaces.tint.reshape(3, -1)[:, pixels] = tint
 
 

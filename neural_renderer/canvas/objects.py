@@ -8,8 +8,9 @@ import numpy.typing as npt
 from sim2street.bridge.frame import ByteArray, FloatArray, IdArray
 from sim2street.bridge.labels import Tag
 from sim2street.bridge.surfaces import VEHICLE_MODEL_BITS, SurfaceKind, Surfaces, VehicleSide
+from sim2street.neural_renderer.canvas.atlas import Part
 from sim2street.neural_renderer.canvas.hashing import mixed, unit
-from sim2street.neural_renderer.canvas.parts import AtlasParts, Ints
+from sim2street.neural_renderer.canvas.parts import AtlasParts, Ints, parts_at
 from sim2street.neural_renderer.canvas.surface_map import SurfaceMap
 
 VIEW_OF_SIDE = {
@@ -21,22 +22,25 @@ VIEW_OF_SIDE = {
 }
 """Column of `AtlasParts.vehicles` for each side; the right side is the left one mirrored."""
 
-PAINTS_LINEAR = np.array(
-    [(0.75, 0.75, 0.76), (0.42, 0.43, 0.45), (0.18, 0.19, 0.2), (0.03, 0.03, 0.035),
-     (0.05, 0.09, 0.22), (0.3, 0.03, 0.03), (0.08, 0.14, 0.1), (0.5, 0.45, 0.36),
-     (0.02, 0.05, 0.12)],
+PAINTS_SRGB = np.array(
+    [(0.88, 0.88, 0.88), (0.67, 0.68, 0.70), (0.46, 0.47, 0.48), (0.20, 0.20, 0.22),
+     (0.26, 0.33, 0.50), (0.58, 0.20, 0.20), (0.32, 0.41, 0.35), (0.73, 0.70, 0.63),
+     (0.17, 0.26, 0.38)],
     np.float32,
 )  # fmt: skip
-"""Common colours of cars, linear, about as often as on streets: white, silver, grey, black, ..."""
+"""Common colours of cars, about as often as on streets: white, silver, grey, black, ..."""
 
-CLOTH_LINEAR = np.array(
-    [(0.02, 0.02, 0.025), (0.05, 0.07, 0.14), (0.2, 0.2, 0.21), (0.35, 0.1, 0.08),
-     (0.12, 0.14, 0.09), (0.45, 0.43, 0.4), (0.08, 0.12, 0.25), (0.25, 0.17, 0.1),
-     (0.5, 0.36, 0.12), (0.1, 0.2, 0.2)],
+SHEET_PAINT = 0.8
+"""sRGB value of the paint on the sheets of the atlas, which are of light cars."""
+
+CLOTH_SRGB = np.array(
+    [(0.17, 0.17, 0.19), (0.26, 0.30, 0.41), (0.48, 0.48, 0.49), (0.62, 0.35, 0.32),
+     (0.38, 0.41, 0.33), (0.70, 0.68, 0.66), (0.32, 0.38, 0.53), (0.53, 0.45, 0.35),
+     (0.73, 0.63, 0.38), (0.35, 0.48, 0.48)],
     np.float32,
 )  # fmt: skip
-SKIN_LINEAR = np.array(
-    [(0.62, 0.38, 0.27), (0.45, 0.25, 0.16), (0.25, 0.13, 0.08), (0.1, 0.05, 0.03)], np.float32
+SKIN_SRGB = np.array(
+    [(0.80, 0.64, 0.55), (0.70, 0.53, 0.43), (0.53, 0.40, 0.32), (0.35, 0.26, 0.20)], np.float32
 )
 TROUSERS_SHARE, HEAD_SHARE = 0.5, 0.87
 """Heights, as shares of a person's, where the trousers end and the head begins."""
@@ -82,7 +86,13 @@ def place_vehicles(
     width, height = parts.size_px[piece].T
     surfaces.texture.reshape(-1)[pixels] = piece
     texel = surfaces.texel.reshape(2, -1)
-    texel[0, pixels], texel[1, pixels] = u * width - 0.5, (1.0 - v) * height - 0.5
+    x, y = u * width, (1.0 - v) * height
+    texel[0, pixels], texel[1, pixels] = x - 0.5, y - 0.5
+    shown = parts_at(parts, piece, x, y)
+    surfaces.window.reshape(-1)[pixels] = shown == Part.PANE
+    paint = vehicle_paint(exact.key, seed)[row] * np.float32(1.0 / SHEET_PAINT)
+    painted = (shown == Part.NONE)[:, None]
+    surfaces.tint.reshape(3, -1)[:, pixels] = np.where(painted, paint, np.float32(1.0)).T
 
 
 def place_signs(
@@ -127,12 +137,12 @@ def place_people(
     jacket, trousers, skin = (mixed(ids.astype(np.int64), seed, 70 + k) for k in range(3))
     colour = np.where(
         (share < TROUSERS_SHARE)[:, None],
-        CLOTH_LINEAR[trousers % np.uint32(len(CLOTH_LINEAR))][number] * np.float32(0.7),
-        CLOTH_LINEAR[jacket % np.uint32(len(CLOTH_LINEAR))][number],
+        (CLOTH_SRGB[trousers % np.uint32(len(CLOTH_SRGB))][number] * np.float32(0.85)),
+        CLOTH_SRGB[jacket % np.uint32(len(CLOTH_SRGB))][number],
     )
     colour = np.where(
         (share > HEAD_SHARE)[:, None],
-        SKIN_LINEAR[skin % np.uint32(len(SKIN_LINEAR))][number],
+        SKIN_SRGB[skin % np.uint32(len(SKIN_SRGB))][number],
         colour,
     )
     piece = cloth[jacket % np.uint32(len(cloth))][number]
@@ -140,13 +150,14 @@ def place_people(
     surfaces.texture.reshape(-1)[pixels] = piece
     texel = surfaces.texel.reshape(2, -1)
     texel[0, pixels], texel[1, pixels] = (xyz[0] + xyz[1]) * scale, -xyz[2] * scale
+    # The cloth of the atlas is middle grey.
     surfaces.tint.reshape(3, -1)[:, pixels] = 2.0 * colour.T
 
 
 def vehicle_paint(keys: npt.NDArray[np.integer], seed: int) -> npt.NDArray[np.float32]:
-    """Linear paint of vehicles, float32 (N, 3), by their keys."""
-    chosen: npt.NDArray[np.float32] = PAINTS_LINEAR[
-        (unit(mixed(keys, seed, 52)) ** 1.3 * len(PAINTS_LINEAR)).astype(np.int64)
+    """sRGB paint of vehicles in [0, 1], float32 (N, 3), by their keys."""
+    chosen: npt.NDArray[np.float32] = PAINTS_SRGB[
+        (unit(mixed(keys, seed, 52)) ** 1.3 * len(PAINTS_SRGB)).astype(np.int64)
     ]
     return chosen
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim2street.bridge.frame import ByteArray
-from sim2street.neural_renderer.canvas.atlas import Atlas, Part, Texture
+from sim2street.neural_renderer.canvas.atlas import Atlas, Texture
 from sim2street.neural_renderer.canvas.packing import PackedTextures, pack
 
 Ints = npt.NDArray[np.int32]
@@ -67,7 +67,7 @@ class AtlasParts:
         groups: for each group of the atlas, the pieces that are whole textures.
         facades: the facades, and `vehicles`: int32 (V, 4), pieces of each vehicle in the order of
             `VEHICLE_VIEWS`.
-        panes: for each piece a bool array (h, w), True on panes, or None.
+        part_maps: for each piece a map of `atlas.Part`, uint8 (h, w), or None.
     """
 
     packed: PackedTextures
@@ -76,7 +76,21 @@ class AtlasParts:
     groups: dict[str, Ints]
     facades: Facades
     vehicles: Ints
-    panes: tuple[npt.NDArray[np.bool_] | None, ...]
+    part_maps: tuple[ByteArray | None, ...]
+
+
+def parts_at(parts: AtlasParts, piece: Ints, x: Reals, y: Reals) -> ByteArray:
+    """The `atlas.Part` at texels of pieces, uint8 (P,); all arrays (P,)."""
+    out = np.zeros(len(piece), np.uint8)
+    for number in np.unique(piece).tolist():
+        part_map = parts.part_maps[number]
+        if part_map is None:
+            continue
+        chosen = np.flatnonzero(piece == number)
+        column = np.clip(x[chosen].astype(np.int64), 0, part_map.shape[1] - 1)
+        row = np.clip(y[chosen].astype(np.int64), 0, part_map.shape[0] - 1)
+        out[chosen] = part_map[row, column]
+    return out
 
 
 class _Pieces:
@@ -86,7 +100,7 @@ class _Pieces:
         self.images: list[ByteArray] = []
         self.wraps: list[tuple[bool, bool]] = []
         self.px_per_m: list[float] = []
-        self.panes: list[npt.NDArray[np.bool_] | None] = []
+        self.part_maps: list[ByteArray | None] = []
 
     def add(
         self,
@@ -102,8 +116,7 @@ class _Pieces:
         self.images.append(texture.image[area])
         self.wraps.append(wrap)
         self.px_per_m.append(px_per_m)
-        panes = None if texture.parts is None else texture.parts[area] == Part.PANE
-        self.panes.append(panes if panes is not None and panes.any() else None)
+        self.part_maps.append(None if texture.parts is None else texture.parts[area])
         return len(self.images) - 1
 
 
@@ -138,7 +151,7 @@ def atlas_parts(atlas: Atlas) -> AtlasParts:
         {group: np.array(indices, np.int32) for group, indices in groups.items()},
         _facade_table(facades),
         np.array(vehicles, np.int32).reshape(-1, len(VEHICLE_VIEWS)),
-        tuple(pieces.panes),
+        tuple(pieces.part_maps),
     )
 
 

@@ -16,8 +16,8 @@ OBLIQUE = np.array([[0.83, -0.55, 0.0], [0.22, 0.31, 0.93]], np.float32)
 HEDGE_TOP_M = 2.2
 """Vegetation below this height takes hedge textures."""
 
-TINT_RANGE = 0.25
-"""Plants differ in brightness by up to this share."""
+TINT_RANGE = 0.12
+"""Plants differ in sRGB value by up to this share."""
 
 
 def place_plants(

@@ -110,12 +110,12 @@ def _level_mean(
 
 
 def _finished(total: FloatArray, tint: FloatArray, level: FloatArray) -> CanvasImage:
-    """Straight colour, tinted in linear light, and coverage."""
+    """Straight colour, tinted, and coverage."""
     coverage = total[..., 3] * np.float32(1.0 / 255.0)
     weight = np.reciprocal(np.maximum(total[..., 3], np.float32(1e-3)))
-    factor = np.power(tint, np.float32(1.0 / 2.2))
-    factor *= weight
-    rgb = total[..., :3] * factor.transpose(1, 2, 0)
+    rgb = np.empty((*level.shape, 3), np.float32)
+    for channel in range(3):
+        np.multiply(total[..., channel], tint[channel] * weight, out=rgb[..., channel])
     np.minimum(rgb, np.float32(1.0), out=rgb)
     return CanvasImage(rgb, coverage, level)
 

@@ -25,7 +25,7 @@ class SurfaceMap:
             centre of the first texel. May lie outside a texture that repeats.
         jacobian: float32 (4, H, W), change of the texel coordinates from one pixel to the next:
             dx and dy to the pixel on the right, dx and dy to the pixel below.
-        tint: float32 (3, H, W), factor on the linear colour.
+        tint: float32 (3, H, W), factor on the sRGB value of each channel.
         window: bool (H, W), panes of facades and vehicles.
     """
 

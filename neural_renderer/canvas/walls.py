@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sim2street.neural_renderer.canvas.atlas import Part
 from sim2street.neural_renderer.canvas.hashing import Hashes, mixed, unit
-from sim2street.neural_renderer.canvas.parts import AtlasParts, Facades, Ints, Reals
+from sim2street.neural_renderer.canvas.parts import AtlasParts, Facades, Ints, Reals, parts_at
 from sim2street.neural_renderer.canvas.surface_map import SurfaceMap
 
 MAX_STRETCH = 1.15
@@ -24,8 +25,8 @@ GABLE, BLIND = 7, 8
 OTHER_BAY_SHARE = 0.15
 """Share of upper-floor bays that differ from the usual one of their facade."""
 
-COLOUR_VARIATION = 0.12
-"""Buildings with the same facade differ in brightness by up to this share."""
+COLOUR_VARIATION = 0.06
+"""Buildings with the same facade differ in sRGB value by up to this share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,9 @@ def place_walls(
     flat[0, pixels], flat[1, pixels] = x - 0.5, y - 0.5
     shade = 1.0 + COLOUR_VARIATION * (2.0 * unit(mixed(walls.key >> np.uint32(8), seed, 5)) - 1.0)
     surfaces.tint.reshape(3, -1)[:, pixels] = shade.take(wall)
-    _mark_panes(surfaces, pixels, piece, x, y, windowed, parts)
+    shown = np.flatnonzero(windowed)
+    panes = parts_at(parts, piece[shown], x[shown], y[shown]) == Part.PANE
+    surfaces.window.reshape(-1)[pixels[shown]] = panes
 
 
 def texels_per_metre(wall: Ints, walls: Walls, parts: AtlasParts, seed: int) -> tuple[Reals, Reals]:
@@ -185,24 +188,3 @@ def _bays(facades: Facades, facade: Ints, key: Hashes, seed: int) -> tuple[Ints,
     upper = upper % facades.storey_count[facade][:, None].astype(np.uint32)
     row = facade[:, None]
     return facades.ground[row, ground.astype(np.int64)], facades.storey[row, upper.astype(np.int64)]
-
-
-def _mark_panes(
-    surfaces: SurfaceMap,
-    pixels: npt.NDArray[np.integer],
-    piece: Ints,
-    x: Reals,
-    y: Reals,
-    windowed: npt.NDArray[np.bool_],
-    parts: AtlasParts,
-) -> None:
-    """Set `window` where the piece shows a pane."""
-    flat = surfaces.window.reshape(-1)
-    for number in np.unique(piece[windowed]).tolist():
-        panes = parts.panes[number]
-        if panes is None:
-            continue
-        chosen = np.flatnonzero(windowed & (piece == number))
-        column = np.clip(x[chosen].astype(np.int64), 0, panes.shape[1] - 1)
-        row = np.clip(y[chosen].astype(np.int64), 0, panes.shape[0] - 1)
-        flat[pixels[chosen]] = panes[row, column]

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from straight_road import StraightRoadWorld
 
+from sim2street.apps import console
 from sim2street.bridge.transport import ServerConfig, serve_world
 from sim2street.bridge.world import World
 
@@ -35,6 +36,12 @@ def serving(world: World) -> Iterator[str]:
         stop.set()
         thread.join(60.0)
     assert not thread.is_alive()
+
+
+@pytest.fixture(autouse=True)
+def no_progress_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine, lines of progress would come between the lines that tests expect."""
+    monkeypatch.setattr(console, "LINE_EVERY_S", 3600.0)
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def test_the_env_without_sensors_is_clean_too() -> None:
 
 def test_every_registered_env_has_its_config() -> None:
     for env_id in ENV_CONFIGS:
-        assert gymnasium.spec(env_id).entry_point == "sim2street.apps.compose:make_env"
+        assert gymnasium.spec(env_id).entry_point == "sim2street.apps.env_entry:make_env"
     env = gymnasium.make("sim2street/TownFollowState-v0")
     observation, _ = env.reset(seed=3)
     assert observation["state"].shape == (len(STATE_FIELDS),)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from sim2street.apps.cli import run
+from sim2street.bridge.labels import PALETTE
 
 CONFIG = """
 size: tiny
@@ -63,10 +64,82 @@ def test_training_resumes_and_its_weights_render_a_film(
     assert "did you mean 'grey'" in capsys.readouterr().err
 
 
-def test_a_dry_run_prints_the_config_and_writes_nothing(tmp_path, capsys) -> None:
-    assert run(["train", "photos", "-o", str(tmp_path / "run"), "--dry-run"]) == 0
-    assert "steps in" in capsys.readouterr().out
-    assert list(tmp_path.iterdir()) == []
+def test_a_dry_run_looks_at_the_data_and_writes_nothing(photos, tmp_path, capsys) -> None:
+    (tmp_path / "toy.yaml").write_text(CONFIG)
+    command = [
+        "train",
+        str(tmp_path / "toy.yaml"),
+        "-d",
+        str(tmp_path),
+        "-o",
+        str(tmp_path / "run"),
+    ]
+    assert run([*command, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "steps in 1 phases" in shown
+    assert "toy: 3 photographs, 1 drives" in shown
+    assert "labels: carla; 3 pairs opened, 128x64: road, sky, building" in shown
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "toy.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "hint"),
+    [
+        (lambda p: (p / "labels/2.png").unlink(), 2, "1 of 3 images have no labels"),
+        (lambda p: (p / "images/1.png").write_bytes(b""), 1, "1.png is not an image"),
+        (lambda p: (p / "labels").rename(p / "masks"), 2, "none with its labels"),
+        (lambda p: Image.new("L", (9, 9), 1).save(p / "labels/0.png"), 1, "labels are 9x9 but"),
+    ],
+)
+def test_a_dry_run_finds_what_training_would(photos, change, code, hint, tmp_path, capsys) -> None:
+    change(photos)
+    (tmp_path / "toy.yaml").write_text(CONFIG)
+    command = [
+        "train",
+        str(tmp_path / "toy.yaml"),
+        "-d",
+        str(tmp_path),
+        "-o",
+        str(tmp_path / "run"),
+    ]
+    assert run([*command, "--dry-run"]) == code
+    assert hint in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_names_missing_folders_and_networks(photos, tmp_path, capsys) -> None:
+    assert run(["train", "photos", "-d", str(tmp_path), "-o", "run", "--dry-run"]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    (tmp_path / "toy.yaml").write_text(f"vgg16: vgg16.safetensors{CONFIG}")
+    packs = ["--packs", str(tmp_path)]
+    command = ["train", str(tmp_path / "toy.yaml"), "-d", str(tmp_path), "-o", "run", *packs]
+    assert run([*command, "--dry-run"]) == 2
+    assert "vgg16: there is no" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("coding", ["red channel", "red channel with alpha", "colours", "indexed"])
+def test_a_style_is_made_from_what_carla_saves(photos, coding, tmp_path, capsys) -> None:
+    for path in (photos / "labels").iterdir():
+        ids = np.asarray(Image.open(path))
+        if coding == "colours":
+            Image.fromarray(PALETTE[ids]).save(path)
+        elif coding == "indexed":
+            Image.fromarray(PALETTE[ids]).quantize(8).save(path)
+        else:
+            channels = [ids, np.zeros_like(ids), np.zeros_like(ids), np.full_like(ids, 255)]
+            Image.fromarray(np.stack(channels[: 4 if "alpha" in coding else 3], -1)).save(path)
+    make = ["style", "make", "x", str(photos), "--size", "64x32", "--out", str(tmp_path / "s")]
+    assert run([*make, "--naming", "carla"]) == 0
+    assert (tmp_path / "s" / "x.safetensors").is_file()
+
+
+def test_a_style_with_a_wrong_naming_is_refused_unless_it_is_trusted(
+    photos, tmp_path, capsys
+) -> None:
+    make = ["style", "make", "x", str(photos), "--size", "64x32", "--out", str(tmp_path / "s")]
+    assert run(make) == 1  # cityscapes-train
+    assert "but with 'carla' they do" in capsys.readouterr().err
+    assert run([*make, "--trust-naming"]) == 0
 
 
 @pytest.mark.parametrize(

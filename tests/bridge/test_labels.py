@@ -27,7 +27,7 @@ TABLES = {
         13: "FENCE", 14: "GUARD_RAIL", 17: "POLE", 18: "POLE", 19: "TRAFFIC_LIGHT",
         20: "TRAFFIC_SIGN", 21: "VEGETATION", 22: "TERRAIN", 23: "SKY", 24: "PEDESTRIAN",
         25: "RIDER", 26: "CAR", 27: "TRUCK", 28: "BUS", 31: "TRAIN", 32: "MOTORCYCLE",
-        33: "BICYCLE",
+        33: "BICYCLE", 34: "CAR TRUCK BUS", 255: "UNKNOWN",
     },
     "camvid11": {
         0: "SKY", 1: "BUILDING WALL BRIDGE", 2: "POLE", 3: "ROAD", 4: "SIDEWALK",
@@ -44,10 +44,16 @@ TABLES = {
         4: "WALL FENCE POLE TRAFFIC_SIGN TRAFFIC_LIGHT GUARD_RAIL STATIC",
         5: "VEGETATION BUILDING BRIDGE", 6: "SKY", 255: "UNKNOWN",
     },
+    "idd-level3": {
+        0: "ROAD", 2: "SIDEWALK", 4: "PEDESTRIAN DYNAMIC", 8: "CAR", 9: "CAR", 18: "TRAFFIC_SIGN",
+        19: "TRAFFIC_LIGHT", 20: "POLE", 22: "BUILDING", 24: "VEGETATION", 25: "SKY",
+        255: "UNKNOWN",
+    },
 }  # fmt: skip
 SIZES = {
-    "carla": 29, "carla-0.9.13": 23, "carla-0.9.11": 13, "cityscapes-ids": 34,
-    "cityscapes-train": 20, "camvid11": 12, "camvid32": 32, "idd-lite": 8, "bdd": 20,
+    "carla": 29, "carla-0.9.13": 23, "carla-0.9.11": 13, "cityscapes-ids": 36,
+    "cityscapes-train": 20, "camvid11": 12, "camvid32": 32, "idd-lite": 8, "idd-level3": 27,
+    "bdd": 20,
 }  # fmt: skip
 
 
@@ -80,12 +86,13 @@ def test_multihot_and_primary_agree_with_tags_by_id(name: str) -> None:
         assert Tag(int(source_map.primary[label_id])) in tags
 
 
-def test_to_tags_names_the_unknown_ids() -> None:
+def test_unknown_ids_are_named_with_the_maps_that_have_all() -> None:
     ids = np.array([[0, 3], [77, 200]], dtype=np.uint8)
-    with pytest.raises(LabelError, match=r"frame 7: ids \[77, 200\].*'camvid11'.*0-11"):
-        label_map("camvid11").to_tags(ids, "frame 7")
-    tags = label_map("camvid11").to_tags(ids[:1])
-    assert tags.tolist() == [[Tag.SKY, Tag.ROAD]]
+    with pytest.raises(LabelError, match=r"frame 7: ids \[77, 200\].*'camvid11'.*0-11.*labels\?$"):
+        label_map("camvid11").check_ids(ids, "frame 7")
+    label_map("camvid11").check_ids(ids[:1], "frame 7")
+    with pytest.raises(LabelError, match=r"these maps have all of them: .*camvid32"):
+        label_map("camvid11").check_ids(np.array([[0, 31]], dtype=np.uint8), "frame 7")
 
 
 def test_unknown_map_gets_a_suggestion() -> None:
@@ -93,18 +100,27 @@ def test_unknown_map_gets_a_suggestion() -> None:
         label_map("camvid-11")
 
 
-def test_colour_labels_round_trip_and_refuse_blended_colours() -> None:
+def test_colours_give_ids_and_unknown_ones_void() -> None:
     source_map = label_map("camvid32")
-    assert source_map.colors is not None
     assert len(set(source_map.colors.values())) == 32
     ids = np.arange(32, dtype=np.uint8).reshape(4, 8)
     rgb = np.array([source_map.colors[int(i)] for i in ids.ravel()], np.uint8).reshape(4, 8, 3)
-    assert np.array_equal(source_map.ids_from_colors(rgb), ids)
+    found, known = source_map.ids_of_colors(rgb)
+    assert np.array_equal(found, ids)
+    assert known.all()
     rgb[1, 2] = (1, 2, 3)
-    with pytest.raises(LabelError, match=r"x.png: colour \(1, 2, 3\).*1 pixels"):
-        source_map.ids_from_colors(rgb, "x.png")
-    with pytest.raises(LabelError, match="no colours"):
-        label_map("carla").ids_from_colors(rgb)
+    found, known = source_map.ids_of_colors(rgb)
+    assert found[1, 2] == source_map.void_id == 30
+    assert np.argwhere(~known).tolist() == [[1, 2]]
+    assert not label_map("idd-lite").ids_of_colors(rgb)[1].any()
+
+
+@pytest.mark.parametrize("name", label_map_names())
+def test_every_map_has_a_void_id_and_colours_of_its_ids(name: str) -> None:
+    source_map = label_map(name)
+    assert source_map.primary[source_map.void_id] == Tag.UNKNOWN
+    assert set(source_map.ids_by_color.values()) <= set(source_map.tags_by_id)
+    assert set(source_map.colors) in (set(), set(source_map.tags_by_id))
 
 
 def test_palette_and_fingerprint() -> None:

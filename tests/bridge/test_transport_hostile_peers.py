@@ -196,6 +196,18 @@ IMAGE_PX = 1024
 """Width and height of images that are rendered below; each has 3 MiB."""
 
 
+@contextlib.contextmanager
+def dealer(endpoint: str) -> Iterator[zmq.Socket[bytes]]:
+    context = zmq.Context()
+    client = context.socket(zmq.DEALER)
+    client.rcvtimeo = 10_000
+    client.connect(endpoint)
+    try:
+        yield client
+    finally:
+        context.destroy(linger=0)
+
+
 def render(client: zmq.Socket[bytes], sender: str) -> list[bytes]:
     """Open a session, and return the request that renders a large image."""
     camera = Camera.from_fov(64, 64, 90.0)
@@ -210,16 +222,12 @@ def render(client: zmq.Socket[bytes], sender: str) -> list[bytes]:
 
 def test_replies_to_clients_that_left_are_dropped() -> None:
     """Their sessions end with the lease, and so do the replies that were kept for a repetition."""
-    settings = {"max_pixels": MIB, "lease_s": 0.5}
+    settings = {"max_pixels": 4 * MIB, "lease_s": 0.5}
     with ServerProcess("renderer", settings=settings) as server, bounded_memory(server):
         for number in range(120):  # 360 MiB of images
-            context = zmq.Context()
-            client = context.socket(zmq.DEALER)
-            client.connect(server.endpoint)
-            client.send_multipart(render(client, f"client {number}"))
-            assert client.poll(5000)
-            assert len(client.recv_multipart()) == 2
-            context.destroy(linger=0)
+            with dealer(server.endpoint) as client:
+                client.send_multipart(render(client, f"client {number}"))
+                assert len(client.recv_multipart()) == 2
             if number % 10 == 0:
                 time.sleep(0.2)
         assert_alive(server)
@@ -228,11 +236,8 @@ def test_replies_to_clients_that_left_are_dropped() -> None:
 def test_a_client_that_does_not_read_its_replies_gets_no_further_ones(
     renderer: ServerProcess,
 ) -> None:
-    context = zmq.Context()
-    client = context.socket(zmq.DEALER)
-    client.connect(renderer.endpoint)
-    parts = render(client, "deaf")
-    context.destroy(linger=0)
+    with dealer(renderer.endpoint) as client:
+        parts = render(client, "deaf")
     fields = json.loads(parts[0])
     with RawPeer(renderer.endpoint) as peer, bounded_memory(renderer):
         for seq in range(3, 203):  # 600 MiB of images
@@ -249,7 +254,7 @@ def test_a_client_that_does_not_read_its_replies_gets_no_further_ones(
 def test_options_that_a_world_chokes_on_are_that_requests_error(world: ServerProcess) -> None:
     """The toy world raises ValueError for them, which it should not."""
     with RemoteWorld(world.endpoint) as remote:
-        with pytest.raises(WorldError, match="failed to reset: ValueError: .*try other options"):
+        with pytest.raises(WorldError, match="failed to reset: ValueError"):
             remote.reset(0, {"cars": "many"})
         assert remote.reset(0).tick == 0
         assert remote.step(Control()).tick == 1

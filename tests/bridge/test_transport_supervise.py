@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from support.processes import SERVE_SCRIPT
 
@@ -68,3 +69,44 @@ def test_a_signal_to_the_supervisor_ends_the_server_too(number: int, tmp_path: P
     process.send_signal(number)
     out, errors = process.communicate(timeout=30)
     assert (process.returncode, out, errors) == (0, b"", b"")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="PR_SET_PDEATHSIG is Linux's")
+def test_any_process_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    sleeper = f"import os, pathlib, time; pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))"
+    command = python(f"{sleeper}; time.sleep(60)")
+    code = f"from sim2street.bridge.transport import supervise; supervise({command!r})"
+    assert_ends_with_supervisor(python(code), pid)
+
+
+def test_a_server_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
+    """Without the help of Linux, by looking at its parent."""
+    pid = tmp_path / "pid"
+    server = (
+        "import os, pathlib, sys, time, signal\n"
+        "from sim2street.bridge.transport import end_with_supervisor, stop_on_signals\n"
+        "with stop_on_signals() as stop:\n"
+        "    end_with_supervisor()\n"
+        f"    pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n"
+        "    stop.wait(60)\n"
+    )
+    code = (
+        "import sys; from sim2street.bridge.transport import supervise; sys.platform = 'any'\n"
+        f"supervise({python(server)!r})"
+    )
+    assert_ends_with_supervisor(python(code), pid)
+
+
+def assert_ends_with_supervisor(supervisor: list[str], pid: Path) -> None:
+    """Start the supervisor, kill it once its child has written its process id, await the end."""
+    with subprocess.Popen(supervisor, env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}) as process:
+        until_s = time.monotonic() + 30.0
+        while not (pid.exists() and pid.read_text()):
+            assert time.monotonic() < until_s
+            time.sleep(0.02)
+        process.kill()
+    child = int(pid.read_text())
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < until_s
+        time.sleep(0.02)

@@ -23,6 +23,17 @@ class TestPaletteRenderer(RendererContract):
             yield renderer
 
 
+class TestCanvasRenderer(RendererContract):
+    @pytest.fixture
+    def renderer(self) -> Iterator[Renderer]:
+        pytest.importorskip("cv2")
+        from sim2street.neural_renderer.canvas.atlas import default_atlas_path, load_atlas
+        from sim2street.neural_renderer.canvas.renderer import CanvasRenderer
+
+        with CanvasRenderer(load_atlas(default_atlas_path())) as renderer:
+            yield renderer
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
     with ServerProcess("renderer") as server:

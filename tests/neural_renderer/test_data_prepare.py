@@ -42,7 +42,7 @@ CAMERA = GroundCamera(focal_px=220.0, horizon_px=float(HORIZON), height_m=1.4)
 
 
 def tags() -> np.ndarray:
-    return label_map("camvid11").to_tags(painted_street()[1])
+    return label_map("camvid11").primary[painted_street()[1]]
 
 
 def test_only_the_painted_line_is_detected() -> None:

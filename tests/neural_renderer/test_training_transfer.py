@@ -131,7 +131,7 @@ def test_files_without_weights_are_refused(photos: Path, run: Path, tmp_path: Pa
         with pytest.raises(CheckpointError, match="no state of a training run"):
             start_from(state, tmp_path / "state.pt")
         with pytest.raises(CheckpointError, match=r"no state of a training run.*--init-from"):
-            load_state(state, tmp_path / "state.pt")
+            load_state(state, tiny_config(photos), tmp_path / "state.pt")
     with pytest.raises(CheckpointError, match="is no seed"):
         start_from(state, tmp_path)
     with pytest.raises(CheckpointError, match="is no seed"):

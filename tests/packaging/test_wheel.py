@@ -155,9 +155,9 @@ def test_a_base_install_says_which_extra_is_missing(
         assert "Traceback" not in done.stdout + done.stderr
     for arguments, extra in (
         (["demo"], "town"),
-        (["serve", "renderer", "tiny"], "neural"),
+        (["serve", "renderer", "--renderer", "tiny"], "neural"),
         (["record", "drive.mcap"], "recording"),
-        (["train", "street"], "train"),
+        (["train", "street", "--out", "run"], "train"),
         (["bench", "env"], "env"),
         (["style", "list"], "neural"),
     ):

@@ -72,6 +72,7 @@ def test_a_frozen_server_that_thaws_after_a_failed_reset(standin: StandInProcess
     world.close()
 
 
+@pytest.mark.slow
 def test_a_frozen_server_that_thaws_before_the_next_reset(standin: StandInProcess) -> None:
     with CarlaWorld(config(standin.port)) as world:
         world.reset(0)
@@ -86,7 +87,9 @@ def test_a_frozen_server_that_thaws_before_the_next_reset(standin: StandInProces
         assert sorted(standin.actors()) == present
 
 
-@pytest.mark.parametrize("calls", [1, 3, 6, 9])
+@pytest.mark.parametrize(
+    "calls", [6, *(pytest.param(calls, marks=pytest.mark.slow) for calls in (1, 3, 9))]
+)
 def test_a_server_that_freezes_while_it_spawns(standin: StandInProcess, calls: int) -> None:
     """The call that was on its way is carried out once the server runs again."""
     world = CarlaWorld(config(standin.port, vehicles=3))
@@ -108,6 +111,7 @@ def wait_until_it_runs(standin: StandInProcess) -> None:
             time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_client_that_is_killed_while_it_spawns(standin: StandInProcess) -> None:
     """It cannot tell what it has spawned, and the ego has the same role name as any other."""
     world = CarlaWorld(config(standin.port, vehicles=4))
@@ -126,6 +130,7 @@ def test_a_client_that_is_killed_while_it_spawns(standin: StandInProcess) -> Non
     world.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_frozen_is_reported(
     standin: StandInProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -161,6 +166,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_no_client_lives_on_if_parent_and_server_die_together(number: int) -> None:
     with StandInProcess(SMALL_TOWN) as mortal:
