@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sim2street.bridge.errors import RendererError, UnknownSession
-from sim2street.bridge.frame import ByteArray, View
+from sim2street.bridge.frame import ByteArray
 from sim2street.bridge.renderer import (
     Renderer,
     Rendering,
@@ -31,8 +31,8 @@ class FrameByFrameRenderer(Renderer):
         self._next_session = 1
 
     @abstractmethod
-    def paint(self, view: View, scale: int, seed: int) -> ByteArray:
-        """The image of a view: uint8 (scale * H, scale * W, 3).
+    def paint(self, request: RenderRequest, scale: int, seed: int) -> ByteArray:
+        """The image of a request's view: uint8 (scale * H, scale * W, 3).
 
         Args:
             seed: of the session.
@@ -86,6 +86,6 @@ class FrameByFrameRenderer(Renderer):
         cached = self._cache.get(request.session)
         if cached is not None and cached[0] == key and not request.restart:
             return cached[1].copy()
-        rgb = self.paint(request.view, out_scale(config), config.seed)
+        rgb = self.paint(request, out_scale(config), config.seed)
         self._cache[request.session] = (key, rgb)
         return rgb.copy()

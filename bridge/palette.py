@@ -8,6 +8,7 @@ from sim2street.bridge.errors import RendererError
 from sim2street.bridge.frame import SKY_DEPTH_M, ByteArray, View
 from sim2street.bridge.frame_by_frame import FrameByFrameRenderer
 from sim2street.bridge.labels import PALETTE
+from sim2street.bridge.renderer import RenderRequest
 
 STYLE = "palette"
 """Name of the palette renderer's only style."""
@@ -29,8 +30,8 @@ class PaletteRenderer(FrameByFrameRenderer):
     def styles(self) -> tuple[str, ...]:
         return (STYLE,)
 
-    def paint(self, view: View, scale: int, seed: int) -> ByteArray:
-        rgb = paint_labels(view)
+    def paint(self, request: RenderRequest, scale: int, seed: int) -> ByteArray:
+        rgb = paint_labels(request.view)
         return rgb if scale == 1 else rgb.repeat(scale, axis=0).repeat(scale, axis=1)
 
 

@@ -7,13 +7,15 @@ walls, plants and sky are placed by depth and pose.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sim2street.bridge.frame import FloatArray, View
+from sim2street.bridge.frame import Actor, FloatArray, View, Weather
 from sim2street.bridge.surfaces import SurfaceKind, Surfaces
 from sim2street.neural_renderer.canvas.ground import place_ground
+from sim2street.neural_renderer.canvas.lighting import light_factor, light_of
 from sim2street.neural_renderer.canvas.objects import (
     place_people,
     place_roofs,
@@ -56,12 +58,20 @@ class _Geometry:
         return cls(points_m, directions)
 
 
-def place(view: View, parts: AtlasParts, seed: int) -> SurfaceMap:
+def place(
+    view: View,
+    parts: AtlasParts,
+    seed: int,
+    actors: Sequence[Actor] = (),
+    weather: Weather | None = None,
+) -> SurfaceMap:
     """The surface map of a view.
 
     Args:
         view: with labels and depth (`with_guessed_depth` gives depth to one without).
         seed: another one chooses other textures everywhere.
+        actors: of the same frame; vehicles cast contact shadows.
+        weather: sun and clouds; None: the default.
     """
     assert view.labels is not None
     labels = view.labels
@@ -88,6 +98,8 @@ def place(view: View, parts: AtlasParts, seed: int) -> SurfaceMap:
         flat[0, pixels], flat[1, pixels] = along_m * across, -up_m * upward
         surface.reshape(-1)[pixels] = row + 100_000
     surfaces.jacobian[:] = jacobian(continuous, surface)
+    light = light_of(weather or Weather(), seed)
+    surfaces.tint[:] *= light_factor(view, surface, geometry.points_m, actors, light)
     return surfaces
 
 

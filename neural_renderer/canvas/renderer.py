@@ -1,4 +1,4 @@
-"""CanvasRenderer: the canvas alone, lit simply; no network.
+"""CanvasRenderer: the canvas alone, without a network.
 
 It shows what the generator will be given, in motion, and what harmonising must improve on.
 """
@@ -13,6 +13,7 @@ from sim2street.bridge.errors import RendererError
 from sim2street.bridge.frame import ByteArray, FloatArray, View
 from sim2street.bridge.frame_by_frame import FrameByFrameRenderer
 from sim2street.bridge.labels import Tag
+from sim2street.bridge.renderer import RenderRequest
 from sim2street.neural_renderer.canvas.atlas import Atlas
 from sim2street.neural_renderer.canvas.parts import atlas_parts
 from sim2street.neural_renderer.canvas.placement import place
@@ -69,7 +70,8 @@ class CanvasRenderer(FrameByFrameRenderer):
     def styles(self) -> tuple[str, ...]:
         return (self._name,)
 
-    def paint(self, view: View, scale: int, seed: int) -> ByteArray:
+    def paint(self, request: RenderRequest, scale: int, seed: int) -> ByteArray:
+        view = request.view
         if view.labels is None:
             raise RendererError("view.labels is missing: configure a label camera in the world")
         if view.depth_m is None:
@@ -77,7 +79,7 @@ class CanvasRenderer(FrameByFrameRenderer):
         view = enlarged(view, scale)
         assert view.labels is not None
         assert view.depth_m is not None
-        canvas = sample(place(view, self._parts, seed), self._parts.packed)
+        canvas = sample(place(view, self._parts, seed, request.actors), self._parts.packed)
         share = canvas.coverage[..., None]
         rgb = canvas.rgb * share + self._flat[view.labels] * (1.0 - share)
         rgb = faded(rgb, view.depth_m, view.labels)

@@ -1,15 +1,17 @@
 """Sessions: state rules, batching, styles and checkpoints, with untrained weights."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
+from torch import Tensor
 
-from sim2street.bridge.errors import RendererError, UnknownSession
-from sim2street.bridge.frame import SKY_DEPTH_M, Camera, View
+from sim2street.bridge.errors import FrameError, RendererError, UnknownSession
+from sim2street.bridge.frame import SKY_DEPTH_M, Actor, Camera, View
 from sim2street.bridge.renderer import RenderRequest, SessionConfig
 from sim2street.neural_renderer.checkpoint import (
     CheckpointError,
@@ -245,6 +247,39 @@ def test_a_style_travels_as_bytes_and_only_to_its_weights(
         opened(renderer, style_blob(style_to_bytes(style, "x", "0" * 64), "x"))
     with pytest.raises(StyleError, match="cannot be read"):
         opened(renderer, style_blob(data[: len(data) // 2], "x"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("classes", lambda x: x[..., :1]),
+        ("classes", lambda x: x[:, :3]),
+        ("code", lambda x: x[0]),
+        ("keys", lambda x: x[:, :0]),
+        ("values", lambda x: x[:, :1]),
+        ("log_weight", lambda x: x.repeat(2, 1)),
+        ("colour", lambda x: x.to(torch.int8)),
+        ("classes", lambda x: torch.full_like(x, torch.nan)),
+        ("values", lambda x: torch.full_like(x, torch.inf)),
+    ],
+)
+def test_a_style_of_wrong_shapes_or_numbers_is_refused_when_a_session_opens(
+    renderer: NeuralRenderer, folder: Path, name: str, change: Callable[[Tensor], Tensor]
+) -> None:
+    data = (folder / "styles" / "dusk.safetensors").read_bytes()
+    tensors = load(data)
+    tensors[name] = change(tensors[name]).contiguous()
+    metadata = {"format": "sim2street-style/1", "name": "x", "weights": renderer.info.sha256}
+    with pytest.raises(StyleError, match=f"'{name}'"):
+        opened(renderer, style_blob(save(tensors, metadata), "x"))
+
+
+def test_two_actors_of_one_id_are_refused(renderer: NeuralRenderer) -> None:
+    session = opened(renderer)
+    actors = tuple(Actor(7, 14, np.eye(4, dtype=np.float32), (2, 1, 1)) for _ in range(2))
+    view = replace(street(), instances=np.full((64, 96), 7, np.uint32))
+    with pytest.raises(FrameError, match="two of them have the id 7"):
+        renderer.render([RenderRequest(session, view, 0, 0, actors)])
 
 
 def test_a_truncated_or_foreign_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -262,7 +262,8 @@ def test_facades_of_the_free_atlas_are_sharp_and_have_panes(free: Atlas) -> None
     for index in free.groups["facade"]:
         texture = free.textures[index]
         assert texture.px_per_m >= 48
-        assert texture.parts is not None and texture.meta["panes"], texture.name
+        assert texture.parts is not None
+        assert texture.meta["panes"], texture.name
         materials.add(texture.meta["material"])
         for kind, height in (("ground", "ground_m"), ("storey", "storey_m")):
             for _, _, across, down in texture.meta[kind]:
