@@ -209,7 +209,8 @@ def atlas_from_bytes(data: bytes, source: str) -> Atlas:
 def save_atlas(path: Path, atlas: Atlas) -> None:
     """Writes an atlas as a file that `load_atlas` reads.
 
-    Colours are stored at a WebP quality of 95, alpha and part maps without loss. The same atlas gives the same bytes on one version of Pillow.
+    Colours are stored at a WebP quality of 95, alpha and part maps without loss. The
+    same atlas gives the same bytes on one version of Pillow.
     """
     path.write_bytes(atlas_to_bytes(atlas))
 

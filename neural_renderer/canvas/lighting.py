@@ -32,6 +32,10 @@ SHADOW_RANGE_M = 45.0
 
 _GAMMA = 2.2
 
+_LIT, _GROUND = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
+_LIT[list(LIT_TAGS)] = True
+_GROUND[list(GROUND_TAGS)] = True
+
 
 @dataclass(frozen=True, slots=True)
 class Light:
@@ -69,15 +73,15 @@ def light_factor(
     """Factor on the sRGB values of the canvas, float32 (H, W).
 
     Args:
-        surface: int32 (H, W), equal on the pixels of one flat surface.
+        surface: int32 (H, W), >= 0, equal on the pixels of one flat surface.
         points_m: float32 (3, H, W), surface points in the world.
     """
     assert view.labels is not None
-    lit = np.isin(view.labels, LIT_TAGS)
+    lit = _LIT.take(view.labels)
     factor = np.ones(view.labels.shape, np.float32)
     if lit.any():
         factor[lit] = _lambert(view, surface, lit, light)
-    ground = np.isin(view.labels, GROUND_TAGS)
+    ground = _GROUND.take(view.labels)
     factor[ground] *= contact_shadow(points_m[:, ground], actors, view.pose)
     return factor
 
@@ -99,8 +103,8 @@ def _lambert(
     world = view.pose[:3, :3].astype(np.float64) @ np.stack([nx, ny, nz])
     # Facing the camera: the offset d of a visible surface is positive for this sign.
     world /= -np.linalg.norm(world, axis=0) - 1e-12
-    ids, member = np.unique(surface[lit], return_inverse=True)
-    mean = np.stack([np.bincount(member, axis, len(ids)) for axis in world])
+    member = surface[lit]
+    mean = np.stack([np.bincount(member, axis) for axis in world])
     mean = mean / (np.linalg.norm(mean, axis=0) + 1e-12)
     facing = np.clip(light.direction @ mean, 0.0, None) / max(float(light.direction[2]), 0.2)
     brightness = light.sun * np.minimum(facing, 1.6) + light.sky * (0.62 + 0.38 * mean[2])

@@ -7,7 +7,14 @@ import numpy.typing as npt
 
 from sim2street.bridge.frame import ByteArray, FloatArray, IdArray
 from sim2street.bridge.labels import Tag
-from sim2street.bridge.surfaces import VEHICLE_MODEL_BITS, SurfaceKind, Surfaces, VehicleSide
+from sim2street.bridge.surfaces import (
+    VEHICLE_MODEL_BITS,
+    SignShape,
+    SurfaceKind,
+    Surfaces,
+    VehicleSide,
+)
+from sim2street.bridge.town.actor_models import VEHICLE_MODELS
 from sim2street.neural_renderer.canvas.atlas import Part
 from sim2street.neural_renderer.canvas.hashing import mixed, unit
 from sim2street.neural_renderer.canvas.parts import AtlasParts, Ints, parts_at
@@ -71,7 +78,10 @@ def place_roofs(
 def place_vehicles(
     surfaces: SurfaceMap, exact: Surfaces, rows: Ints, parts: AtlasParts, seed: int
 ) -> None:
-    """The views of a vehicle on its sides; which vehicle, its model and key choose."""
+    """The views of a vehicle on its sides; its model and key choose the sheet and the paint.
+
+    A model of which the atlas has no sheet keeps its pixels free.
+    """
     pixels = _pixels_of(exact, rows, SurfaceKind.VEHICLE)
     if not len(parts.vehicles) or not len(pixels):
         return
@@ -79,8 +89,10 @@ def place_vehicles(
     material = exact.material.astype(np.int64)
     side = material >> VEHICLE_MODEL_BITS
     view = np.array([VIEW_OF_SIDE.get(VehicleSide(s), 0) if s else 0 for s in side.tolist()])
-    sheet = mixed(exact.key, seed, 51) % np.uint32(len(parts.vehicles))
-    piece = parts.vehicles[sheet.astype(np.int64), view][row]
+    sheets = _sheet_of_surface(exact, parts, seed)
+    pixels = pixels[sheets[row] >= 0]
+    row = rows.reshape(-1)[pixels]
+    piece = parts.vehicles[np.maximum(sheets, 0), view][row]
     u, v = exact.uv.reshape(-1, 2)[pixels].T
     u = np.where(side[row] == VehicleSide.RIGHT, 1.0 - u, u)
     width, height = parts.size_px[piece].T
@@ -91,25 +103,56 @@ def place_vehicles(
     shown = parts_at(parts, piece, x, y)
     surfaces.window.reshape(-1)[pixels] = shown == Part.PANE
     paint = vehicle_paint(exact.key, seed)[row] * np.float32(1.0 / SHEET_PAINT)
-    painted = (shown == Part.NONE)[:, None]
+    painted = (shown == Part.PAINT)[:, None]
     surfaces.tint.reshape(3, -1)[:, pixels] = np.where(painted, paint, np.float32(1.0)).T
+
+
+def _sheet_of_surface(exact: Surfaces, parts: AtlasParts, seed: int) -> npt.NDArray[np.int64]:
+    """Row of `AtlasParts.vehicles` for each surface, int64 (S,); -1 without a sheet."""
+    number = exact.material.astype(np.int64) & ((1 << VEHICLE_MODEL_BITS) - 1)
+    chance = mixed(exact.key, seed, 51)
+    sheets = np.full(len(number), -1, np.int64)
+    for model in np.unique(number[exact.kind == SurfaceKind.VEHICLE]).tolist():
+        name = VEHICLE_MODELS[model].name if model < len(VEHICLE_MODELS) else ""
+        fits = [i for i, names in enumerate(parts.vehicle_models) if not names or name in names]
+        if fits:
+            rows = number == model
+            sheets[rows] = np.array(fits)[chance[rows] % np.uint32(len(fits))]
+    return sheets
 
 
 def place_signs(
     surfaces: SurfaceMap, exact: Surfaces, rows: Ints, parts: AtlasParts, seed: int
 ) -> None:
-    """Faces of traffic signs."""
+    """Faces of signs, by their shape; a shape of which the atlas has no face stays free."""
     faces = parts.groups.get("sign")
     pixels = _pixels_of(exact, rows, SurfaceKind.SIGN)
     if faces is None or not len(pixels):
         return
+    face_of = _face_of_surface(exact, parts, faces, seed)
+    pixels = pixels[face_of[rows.reshape(-1)[pixels]] >= 0]
     row = rows.reshape(-1)[pixels]
-    piece = faces[mixed(exact.key, seed, 61)[row] % np.uint32(len(faces))]
+    piece = face_of[row]
     u, v = exact.uv.reshape(-1, 2)[pixels].T
     width, height = parts.size_px[piece].T
     surfaces.texture.reshape(-1)[pixels] = piece
     texel = surfaces.texel.reshape(2, -1)
     texel[0, pixels], texel[1, pixels] = u * width - 0.5, (1.0 - v) * height - 0.5
+
+
+def _face_of_surface(
+    exact: Surfaces, parts: AtlasParts, faces: Ints, seed: int
+) -> npt.NDArray[np.int64]:
+    """Piece of the face of each surface, int64 (S,); -1 where no face has the shape."""
+    chance = mixed(exact.key, seed, 61)
+    pieces = np.full(len(exact.key), -1, np.int64)
+    for shape in np.unique(exact.material[exact.kind == SurfaceKind.SIGN]).tolist():
+        name = SignShape(shape).name.lower() if shape in set(SignShape) else "any"
+        fits = faces[[i for i, own in enumerate(parts.sign_shapes) if name in ("any", own)]]
+        if len(fits):
+            rows = exact.material == shape
+            pieces[rows] = fits[chance[rows] % np.uint32(len(fits))]
+    return pieces
 
 
 def place_people(

@@ -17,7 +17,7 @@ repeated, so that bilinear look-ups need no special cases."""
 
 MAX_SIDE_PX = 16384
 MAX_LEVELS = 9
-"""Entries per texture in the tables. The last one is always a copy of the last mip level."""
+"""Entries per texture in the tables; those beyond its last mip level repeat it."""
 
 Sizes = npt.NDArray[np.float32]
 
@@ -89,7 +89,7 @@ def mip_levels(image: ByteArray) -> list[ByteArray]:
         raise ConfigError(f"a texture must be uint8 (h, w, 4) and not empty, got {image.shape}")
     linear = _to_linear(image)
     levels = [_to_srgb(linear)]
-    while max(linear.shape[:2]) > 1 and len(levels) < MAX_LEVELS - 1:
+    while max(linear.shape[:2]) > 1 and len(levels) < MAX_LEVELS:
         linear = _halved(linear)
         levels.append(_to_srgb(linear))
     return levels

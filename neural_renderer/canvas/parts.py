@@ -67,6 +67,8 @@ class AtlasParts:
         groups: for each group of the atlas, the pieces that are whole textures.
         facades: the facades, and `vehicles`: int32 (V, 4), pieces of each vehicle in the order of
             `VEHICLE_VIEWS`.
+        vehicle_models: for each row of `vehicles` the names of the models that its sheet fits.
+        sign_shapes: for each piece of the group "sign" the name of its shape, in lower case.
         part_maps: for each piece a map of `atlas.Part`, uint8 (h, w), or None.
     """
 
@@ -76,6 +78,8 @@ class AtlasParts:
     groups: dict[str, Ints]
     facades: Facades
     vehicles: Ints
+    vehicle_models: tuple[tuple[str, ...], ...]
+    sign_shapes: tuple[str, ...]
     part_maps: tuple[ByteArray | None, ...]
 
 
@@ -126,6 +130,8 @@ def atlas_parts(atlas: Atlas) -> AtlasParts:
     groups: dict[str, list[int]] = {}
     facades: list[tuple[Texture, list[int], list[int], int, int]] = []
     vehicles: list[list[int]] = []
+    models: list[tuple[str, ...]] = []
+    shapes: list[str] = []
     for texture in atlas.textures:
         meta = texture.meta
         if texture.group == "facade":
@@ -139,9 +145,12 @@ def atlas_parts(atlas: Atlas) -> AtlasParts:
         elif texture.group == "vehicle":
             views = [pieces.add(texture, meta[view], (False, False), 0.0) for view in VEHICLE_VIEWS]
             vehicles.append(views)
+            models.append(tuple(str(name) for name in meta.get("models", [])))
         else:
             index = pieces.add(texture, None, texture.wrap, texture.px_per_m)
             groups.setdefault(texture.group, []).append(index)
+            if texture.group == "sign":
+                shapes.append(str(meta.get("shape", "any")))
     packed = pack(pieces.images, pieces.wraps)
     sizes = [(image.shape[1], image.shape[0]) for image in pieces.images]
     return AtlasParts(
@@ -151,6 +160,8 @@ def atlas_parts(atlas: Atlas) -> AtlasParts:
         {group: np.array(indices, np.int32) for group, indices in groups.items()},
         _facade_table(facades),
         np.array(vehicles, np.int32).reshape(-1, len(VEHICLE_VIEWS)),
+        tuple(models),
+        tuple(shapes),
         tuple(pieces.part_maps),
     )
 

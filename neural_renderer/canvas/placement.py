@@ -29,6 +29,9 @@ from sim2street.neural_renderer.canvas.surface_map import SurfaceMap, jacobian
 from sim2street.neural_renderer.canvas.walls import Walls, place_walls, texels_per_metre
 from sim2street.neural_renderer.conditions.facade_windows import wall_coordinates
 
+FIRST_ROW = 64
+"""Number of the first wall or exact surface, after those of the label tags."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Geometry:
@@ -87,7 +90,7 @@ def place(
         place_roofs(surfaces, view.surfaces, rows, parts, seed)
         place_vehicles(surfaces, view.surfaces, rows, parts, seed)
         place_signs(surfaces, view.surfaces, rows, parts, seed)
-        surface = np.where(rows >= 0, rows + 1000, surface)
+        surface = np.where(rows >= 0, rows + FIRST_ROW, surface)
     continuous = surfaces.texel.copy()
     walls = _exact_walls(view.surfaces) if view.surfaces is not None else _guessed_walls(view)
     if walls is not None:
@@ -96,7 +99,7 @@ def place(
         across, upward = texels_per_metre(row, table, parts, seed)
         flat = continuous.reshape(2, -1)
         flat[0, pixels], flat[1, pixels] = along_m * across, -up_m * upward
-        surface.reshape(-1)[pixels] = row + 100_000
+        surface.reshape(-1)[pixels] = row + FIRST_ROW
     surfaces.jacobian[:] = jacobian(continuous, surface)
     light = light_of(weather or Weather(), seed)
     surfaces.tint[:] *= light_factor(view, surface, geometry.points_m, actors, light)

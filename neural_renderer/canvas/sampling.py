@@ -3,7 +3,8 @@
 A pixel covers a parallelogram of texels (`SurfaceMap.jacobian`). A mip level that fits its long
 axis would turn roads and grazing walls grey, one that fits its short axis would flicker. So the
 level fits the short axis, as far as `TAPS` samples along the long axis can cover it, and their
-mean is taken (Heckbert 1989; anisotropic filtering on GPUs does the same).
+mean is taken (Heckbert 1989; anisotropic filtering on GPUs does the same). Several samples from
+the nearest level look as smooth as a blend of two levels, at half the cost.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sim2street.neural_renderer.canvas.packing import MAX_LEVELS, PackedTextures
 from sim2street.neural_renderer.canvas.surface_map import NO_TEXTURE, SurfaceMap
 
 TAPS = 4
-"""Samples along the long axis of a pixel's footprint, each from two mip levels."""
+"""Samples along the long axis of a pixel's footprint, all from the nearest mip level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +47,10 @@ def sample(surfaces: SurfaceMap, textures: PackedTextures) -> CanvasImage:
     texture = np.maximum(surfaces.texture, 0)
     level, step = _footprint(surfaces.jacobian)
     np.minimum(level, (textures.levels - 1).astype(np.float32).take(texture), out=level)
-    low = level.astype(np.int32)
-    blend = level - low
-    entry = texture * MAX_LEVELS + low
-    fine = _level_mean(surfaces.texel, step, texture, entry, textures)
-    coarse = _level_mean(surfaces.texel, step, texture, entry + 1, textures)
-    # In place: fine + (coarse - fine) * blend.
-    cv2.subtract(coarse, fine, dst=coarse)
-    coarse *= blend[..., None]
-    cv2.add(fine, coarse, dst=fine)
-    fine[surfaces.texture == NO_TEXTURE] = 0.0
-    return _finished(fine, surfaces.tint, level)
+    entry = texture * MAX_LEVELS + np.rint(level).astype(np.int32)
+    total = _level_mean(surfaces.texel, step, texture, entry, textures)
+    total[surfaces.texture == NO_TEXTURE] = 0.0
+    return _finished(total, surfaces.tint, level)
 
 
 def _footprint(jacobian: FloatArray) -> tuple[FloatArray, FloatArray]:
