@@ -18,9 +18,9 @@ from sim2street.bridge.renderer import Renderer
 from sim2street.configs import ConfigError, parse
 
 if TYPE_CHECKING:
+    import gymnasium
     from gymnasium.vector import AutoresetMode
 
-    from sim2street.envs.driving import DrivingEnv
     from sim2street.envs.vector.env import DrivingVectorEnv
 
 
@@ -30,6 +30,7 @@ def make_vector_env(
     render_mode: str | None = None,
     autoreset_mode: AutoresetMode | str = "NextStep",
     worlds: Sequence[str | Mapping[str, Any]] | None = None,
+    ports: Sequence[int] | None = None,
     deadlines: dict[str, float] | None = None,
     at_once: int | None = None,
     **settings: Any,
@@ -44,20 +45,34 @@ def make_vector_env(
         autoreset_mode: "NextStep", "SameStep" or "Disabled", as in Gymnasium.
         worlds: the world of each env: a name, an endpoint, or keys of `EnvConfig` such as
             {"host": "sim", "port": 2002}. Needed for servers, which have one client each.
+        ports: the port of each env's server, such as a `CarlaFarm`'s; short for `worlds` with
+            {"port": ...} for each env.
         deadlines: keys of `VectorDeadlines`, in seconds.
         at_once: how many envs simulate at a time; None for the number of CPU cores.
         settings: keys of `EnvConfig`, which replace those of the config.
 
     Raises:
-        ConfigError: a key is unknown, or `worlds` does not have one entry per env.
+        ConfigError: a key is unknown, `worlds` or `ports` does not have one entry per env, or
+            both are given.
     """
     with needs_extra("env"):
         from sim2street.envs.vector.env import DrivingVectorEnv
         from sim2street.envs.vector.worker import VectorDeadlines
     limits_s = parse(VectorDeadlines, deadlines or {}, "deadlines")
+    if ports is not None:
+        if worlds is not None:
+            raise ConfigError("give either worlds or ports, not both: {'port': ...} in worlds")
+        if len(ports) != num_envs:
+            raise ConfigError(f"ports: expected one for each of {num_envs} envs, got {len(ports)}")
+        worlds = [{"port": int(port)} for port in ports]
     if worlds is not None and len(worlds) != num_envs:
         raise ConfigError(f"worlds: expected one for each of {num_envs} envs, got {len(worlds)}")
     data = env_config(config, settings)
+    if data.record is not None and num_envs > 1:
+        raise ConfigError(
+            "record: the envs of a vector need a file each: give them as "
+            "worlds=[{'record': '0.mcap'}, {'record': '1.mcap'}, ...]"
+        )
     renderer: Renderer = PaletteRenderer()
     if data.renderer is not None:
         renderer = build_renderer(data.renderer, data.renderer_settings)
@@ -75,7 +90,7 @@ def make_env_of_vector(
     share_renderer: bool,
     index: int,
     renderer: Renderer,
-) -> DrivingEnv:
+) -> gymnasium.Env[Any, Any]:
     """The env at `index` of a vector; runs in the env's own process.
 
     Args:
@@ -87,4 +102,11 @@ def make_env_of_vector(
         world = worlds[index]
         changes = {"world": world} if isinstance(world, str) else world
         data = parse(EnvConfig, {**data.model_dump(), **changes}, f"worlds[{index}]")
-    return assemble_env(data, source, render_mode, renderer if share_renderer else None)
+    from gymnasium.wrappers import RenderCollection
+
+    shared = renderer if share_renderer else None
+    if render_mode is not None and render_mode.endswith("_list"):
+        return RenderCollection(
+            assemble_env(data, source, render_mode.removesuffix("_list"), shared)
+        )
+    return assemble_env(data, source, render_mode, shared)

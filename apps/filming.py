@@ -135,7 +135,7 @@ def show_trip(trip: Trip) -> None:
     """Print the frame rate and the time that each stage took."""
     rate = f", {trip.frames_per_s:.1f} frames/s" if trip.frames > 1 else ""
     out.print(f"{trip.frames} frames{rate}; the first after {trip.first_s:.1f} s")
-    out.print(stage_table(trip.stages, trip.wall_s))
+    out.print(stage_table(trip.stages, trip.wall_s, trip.first_s))
 
 
 def pick_view(frame: SensorFrame, camera: str | None) -> View:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -107,7 +107,8 @@ class Actor:
     """A vehicle or pedestrian, moving or not.
 
     Attributes:
-        actor_id: in 1..2^32-1, constant during an episode; `View.instances` on its pixels.
+        actor_id: in 1..2^32-1, its own and constant during an episode; `View.instances` on its
+            pixels.
         tag: label tag (`sim2street.bridge.labels.Tag`), for example 14 for a car.
         pose: float32 (4, 4), body to world.
         extent_m: half the bounding box's size along x, y, z of the body frame.
@@ -121,13 +122,27 @@ class Actor:
     velocity_mps: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def validate(self) -> None:
-        """Raise FrameError where the pose, the id or the tag breaks the contract."""
+        """Raise FrameError where a value breaks the contract."""
         frame_checks.check_pose(f"actor {self.actor_id}.pose", self.pose)
+        numbers = (*self.extent_m, *self.velocity_mps)
+        if not all(map(math.isfinite, numbers)) or min(self.extent_m) < 0.0:
+            raise FrameError(
+                f"actor {self.actor_id}: extent_m must be half sizes >= 0 and velocity_mps finite, "
+                f"got {self.extent_m} and {self.velocity_mps}"
+            )
         if not (0 < self.actor_id < 2**32 and 0 <= self.tag <= MAX_TAG):
             raise FrameError(
                 f"actor: actor_id must be in 1..2^32-1 and tag in 0..{MAX_TAG}, "
                 f"got actor_id {self.actor_id} and tag {self.tag}"
             )
+
+
+def check_actor_ids(actors: Sequence[Actor]) -> None:
+    """Raise FrameError if two actors have the same id."""
+    ids = [actor.actor_id for actor in actors]
+    if len(set(ids)) != len(ids):
+        twice = next(number for number in ids if ids.count(number) > 1)
+        raise FrameError(f"actors: two of them have the id {twice}; each needs an id of its own")
 
 
 class LightState(enum.Enum):
@@ -264,6 +279,7 @@ class SensorFrame:
         frame_checks.check_pose("ego.pose", self.ego.pose)
         for actor in self.actors:
             actor.validate()
+        check_actor_ids(self.actors)
         for view in self.views.values():
             view.validate()
 

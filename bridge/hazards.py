@@ -60,11 +60,11 @@ class _Path:
 
 
 @dataclass(frozen=True, slots=True)
-class _ActorsOnPath:
-    """Actors in Frenet coordinates: float64 (K,) each.
+class ActorsOnPath:
+    """Actors in Frenet coordinates of the ego's path: float64 (K,) each.
 
     Attributes:
-        s_m, left_m: of the centre, along the path and to its left.
+        s_m, left_m: of the centre, along the path (from the ego's origin) and to its left.
         along_mps, left_mps: velocity along the path and to its left.
         half_m: half of the actor's length along the path.
         free_from_m: the ego's way is free of an actor with at least this |left_m|.
@@ -83,7 +83,7 @@ def hazards(ego: EgoState, actors: Sequence[Actor]) -> list[Hazard]:
     near = [actor for actor in actors if _is_near(ego, actor)]
     if not near:
         return []
-    others = _on_path(_path(ego), ego, near)
+    others = on_path(ego, near)
     found = []
     in_the_way = np.abs(others.left_m) < others.free_from_m
     for i in np.flatnonzero(in_the_way & (others.s_m > FRONT_M)):
@@ -98,7 +98,7 @@ def hazards(ego: EgoState, actors: Sequence[Actor]) -> list[Hazard]:
 
 
 def _gap_to_crossing_m(
-    others: _ActorsOnPath, i: int, approach_mps: float, speed_mps: float
+    others: ActorsOnPath, i: int, approach_mps: float, speed_mps: float
 ) -> float | None:
     """Distance to where the ego has to wait for actor i to cross; None if they do not meet.
 
@@ -146,7 +146,9 @@ def _path(ego: EgoState) -> _Path:
     return _Path(x, y, heading)
 
 
-def _on_path(path: _Path, ego: EgoState, actors: Sequence[Actor]) -> _ActorsOnPath:
+def on_path(ego: EgoState, actors: Sequence[Actor]) -> ActorsOnPath:
+    """Actors (at least one) relative to the path that the ego is about to drive."""
+    path = _path(ego)
     to_body = np.linalg.inv(np.asarray(ego.pose, np.float64))
     poses = to_body @ np.array([actor.pose for actor in actors], np.float64)
     velocity = np.array([actor.velocity_mps for actor in actors]) @ to_body[:3, :3].T
@@ -160,7 +162,7 @@ def _on_path(path: _Path, ego: EgoState, actors: Sequence[Actor]) -> _ActorsOnPa
     along, across = np.abs(np.cos(turn)), np.abs(np.sin(turn))
     vulnerable = np.array([actor.tag in _VULNERABLE for actor in actors])
     clearance = np.where(vulnerable, _SIDE_CLEARANCE_VULNERABLE_M, _SIDE_CLEARANCE_M)
-    return _ActorsOnPath(
+    return ActorsOnPath(
         s_m=nearest + x * cos + y * sin,
         left_m=y * cos - x * sin,
         along_mps=velocity[:, 0] * cos + velocity[:, 1] * sin,

@@ -83,7 +83,7 @@ class LabelMap:
         counts = np.bincount(np.asarray(ids, dtype=np.uint8).ravel(), minlength=256)
         return [int(i) for i in np.flatnonzero(counts) if int(i) not in self.tags_by_id]
 
-    def check_ids(self, ids: ByteArray, source: str = "labels") -> None:
+    def check_ids(self, ids: ByteArray, source: str) -> None:
         """Raise LabelError if the map lacks some of `ids`; `source` starts the message."""
         missing = self.missing_ids(ids)
         if missing:
@@ -93,11 +93,6 @@ class LabelMap:
                 f"{source}: ids {missing} are not in the label map '{self.name}', which has ids "
                 f"{id_ranges(self.tags_by_id)}; is it the right map for these labels?{others}"
             )
-
-    def to_tags(self, ids: ByteArray, source: str = "labels") -> ByteArray:
-        """The most likely tag of each id: uint8, same shape. LabelError if the map lacks an id."""
-        self.check_ids(ids, source)
-        return self.primary[ids]
 
     def ids_of_colors(self, rgb: ByteArray) -> tuple[ByteArray, npt.NDArray[np.bool_]]:
         """Label ids of the colours of a label image.

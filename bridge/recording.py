@@ -2,7 +2,8 @@
 
 A recording is an MCAP file (https://mcap.dev). It holds `/reset`, `/control` and `/frame`
 messages in order of simulated time, with frames packed as on the wire, one metadata record for
-the world's spec, and one per episode. Replayed frames equal the recorded ones bit by bit.
+the world's spec, and one per episode. Replayed frames equal the recorded ones bit by bit. Further
+channels show the drive in viewers such as Foxglove, see `recording_file`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
 from mcap.reader import SeekingReader
@@ -25,6 +27,7 @@ from sim2street.bridge.recording_file import (
     DAMAGE_ERRORS,
     EPISODE_RECORD,
     FRAME_TOPIC,
+    INCOMPLETE_RECORD,
     LIMITS,
     SPEC_RECORD,
     EpisodeInfo,
@@ -44,21 +47,36 @@ from sim2street.bridge.wire.world_messages import (
 from sim2street.bridge.world import World
 from sim2street.configs import ConfigError
 
+RECOVER_HINT = (
+    "`sim2street replay FILE --recover` films what is whole; as a world, a recording has the key "
+    "`recover: true`"
+)
+
+
+def partial_path(path: Path) -> Path:
+    """Where a recording is written until it is complete: `drive.partial.mcap`."""
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
 
 class Recorder(World):
     """Wraps a World and writes every frame to a file; the frames pass through unchanged.
 
-    The file is written as `PATH.part` and renamed to PATH by `close`, so PATH is always complete.
-    If writing fails (the disk is full), the current call raises RecordingError and PATH does not
-    appear; `recover_recording` reads what is in `PATH.part`.
+    The file is written as `NAME.partial.mcap` and renamed to `NAME.mcap` by `close`, so a file
+    with that name is always complete. It keeps the partial name, and can be read with `recover`,
+
+    * after `interrupt`, or an error in a `with` block: every frame is in it;
+    * if writing fails (the disk is full; the call raises RecordingError) or the process is killed:
+      the last frames may be missing.
     """
 
     def __init__(self, world: World, path: Path) -> None:
         self.world = world
         self._path = path
-        self._part = path.with_name(path.name + ".part")
+        self._part = partial_path(path)
         self._file: IO[bytes] | None = None
         self._writer: RecordingWriter | None = None
+        self._interrupted: str | None = None
+        self._frames = 0
 
     @property
     def spec(self) -> WorldSpec:
@@ -72,10 +90,11 @@ class Recorder(World):
         if self._path.exists():
             raise RecordingError(f"{self._path} exists already: remove it or choose another name")
         self.world.open(sensors)
+        self._interrupted, self._frames = None, 0
         try:
             with self._writing():
                 self._part.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._part.open("wb")
+                self._file = self._new_part()
                 self._writer = RecordingWriter(self._file, spec_body(self.world.spec))
         except RecordingError:
             self.world.close()
@@ -96,6 +115,19 @@ class Recorder(World):
         self._write(frame, json.dumps(control_body(control)))
         return frame
 
+    def note(self, topic: str, content: Mapping[str, Any]) -> None:
+        """Add plain JSON about the last frame, such as a reward, to a topic below `/env/`."""
+        with self._writing():
+            self._opened_writer().add_note(topic, content)
+
+    def interrupt(self, reason: str) -> Path:
+        """Mark the recording as incomplete. `close` then leaves it at the path returned here.
+
+        Without a single frame, nothing is left.
+        """
+        self._interrupted = reason
+        return self._part
+
     def close(self) -> None:
         """Finish the file and close the world. Calling it twice is allowed."""
         try:
@@ -103,12 +135,26 @@ class Recorder(World):
         finally:
             self.world.close()
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close; after an error the recording stays incomplete."""
+        if isinstance(error, Exception):
+            self.interrupt(str(error) or type(error).__name__)
+        elif error is not None:
+            self._abandon()  # Ctrl-C may have come in the middle of a record
+        self.close()
+
     def _write(self, frame: SensorFrame, control: str | None) -> None:
         body, arrays = frame_parts(frame)
         message = Message("frame", frame.tick, "recording", frame.episode, body, arrays)
         blob = pack(encode(message))
         with self._writing():
-            self._opened_writer().add_frame(blob, frame.tick, frame.time_s, control)
+            self._opened_writer().add_frame(blob, frame, control)
+        self._frames += 1
 
     def _opened_writer(self) -> RecordingWriter:
         if self._writer is None:
@@ -118,16 +164,37 @@ class Recorder(World):
         return self._writer
 
     def _finish(self) -> None:
-        """Write the index, then rename the complete file to its final name."""
+        """Write the index, then rename the file to its final name if it is complete."""
         if self._file is None or self._writer is None:
             return
         with self._writing():
-            self._writer.finish()
+            self._writer.finish(self._interrupted)
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            os.replace(self._part, self._path)
+            if self._interrupted is None:
+                os.replace(self._part, self._path)
+            elif not self._frames:
+                self._part.unlink()
         self._file = self._writer = None
+
+    def _abandon(self) -> None:
+        """Close the file as it is, without an index."""
+        file, self._file, self._writer = self._file, None, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()  # flushing fails again on a full disk
+                if not self._frames:
+                    self._part.unlink()
+
+    def _new_part(self) -> IO[bytes]:
+        try:
+            return self._part.open("xb")
+        except FileExistsError as error:
+            raise RecordingError(
+                f"{self._part} is there already: it is being written, or was interrupted. Remove "
+                f"it or choose another name; {RECOVER_HINT}"
+            ) from error
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -135,13 +202,12 @@ class Recorder(World):
         try:
             yield
         except OSError as error:
-            file, self._file, self._writer = self._file, None, None
-            if file is not None:
-                with contextlib.suppress(OSError):
-                    file.close()  # flushing fails again on a full disk
+            was_open = self._file is not None
+            self._abandon()
+            kept = f"The frames written so far are in {self._part.name}: free some space, then "
             raise RecordingError(
-                f"cannot write {self._path}: {error.strerror}. The frames written so far are in "
-                f"{self._part.name}: free some space, then recover or remove that file"
+                f"cannot write {self._path}: {error.strerror}"
+                + (f". {kept}recover or remove that file" if was_open else "")
             ) from error
 
 
@@ -206,8 +272,8 @@ class ReplayWorld(World):
         except DAMAGE_ERRORS as error:
             reason = str(error) or type(error).__name__
             raise RecordingError(
-                f"{self._path} is not a finished recording ({reason}). If it was cut off, "
-                "`recover` (--recover) replays the complete frames in it"
+                f"{self._path} is not a finished recording ({reason}). If it was cut off: "
+                f"{RECOVER_HINT}"
             ) from error
         finally:
             if self._reader is None:
@@ -235,7 +301,7 @@ class ReplayWorld(World):
         """A temporary copy with the complete frames; removed by `close`."""
         folder = self._stack.enter_context(tempfile.TemporaryDirectory())
         copy = Path(folder) / "recovered.mcap"
-        recover_recording(self._path, copy)
+        recover_recording(self._path, copy, viewable=False)
         return copy
 
     def _read_index(self, reader: SeekingReader) -> None:
@@ -245,6 +311,11 @@ class ReplayWorld(World):
         specs = [data["json"] for name, data in records if name == SPEC_RECORD]
         if not specs:
             raise ValueError("no sim2street frames")
+        reasons = [data["reason"] for name, data in records if name == INCOMPLETE_RECORD]
+        if reasons:
+            raise RecordingError(
+                f"{self._path} is incomplete: recording ended early ({reasons[0]}). {RECOVER_HINT}"
+            )
         self._spec = read_spec(json.loads(specs[0]))
         self.episodes = tuple(
             EpisodeInfo(**json.loads(data["json"]))
@@ -315,7 +386,6 @@ class ReplayWorld(World):
         except DAMAGE_ERRORS as error:
             self._frames = iter(())
             raise RecordingError(
-                f"{self._path} is damaged at this frame ({error}): `recover` (--recover) replays "
-                "the frames before the damage"
+                f"{self._path} is damaged at this frame ({error}): {RECOVER_HINT}"
             ) from error
         return frame

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,14 @@ def remap_table(changes: TagChanges) -> ByteArray:
     for old, new in changes.items():
         table[_tag(old)] = _tag(new)
     return table
+
+
+@dataclass(frozen=True, slots=True)
+class RemappedState:
+    """A snapshot of a RemappedWorld: that of the wrapped world, and tag -> tag as an array."""
+
+    world: Any
+    table: ByteArray
 
 
 class RemappedWorld(World):
@@ -74,12 +83,15 @@ class RemappedWorld(World):
         return self._remapped(self.world.step(control))
 
     def get_state(self) -> Any:
-        return self.world.get_state(), self._table.copy()
+        return RemappedState(self.world.get_state(), self._table.copy())
 
     def set_state(self, state: Any) -> SensorFrame:
-        inner, table = state
-        self._table = table.copy()
-        return self._remapped(self.world.set_state(inner))
+        """Return to a snapshot of this world, or of the wrapped world alone (labels as now)."""
+        if not isinstance(state, RemappedState):
+            return self._remapped(self.world.set_state(state))
+        frame = self.world.set_state(state.world)
+        self._table = state.table.copy()
+        return self._remapped(frame)
 
     def remap(self, changes: TagChanges) -> None:
         """Replace labels like this from the next frame on; {} leaves them unchanged."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sim2street.bridge.errors import RendererError
 from sim2street.bridge.frame import Actor, ByteArray, Camera, View
@@ -24,7 +24,7 @@ class StyleBlob:
     """
 
     name: str
-    data: bytes
+    data: bytes = field(repr=False)
     sha256: str
 
 
@@ -103,9 +103,14 @@ def named_style(name: str, known: Sequence[str]) -> str:
     """The style that `name` stands for: `DEFAULT_STYLE` is the first known style.
 
     Raises:
-        RendererError: no known style has that name.
+        RendererError: no known style has that name, or there is none at all.
     """
-    if name == DEFAULT_STYLE and known:
+    if not known:
+        raise RendererError(
+            "these weights have no styles: make one with `sim2street style make`, or give a style "
+            "file"
+        )
+    if name == DEFAULT_STYLE:
         return known[0]
     if name not in known:
         raise RendererError(f"unknown style '{name}'{did_you_mean(name, list(known))}")

@@ -6,11 +6,12 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sim2street.bridge.errors import RendererError
+from sim2street.bridge.errors import RendererError, RendererLost, UnknownSession
 from sim2street.bridge.frame import POSE_UNKNOWN, Camera, Control, SensorFrame, WorldSpec
 from sim2street.bridge.renderer import (
     DEFAULT_STYLE,
@@ -20,6 +21,7 @@ from sim2street.bridge.renderer import (
     StyleChoice,
     named_style,
 )
+from sim2street.bridge.style_files import STYLE_SUFFIX, read_style_file
 from sim2street.bridge.world import World
 from sim2street.configs import ConfigError
 
@@ -44,9 +46,9 @@ class RenderedState:
 class RenderedWorld(World):
     """Wraps a World and a Renderer: frames of the World, with `view.rgb` from the Renderer.
 
-    `reset(options={"style": style})` sets the style of an episode: a name, a blend, or "random"
-    for one of the renderer's styles, drawn with the seed. `close` closes the world and the
-    renderer too.
+    `reset(options={"style": style})` sets the style of an episode: a name, a blend, the path of a
+    style file, or "random" for one of the renderer's styles, drawn with the seed. `close` closes
+    the world and the renderer too.
 
     `set_state` also restores the renderer's temporal state. If the renderer cannot save it, the
     temporal state restarts there; both repeat exactly.
@@ -127,16 +129,48 @@ class RenderedWorld(World):
         }
         return RenderedState(self.world.get_state(), sessions)
 
-    def set_state(self, state: RenderedState) -> SensorFrame:
-        frame = self.world.set_state(state.world)
-        configs = {name: config for name, (config, _) in state.sessions.items()}
+    def set_state(self, state: Any) -> SensorFrame:
+        """Return to a snapshot of this world, or of the wrapped world alone.
+
+        Images start anew where the snapshot has none, or was made with other cameras or with
+        another renderer.
+        """
+        saved = state if isinstance(state, RenderedState) else RenderedState(state, {})
+        frame = self.world.set_state(saved.world)
+        if not self._sensors:
+            return frame
+        configs = {
+            name: self._session_config(camera, saved.sessions.get(name))
+            for name, camera in self.world.spec.cameras.items()
+        }
         if configs != self._configs:
             self._open_sessions(configs)
-        self._restart_next = any(memory is None for _, memory in state.sessions.values())
-        for name, (_, memory) in state.sessions.items():
-            if memory is not None:
-                self.renderer.load_session(self._sessions[name], memory)
+        self._restart_next = False
+        for name, session in self._sessions.items():
+            config, memory = saved.sessions.get(name, (None, None))
+            if memory is None or config != self._configs[name]:
+                self._restart_next = True
+                continue
+            try:
+                self.renderer.load_session(session, memory)
+            except (RendererLost, UnknownSession):
+                raise
+            except RendererError:  # of another renderer
+                self._restart_next = True
         return self._render_if_due(frame)
+
+    def _session_config(
+        self, camera: Camera, saved: tuple[SessionConfig, Any | None] | None
+    ) -> SessionConfig:
+        """The session for a camera: with the style and seed that were saved, if it has the style."""
+        style, seed = self._default_style, 0
+        if saved is not None:
+            style, seed = saved[0].style, saved[0].seed
+        try:
+            style = choose_style(style, self.renderer.styles(), seed)
+        except ConfigError:  # a style of another renderer
+            style = choose_style(self._default_style, self.renderer.styles(), seed)
+        return SessionConfig(style, camera, self._size_px(camera), seed)
 
     def close(self) -> None:
         try:
@@ -189,17 +223,20 @@ class RenderedWorld(World):
 
 
 def choose_style(style: StyleChoice, known: Sequence[str], seed: int | None) -> StyleChoice:
-    """Resolve "default" (the first known style) and "random" (drawn with the seed).
+    """Resolve "default" (the first known style), "random" (drawn with the seed) and style files.
 
     Args:
         known: names of the renderer's styles.
 
     Raises:
-        ConfigError: a name is neither known, "default" nor "random".
+        ConfigError: a name is neither known, "default", "random" nor the path of a style file
+            (.safetensors); or the renderer has no styles.
     """
-    if style == RANDOM_STYLE:
-        return known[int(np.random.default_rng(seed).integers(len(known)))]
     try:
+        if style == RANDOM_STYLE and known:
+            return known[int(np.random.default_rng(seed).integers(len(known)))]
+        if isinstance(style, str) and style.endswith(STYLE_SUFFIX):
+            return read_style_file(Path(style))
         if isinstance(style, str):
             return named_style(style, known)
         for name in style if isinstance(style, Mapping) else ():

@@ -52,7 +52,10 @@ class Renderer(StillImages):
 
     @abstractmethod
     def styles(self) -> tuple[str, ...]:
-        """Names of the styles that this renderer has; at least one, the default first."""
+        """Names of the styles that this renderer has, the default first.
+
+        Empty for weights without styles: then every session brings a style file.
+        """
 
     @abstractmethod
     def open_session(self, config: SessionConfig) -> int:

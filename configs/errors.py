@@ -11,3 +11,7 @@ class Sim2StreetError(Exception):
 
 class ConfigError(Sim2StreetError):
     """A YAML file or an option does not match its schema."""
+
+
+class UnknownKeyword(ConfigError, TypeError):
+    """A keyword argument that does not exist, which Python reports as a TypeError."""

@@ -3,10 +3,11 @@
 `import sim2street` imports this package, which registers the env ids.
 
 - `rewards.py`: reward terms and endings; `tasks.py`: how a task combines them
-- `observations.py`, with `images.py` and `state.py`: what the agent sees
+- `pace.py`: whether the ego is too slow or too fast
+- `observations.py`, with `images.py`, `state.py` and `hazards.py`: what the agent sees
 - `actions.py`: what the agent does
 - `episodes.py`: what differs from episode to episode
-- `driving.py`: `DrivingEnv`, one env
+- `driving.py`: `DrivingEnv`, one env; `episode_state.py`: its `info` and snapshots
 - `vector/`: `DrivingVectorEnv`, many envs that share one renderer
 """
 
@@ -55,7 +56,7 @@ def _register_all() -> None:
         if env_id not in registry:
             register(
                 env_id,
-                entry_point="sim2street.apps.compose:make_env",
+                entry_point="sim2street.apps.env_entry:make_env",
                 vector_entry_point="sim2street.apps.compose_vector:make_vector_env",
                 nondeterministic=env_id.startswith("sim2street/Carla"),
                 kwargs={"config": config},

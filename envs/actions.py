@@ -70,7 +70,7 @@ class ContinuousActions(ActionMapping[npt.ArrayLike]):
         return _control(steer * self._max_steer, accel)
 
 
-class DiscreteActions(ActionMapping[int]):
+class DiscreteActions(ActionMapping[npt.ArrayLike]):
     """An index into a grid of steering and acceleration values, steering varying fastest.
 
     The middle index steers straight and neither accelerates nor brakes.
@@ -86,11 +86,13 @@ class DiscreteActions(ActionMapping[int]):
     def space(self) -> spaces.Discrete:
         return spaces.Discrete(len(self._steers) * len(self._accels))
 
-    def control(self, action: int) -> Control:
+    def control(self, action: npt.ArrayLike) -> Control:
         count = len(self._steers) * len(self._accels)
-        index = int(action)
-        if not 0 <= index < count:
+        values = np.asarray(action)  # libraries give an int, or an array with one element
+        whole = values.size == 1 and np.issubdtype(values.dtype, np.integer)
+        if not whole or not 0 <= values.item() < count:
             raise ConfigError(f"action: expected an index in 0..{count - 1}, got {action!r}")
+        index = int(values.item())
         accel_index, steer_index = divmod(index, len(self._steers))
         return _control(float(self._steers[steer_index]), float(self._accels[accel_index]))
 

@@ -1,15 +1,16 @@
 """DrivingEnv: the Gymnasium env of one vehicle in one World with one Task.
 
 Where to change what: reward and endings in `rewards.py` and `tasks.py`, observations in
-`observations.py`, actions in `actions.py`, towns and styles of episodes in `episodes.py`.
+`observations.py`, actions in `actions.py`, towns and styles of episodes in `episodes.py`, the
+`info` of steps and snapshots in `episode_state.py`.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -17,35 +18,28 @@ import gymnasium
 from sim2street.bridge.errors import EpisodeEnd, PeerTimeout, RendererLost, WorldError
 from sim2street.bridge.frame import ByteArray, Control, SensorFrame
 from sim2street.bridge.world import World
-from sim2street.configs import ConfigError, did_you_mean
+from sim2street.configs import ConfigError
 from sim2street.envs.actions import ActionMapping, ContinuousActions
-from sim2street.envs.episodes import SPLIT_OPTION, EpisodeConfig, draw_options
+from sim2street.envs.episode_state import EnvState, Episode, check_snapshot
+from sim2street.envs.episodes import EpisodeConfig, reset_options
 from sim2street.envs.observations import Observation, ObservationConfig, Observer, ObserverState
-from sim2street.envs.rendering import RENDER_MODES, Window, camera_image, side_by_side
-from sim2street.envs.rewards import Transition
+from sim2street.envs.rendering import (
+    RENDER_MODES,
+    Window,
+    camera_image,
+    check_render_mode,
+    side_by_side,
+)
 from sim2street.envs.tasks import Outcome, Task
 
 WORLD_LOST_ERRORS = (WorldError, RendererLost, PeerTimeout)
 """Errors that end the episode but not the env: the next reset may work."""
 
-WORLD_LOST_OUTCOME = Outcome({}, None, truncated=True, cutoff="lost")
-"""Outcome of a tick on which the world or its renderer was lost."""
+LOST = "lost"
+"""`info["ending"]` of a tick on which the world or its renderer was lost."""
 
-RECORDING_END_OUTCOME = Outcome({}, None, truncated=True, cutoff="recording_end")
-"""Outcome of a tick after the last one of a recording."""
-
-
-@dataclass(frozen=True, slots=True)
-class EnvState:
-    """Snapshot of an env in the middle of an episode; see `DrivingEnv.get_state`."""
-
-    world: Any
-    frame: SensorFrame
-    last_control: Control
-    distance_m: float
-    episode_over: bool
-    observer: ObserverState
-    rng: Mapping[str, Any]
+RECORDING_END = "recording_end"
+"""`info["ending"]` of a tick after the last one of a recording."""
 
 
 class DrivingEnv(gymnasium.Env[Observation, Any]):
@@ -54,14 +48,13 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
     Observation: a flat Dict of new arrays, or one plain array; see `ObservationConfig`.
     Action: see `ActionMapping`.
 
-    Info of a step: `rewards` (reward term -> weighted value), `endings` (ending -> whether it
-    is met), `ending` (what ended the episode, or None), `is_success`, `tick`, `speed_mps`,
-    `distance_m` (driven since the reset), `flags` (of the frame). If the world or its renderer
-    is lost, the step is truncated with the last observation again, the failed tick earns no
-    reward, and `error` gives the reason; the next `reset` works once the world answers again.
-
-    Info of a reset: `tick`, `flags`, `speed_mps`, `distance_m`, `seed` (of the episode),
-    `options` (that the world was reset with).
+    Info of a reset and of a step, always the same keys: `rewards` (reward term -> weighted
+    value), `endings` (ending -> whether it is met), `ending` (what ended the episode, or an
+    empty text), `is_success`, `tick`, `speed_mps`, `distance_m` (driven since the reset),
+    `flags` (of the frame, with spaces between), `seed` (of the episode), `options` (that the
+    world was reset with; lists as arrays), `error`. If the world or its renderer is lost, the
+    step is truncated with the last observation again, the failed tick earns no reward, and
+    `error` gives the reason (else it is empty); the next `reset` works once the world answers.
 
     The env opens `world`, and `close` closes it. `last_frame` is the frame behind the last
     observation; its `stamps` give the seconds spent by each part.
@@ -93,31 +86,34 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
         Raises:
             ConfigError: an argument is out of range, or does not fit the world.
         """
-        _check_render_mode(render_mode)
+        check_render_mode(render_mode)
         if action_repeat < 1:
             raise ConfigError(f"action_repeat must be at least 1, got {action_repeat}")
         observation = observation or ObservationConfig()
         self.render_mode = render_mode
-        self.last_frame: SensorFrame | None = None
         self.world = world
         self._task = task or Task()
         self._actions = actions or ContinuousActions()
         self._episodes = episodes or EpisodeConfig()
         self._action_repeat = action_repeat
         self._window = Window("sim2street")
-        self._last_control = Control()
-        self._distance_m = 0.0
-        self._episode_over = True
+        self._episode: Episode | None = None
         with ExitStack() as on_error:
             on_error.callback(world.close)
-            world.open(sensors=observation.needs_sensors or render_mode is not None)
+            sensors = observation.needs_sensors or render_mode is not None
+            world.open(sensors)
             spec = world.spec
-            self._observer = Observer(observation, spec, image_scale)
+            self._observer = Observer(observation, spec, image_scale, sensors)
             on_error.pop_all()
         self.observation_space = self._observer.space
         self.action_space = self._actions.space
         steps_per_s = max(1, round(1.0 / (spec.tick_s * action_repeat)))
         self.metadata = {**self.metadata, "render_fps": steps_per_s}
+
+    @property
+    def last_frame(self) -> SensorFrame | None:
+        """The frame behind the last observation; None before the first reset."""
+        return None if self._episode is None else self._episode.frame
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -136,42 +132,40 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
         """
         super().reset(seed=seed)
         episode_seed = seed if seed is not None else int(self.np_random.integers(2**31))
-        world_options = self._world_options(episode_seed, dict(options or {}))
-        self._episode_over = True
+        task_options = self._task.config.reset_options
+        world_options = reset_options(
+            self._episodes, episode_seed, task_options, options or {}, self.world.option_names
+        )
+        self._episode = None
         frame = self.world.reset(episode_seed, world_options)
-        self.last_frame = frame
-        self._last_control = Control()
-        self._distance_m = 0.0
-        self._episode_over = False
+        self._episode = Episode.start(episode_seed, world_options, frame)
         observation = self._observer.observe(frame)
         self._show_in_window()
-        return observation, {**self._info(frame), "seed": episode_seed, "options": world_options}
+        return observation, self._episode.info(self._task.nothing())
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Apply an action for `action_repeat` ticks, or until an ending is met."""
-        if self._episode_over or self.last_frame is None:
+        episode = self._episode
+        if episode is None or episode.over:
             raise gymnasium.error.ResetNeeded("the episode is over: call reset() before step()")
         control = self._actions.control(action)
         rewards: defaultdict[str, float] = defaultdict(float)
         for _ in range(self._action_repeat):
-            outcome, error = self._advance_one_tick(control)
+            outcome, error = self._advance_one_tick(episode, control)
             for name, value in outcome.rewards.items():
                 rewards[name] += value
             if outcome.episode_over:
                 break
         outcome = replace(outcome, rewards=dict(rewards))
-        self._episode_over = outcome.episode_over
-        info = {**self._info(self.last_frame), **outcome_info(outcome)}
-        if error is not None:
-            info["error"] = error
-        observation = self._observer.observe(self.last_frame)
+        episode.over = outcome.episode_over
+        observation = self._observer.observe(episode.frame)
         self._show_in_window()
-        terminated = outcome.ending is not None
+        terminated, info = outcome.ending is not None, episode.info(outcome, error)
         return observation, outcome.reward, terminated, outcome.truncated, info
 
     def render(self) -> ByteArray | None:
         """uint8 (H, W, 3) as the render mode says; None without one, or with "human"."""
-        if self.render_mode is None or self.last_frame is None or self.render_mode == "human":
+        if self.render_mode is None or self._episode is None or self.render_mode == "human":
             return None
         return self._rendered()
 
@@ -182,69 +176,68 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
             ResetNeeded: there is no episode yet.
             WorldError: this env's world cannot save its state.
         """
-        if self.last_frame is None:
+        if self._episode is None:
             raise gymnasium.error.ResetNeeded("there is no episode: call reset() first")
         return EnvState(
-            self.world.get_state(),
-            self.last_frame,
-            self._last_control,
-            self._distance_m,
-            self._episode_over,
-            self._observer.get_state(),
-            self.np_random.bit_generator.state,
+            world=self.world.get_state(),
+            task=self._task.config,
+            episode=replace(self._episode),
+            views=self._observer.views,
+            observer=self._observer.get_state(),
+            rng=self.np_random.bit_generator.state,
         )
 
     def set_state(self, state: EnvState) -> tuple[Observation, dict[str, Any]]:
-        """Go back to a snapshot of this env; returns its observation and info."""
-        self.world.set_state(state.world)
-        self.last_frame = state.frame
-        self._last_control = state.last_control
-        self._distance_m = state.distance_m
-        self._episode_over = state.episode_over
-        self._observer.set_state(state.observer)
+        """Go back to a snapshot; returns its observation and info.
+
+        It may come from another env with the same task in an equal world, also from one that
+        observes something else: a snapshot made without images can be continued with images.
+
+        Raises:
+            ConfigError: it is no snapshot, or one of another task or world.
+            WorldError: this env's world cannot restore a state.
+        """
+        state = check_snapshot(state, self._task.config)
+        frame = self.world.set_state(state.world)
+        if state.views == self._observer.views:
+            frame = state.episode.frame
+            self._observer.set_state(state.observer)
+        else:  # the history of other observations is of no use: begin a new one here
+            self._observer.set_state(ObserverState())
+        self._episode = state.episode_at(frame)
         self.np_random.bit_generator.state = state.rng
-        return self._observer.observe(state.frame), self._info(state.frame)
+        return self._observer.observe(frame), self._episode.info(self._task.nothing())
 
     def close(self) -> None:
         """Close the world and the window. May be called more than once."""
-        self._episode_over = True
         self._window.close()
         self.world.close()
+        if self._episode is not None:
+            self._episode.over = True
 
-    def _world_options(self, seed: int, asked: dict[str, Any]) -> dict[str, Any]:
-        """Options of the world's reset: those drawn, replaced by the task's, then by `asked`."""
-        known = self.world.option_names
-        if known is not None:
-            for name in asked:
-                if name not in known and name != SPLIT_OPTION:
-                    hint = did_you_mean(name, [*sorted(known), SPLIT_OPTION])
-                    raise ConfigError(f"reset options: unknown option '{name}'{hint}")
-        drawn = draw_options(self._episodes, seed, asked.pop(SPLIT_OPTION, None))
-        return {**drawn, **self._task.config.reset_options, **asked}
+    def __deepcopy__(self, memo: dict[int, Any]) -> DrivingEnv:
+        """A copy with a world of its own, where all parts can be copied (TypeError elsewhere)."""
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        try:
+            copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        except TypeError as error:
+            raise TypeError(
+                f"this env cannot be copied ({error}). Make a second env with the same settings, "
+                "and continue there with second.unwrapped.set_state(first.unwrapped.get_state())"
+            ) from error
+        return copied
 
-    def _advance_one_tick(self, control: Control) -> tuple[Outcome, str | None]:
+    def _advance_one_tick(self, episode: Episode, control: Control) -> tuple[Outcome, str]:
         """Reward and endings of one tick; and the reason, if the world was lost."""
-        before = self.last_frame
-        assert before is not None
         try:
             after = self.world.step(control)
         except EpisodeEnd:
-            return RECORDING_END_OUTCOME, None
+            return self._task.nothing(RECORDING_END), ""
         except WORLD_LOST_ERRORS as error:
-            return WORLD_LOST_OUTCOME, str(error)
-        outcome = self._task.evaluate(Transition(before, control, after, self._last_control))
+            return self._task.nothing(LOST), str(error)
         self._observer.record(after)
-        self._distance_m += abs(after.ego.speed_mps) * (after.time_s - before.time_s)
-        self.last_frame, self._last_control = after, control
-        return outcome, None
-
-    def _info(self, frame: SensorFrame) -> dict[str, Any]:
-        return {
-            "tick": frame.tick,
-            "flags": list(frame.flags),
-            "speed_mps": frame.ego.speed_mps,
-            "distance_m": self._distance_m,
-        }
+        return self._task.evaluate(episode.advance(control, after)), ""
 
     def _rendered(self) -> ByteArray:
         view = self._observer.last_view
@@ -255,19 +248,3 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
     def _show_in_window(self) -> None:
         if self.render_mode == "human":
             self._window.show(self._rendered(), self.metadata["render_fps"])
-
-
-def outcome_info(outcome: Outcome) -> dict[str, Any]:
-    """The part of a step's `info` that comes from its outcome; new objects."""
-    return {
-        "rewards": dict(outcome.rewards),
-        "endings": dict(outcome.endings),
-        "ending": outcome.ending or outcome.cutoff,
-        "is_success": outcome.success,
-    }
-
-
-def _check_render_mode(render_mode: str | None) -> None:
-    if render_mode is not None and render_mode not in RENDER_MODES:
-        hint = did_you_mean(render_mode, list(RENDER_MODES))
-        raise ConfigError(f"unknown render_mode '{render_mode}'{hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -55,11 +56,44 @@ class EpisodeConfig(StrictModel):
         return self
 
 
-def draw_options(config: EpisodeConfig, seed: int, split: str | None = None) -> dict[str, Any]:
+def reset_options(
+    config: EpisodeConfig,
+    seed: int,
+    of_task: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    known: Collection[str] | None,
+) -> dict[str, Any]:
+    """The options with which the world is reset for the episode with this seed.
+
+    Args:
+        of_task: options of the task; they replace those drawn.
+        asked: options of the caller; they replace all others. `split` is not passed on.
+        known: names of the world's options; None if unknown.
+
+    Raises:
+        ConfigError: an option is unknown, or there is no such split.
+    """
+    rest = dict(asked)
+    split = rest.pop(SPLIT_OPTION, None)
+    for name in rest:
+        if known is not None and name not in known:
+            hint = did_you_mean(name, [*sorted(known), SPLIT_OPTION])
+            raise ConfigError(f"reset options: unknown option '{name}'{hint}")
+    return {**draw_options(config, seed, split, known), **of_task, **rest}
+
+
+def draw_options(
+    config: EpisodeConfig,
+    seed: int,
+    split: str | None = None,
+    known: Collection[str] | None = None,
+) -> dict[str, Any]:
     """The world's reset options of the episode with this seed.
 
     Args:
         split: "train" or "test"; None takes the config's.
+        known: names of the world's options; None if unknown. A world whose town is fixed has no
+            option `towns`, so none is drawn.
 
     Raises:
         ConfigError: there is no such split.
@@ -70,6 +104,14 @@ def draw_options(config: EpisodeConfig, seed: int, split: str | None = None) -> 
     train = chosen == "train"
     styles = config.train_styles if train else config.test_styles
     towns = config.train_towns if train else config.test_towns
+    if known is not None and "towns" not in known:
+        towns = None
+    if split is not None and towns is None and not styles:
+        raise ConfigError(
+            f"reset options: split '{split}' chooses nothing here: the config's `episodes` give "
+            f"neither {split}_towns (which need a world whose town is not fixed) nor "
+            f"{split}_styles. Leave it out, or choose with other options, such as `town`"
+        )
     # One generator per option: drawing one more option leaves the others as they are.
     weather_rng, traffic_rng, style_rng = (
         np.random.default_rng([seed, 0x65, stream]) for stream in range(3)

@@ -14,12 +14,14 @@ from gymnasium import spaces
 from pydantic import Field, model_validator
 
 from sim2street.bridge.errors import FrameError
-from sim2street.bridge.frame import SensorFrame, View, WorldSpec
+from sim2street.bridge.frame import Camera, SensorFrame, View, WorldSpec
 from sim2street.configs import ConfigError, StrictModel, did_you_mean
 from sim2street.envs.images import IMAGE_KEYS, ImageConfig, ImageObserver
 from sim2street.envs.state import VECTOR_OBSERVATIONS, vector_observation
 
 Array = npt.NDArray[Any]
+
+ObservationKey = Literal["image", "labels", "depth_m", "state", "route", "hazards"]
 
 Observation = dict[str, Array] | Array
 """Arrays by key, or one plain array if the config says `flat`."""
@@ -32,17 +34,18 @@ class ObservationConfig(StrictModel):
         keys: any of `image` (uint8 (kH, kW, 3) rgb, where k is `image_scale`), `labels`
             (uint8 (H, W) tags), `depth_m` (float32 (H, W), metres along the optical axis,
             1000 for the sky), `state` (float32 vector of ego vehicle, lane, light and
-            vehicle ahead), `route` (float32 vector of points of the route ahead).
+            vehicle ahead), `route` (float32 vector of points of the route ahead), `hazards`
+            (float32 vector of who is in the way or about to cross it).
         view: name of the camera; needed only if the world has several.
         flat: gives a plain array instead of a Dict: one image, or all vectors joined.
         stack: number of observations, this one and the ones before it, joined along the
             last axis, oldest first. At the start of an episode the first one is repeated.
         latency_ticks: gives images that are this many ticks old, as from a slow camera; at
-            the start of an episode, the first one. `state` and `route` are never delayed.
+            the start of an episode, the first one. Vectors are never delayed.
         pictures: size of images, and classes of the label map.
     """
 
-    keys: tuple[Literal["image", "labels", "depth_m", "state", "route"], ...] = ("image", "state")
+    keys: tuple[ObservationKey, ...] = ("image", "state")
     view: str | None = None
     flat: bool = False
     stack: int = Field(default=1, ge=1, le=32)
@@ -53,7 +56,8 @@ class ObservationConfig(StrictModel):
     def _check_flat(self) -> ObservationConfig:
         if self.flat and self.needs_sensors and len(self.keys) > 1:
             raise ValueError(
-                "flat: only a single image, or vectors (state, route), fit into one plain array; "
+                f"flat: only a single image, or vectors ({', '.join(VECTOR_OBSERVATIONS)}), fit "
+                "into one plain array; "
                 f"got the keys {list(self.keys)}"
             )
         return self
@@ -62,6 +66,22 @@ class ObservationConfig(StrictModel):
     def needs_sensors(self) -> bool:
         """Whether any key needs a camera."""
         return any(key in IMAGE_KEYS for key in self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedViews:
+    """What an `Observer` looks at. A history fits only an observer with the same.
+
+    Attributes:
+        sensors: whether the world was opened with its cameras.
+        cameras: of the world.
+        image_scale: width of the rgb image divided by the width of the labels.
+    """
+
+    config: ObservationConfig
+    sensors: bool
+    cameras: Mapping[str, Camera]
+    image_scale: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +107,23 @@ class Observer:
     Latency and stacking need a history: call `record` with the frame of every tick, and
     `observe` with those on which the agent acts. A frame of another episode, or of an earlier
     tick, clears the history.
+
+    Attributes:
+        views: what is looked at.
     """
 
-    def __init__(self, config: ObservationConfig, spec: WorldSpec, image_scale: int = 1) -> None:
-        """`image_scale`: width of the rgb image divided by the width of the labels.
+    def __init__(
+        self,
+        config: ObservationConfig,
+        spec: WorldSpec,
+        image_scale: int = 1,
+        sensors: bool = True,
+    ) -> None:
+        """Choose the camera.
+
+        Args:
+            image_scale: width of the rgb image divided by the width of the labels.
+            sensors: whether the world was opened with its cameras.
 
         Raises:
             ConfigError: the world does not have the camera that the config asks for.
@@ -100,6 +133,7 @@ class Observer:
                 "observation.keys is empty: name at least one of "
                 f"{', '.join((*IMAGE_KEYS, *VECTOR_OBSERVATIONS))}"
             )
+        self.views = ObservedViews(config, sensors, dict(spec.cameras), image_scale)
         self._config = config
         self._camera = _choose_camera(config, spec)
         self._images: ImageObserver | None = None
@@ -107,7 +141,7 @@ class Observer:
             if self._camera is None:
                 raise ConfigError(
                     "observation.keys: this world has no camera, so only "
-                    f"{' and '.join(VECTOR_OBSERVATIONS)} can be observed"
+                    f"{', '.join(VECTOR_OBSERVATIONS)} can be observed"
                 )
             camera = spec.cameras[self._camera]
             self._images = ImageObserver(config.pictures, camera, image_scale)

@@ -9,12 +9,28 @@ import numpy as np
 
 from sim2street.bridge.frame import ByteArray, FloatArray, View
 from sim2street.bridge.palette import paint_labels
-from sim2street.configs import ConfigError
+from sim2street.configs import ConfigError, did_you_mean
 
 RENDER_MODES = ("rgb_array", "human", "side_by_side")
 
 WHITE_DEPTH_M = 4.0
 """Depth up to which `paint_depth` is white."""
+
+
+def check_render_mode(render_mode: str | None) -> None:
+    """Raise ConfigError where an env has no such render mode."""
+    if render_mode is None or render_mode in RENDER_MODES:
+        return
+    if render_mode.removesuffix("_list") in RENDER_MODES:
+        single = render_mode.removesuffix("_list")
+        raise ConfigError(
+            f"render_mode '{render_mode}': frames are collected by a wrapper. Make the env with "
+            f"gymnasium.make(id, render_mode='{render_mode}'), or wrap one with the render_mode "
+            f"'{single}' in gymnasium.wrappers.RenderCollection"
+        )
+    raise ConfigError(
+        f"unknown render_mode '{render_mode}'{did_you_mean(render_mode, list(RENDER_MODES))}"
+    )
 
 
 def camera_image(view: View) -> ByteArray:

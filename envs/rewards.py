@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sim2street.bridge.frame import Control, LightState, SensorFrame
+from sim2street.envs.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,14 @@ class Transition:
         control: the control applied during the tick.
         after: the frame after the tick.
         last_control: the control applied during the tick before.
+        pace: after the tick, how far the ego is behind a slow driver or ahead of a fast one.
     """
 
     before: SensorFrame
     control: Control
     after: SensorFrame
     last_control: Control
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def dt_s(self) -> float:
@@ -59,6 +62,19 @@ MAX_COUNTED_BRAKE_MPS2 = 10.0
 
 MIN_STOP_DISTANCE_M = 0.5
 """Shortest distance to a stop line that `late_braking` and `ran_red_light` reckon with."""
+
+TOO_SLOW_M = 30.0
+"""`too_slow` is met this far behind a slow driver: after seven seconds of standing in a zone of
+30 km/h without a reason."""
+
+TOO_FAST_M = 3.0
+"""`too_fast` is met this far ahead of a fast driver: after a second at 12 km/h above it."""
+
+FOLLOW_RANGE_M = 60.0
+"""A vehicle ahead that is farther away is no longer followed."""
+
+HOLDING_LIGHT_M = 50.0
+"""A red or yellow light this close excuses that the vehicle ahead is no longer followed."""
 
 
 def progress(t: Transition) -> float:
@@ -152,9 +168,41 @@ def goal(t: Transition) -> bool:
     return left_m is not None and left_m <= GOAL_RADIUS_M
 
 
+def too_slow(t: Transition) -> bool:
+    """The ego is 30 m behind a slow car at half the speed limit, which waits where one has to."""
+    return t.pace.behind_m > TOO_SLOW_M
+
+
+def too_fast(t: Transition) -> bool:
+    """The ego is 3 m ahead of a fast car, which drives a tenth more than the speed limit."""
+    return t.pace.ahead_m > TOO_FAST_M
+
+
 def lead_lost(t: Transition) -> bool:
     """The ego vehicle sees no vehicle ahead any more."""
     return t.after.ego.lead is None
+
+
+def fell_behind(t: Transition) -> bool:
+    """The vehicle ahead is more than 60 m away or out of sight, and no red light is the reason."""
+    return _lead_is_far(t) and not _light_holds(t)
+
+
+def parted_by_light(t: Transition) -> bool:
+    """The same, but a red or yellow light less than 50 m ahead is the reason."""
+    return _lead_is_far(t) and _light_holds(t)
+
+
+def _lead_is_far(t: Transition) -> bool:
+    lead = t.after.ego.lead
+    return lead is None or lead.distance_m > FOLLOW_RANGE_M
+
+
+def _light_holds(t: Transition) -> bool:
+    light = t.after.ego.next_light
+    if light is None or light.state is LightState.GREEN:
+        return False
+    return light.distance_m <= HOLDING_LIGHT_M
 
 
 ENDINGS: Mapping[str, Ending] = {
@@ -162,7 +210,11 @@ ENDINGS: Mapping[str, Ending] = {
     "off_lane": off_lane,
     "ran_red_light": ran_red_light,
     "goal": goal,
+    "too_slow": too_slow,
+    "too_fast": too_fast,
     "lead_lost": lead_lost,
+    "fell_behind": fell_behind,
+    "parted_by_light": parted_by_light,
 }
 """Conditions that can end an episode. Each is a reward term too: 1 on the tick it is met."""
 

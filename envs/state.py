@@ -1,7 +1,8 @@
-"""The observations `state` and `route`: vectors of numbers that need no camera.
+"""The observations `state`, `route` and `hazards`: vectors of numbers that need no camera.
 
 `state` describes the ego vehicle, its lane, the next traffic light and the vehicle ahead;
-`route` gives points of the route ahead. Every element is scaled and clipped to [-1, 1].
+`route` gives points of the route ahead; `hazards` (in `hazards.py`) tells who is in the way or
+about to cross it. Every element is scaled and clipped to [-1, 1].
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sim2street.bridge.frame import (
     LightState,
     SensorFrame,
 )
+from sim2street.envs.hazards import HAZARD_FIELDS, hazards_vector
 
 FAR_M = 100.0
 """Scale of distances to lights, vehicles and the goal; one that is missing counts as 1."""
@@ -93,19 +95,20 @@ class VectorObservation:
     """
 
     fields: tuple[str, ...]
-    compute: Callable[[EgoState], FloatArray]
+    compute: Callable[[SensorFrame], FloatArray]
 
 
 VECTOR_OBSERVATIONS: Mapping[str, VectorObservation] = {
-    "state": VectorObservation(tuple(STATE_FIELDS), state_vector),
-    "route": VectorObservation(ROUTE_FIELDS, route_vector),
+    "state": VectorObservation(tuple(STATE_FIELDS), lambda frame: state_vector(frame.ego)),
+    "route": VectorObservation(ROUTE_FIELDS, lambda frame: route_vector(frame.ego)),
+    "hazards": VectorObservation(HAZARD_FIELDS, hazards_vector),
 }
 """Observation key -> the vector behind it."""
 
 
 def vector_observation(key: str, frame: SensorFrame) -> FloatArray:
     """The vector `key` of a frame, float32, a new array."""
-    return VECTOR_OBSERVATIONS[key].compute(frame.ego)
+    return VECTOR_OBSERVATIONS[key].compute(frame)
 
 
 def _clipped(values: list[float]) -> FloatArray:

@@ -39,10 +39,20 @@ class TaskConfig(StrictModel):
             "steer_change": -0.05,
             "collision": -10.0,
             "off_lane": -5.0,
+            "ran_red_light": -10.0,
+            "too_slow": -5.0,
+            "too_fast": -5.0,
             "goal": 10.0,
         }
     )
-    endings: tuple[str, ...] = ("collision", "off_lane", "goal")
+    endings: tuple[str, ...] = (
+        "collision",
+        "off_lane",
+        "ran_red_light",
+        "too_slow",
+        "too_fast",
+        "goal",
+    )
     cutoffs: tuple[str, ...] = ()
     success: tuple[str, ...] = ("goal",)
     time_limit_s: float = Field(default=60.0, gt=0.0)
@@ -123,6 +133,17 @@ class Task:
             cutoff = None
         success = (ending or cutoff) in config.success
         return Outcome(rewards, ending, cutoff is not None, met, cutoff, success)
+
+    def nothing(self, cutoff: str | None = None) -> Outcome:
+        """The outcome without a tick: no rewards, nothing met, but perhaps cut off."""
+        config = self.config
+        return Outcome(
+            rewards=dict.fromkeys(config.rewards, 0.0),
+            ending=None,
+            truncated=cutoff is not None,
+            endings=dict.fromkeys((*config.endings, *config.cutoffs), False),
+            cutoff=cutoff,
+        )
 
 
 def _check_names(what: str, names: Iterable[str], known: Mapping[str, Any] | Iterable[str]) -> None:

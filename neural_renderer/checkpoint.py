@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sim2street.bridge.labels import taxonomy_fingerprint
@@ -22,8 +19,21 @@ from sim2street.configs import Sim2StreetError
 from sim2street.neural_renderer.conditions.class_map import ClassMap
 from sim2street.neural_renderer.networks.build import KINDS, SIZES, build_frame_generator
 from sim2street.neural_renderer.networks.interface import FrameGenerator
+from sim2street.neural_renderer.weight_files import (
+    UnreadableFileError,
+    read_tensors,
+    write_tensors,
+)
 
 FORMAT = "sim2street-generator/1"
+
+OTHER_FILES = {
+    "sim2street-style/": "a style, not weights: `sim2street demo --style FILE` uses it, with the "
+    "weights that it was made for",
+    "sim2street-seed/": "part of a seed, not weights to render with: `sim2street train "
+    "--init-from` takes its folder",
+}
+"""What files of sim2street in other formats are, by the start of their format."""
 
 
 class CheckpointError(Sim2StreetError):
@@ -69,24 +79,21 @@ def save_generator(path: Path, generator: FrameGenerator, info: CheckpointInfo) 
         "loss_networks": json.dumps(list(info.loss_networks)),
         "kind": info.kind,
     }
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata=metadata)
-    os.replace(part, path)
+    write_tensors(path, tensors, metadata)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
     """Tensors as float32, and metadata. Raises CheckpointError if the file cannot be used."""
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"no weights at {path}: give the path of a .safetensors checkpoint")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+        tensors, metadata = read_tensors(path)
+    except UnreadableFileError as error:
         raise CheckpointError(
-            f"{path} cannot be read ({error}); it may be truncated: copy or export it again"
+            f"{path} cannot be used as weights: {error}. Expected a checkpoint of sim2street, such "
+            "as the generator.safetensors of a training run; if it is one, copy it again"
         ) from error
-    return tensors, _parse_info(path, metadata)
+    return {name: tensor.float() for name, tensor in tensors.items()}, _parse_info(path, metadata)
 
 
 def load_generator(path: Path) -> tuple[FrameGenerator, CheckpointInfo]:
@@ -110,10 +117,36 @@ def load_generator(path: Path) -> tuple[FrameGenerator, CheckpointInfo]:
 
 
 def _parse_info(path: Path, metadata: dict[str, Any]) -> CheckpointInfo:
-    if metadata.get("format") != FORMAT:
+    """Check the metadata of a checkpoint. Raises CheckpointError where it does not fit."""
+    _check_format(path, metadata)
+    try:
+        return _checked_info(path, metadata)
+    except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(
-            f"{path}: expected format {FORMAT}, got {metadata.get('format', 'none')}"
+            f"{path}: its metadata is damaged or incomplete ({type(error).__name__}: {error}); "
+            "copy or export the file again"
+        ) from error
+
+
+def _check_format(path: Path, metadata: dict[str, Any]) -> None:
+    found = str(metadata.get("format", ""))
+    if found == FORMAT:
+        return
+    for start, explanation in OTHER_FILES.items():
+        if found.startswith(start):
+            raise CheckpointError(f"{path} is {explanation}")
+    if found.startswith(FORMAT.split("/")[0]):
+        raise CheckpointError(
+            f"{path}: this version of sim2street reads format {FORMAT}, got {found}: use weights "
+            "of this version"
         )
+    raise CheckpointError(
+        f"{path} is a safetensors file of something else: it has no metadata of sim2street. "
+        "Expected a checkpoint, such as the generator.safetensors of a training run"
+    )
+
+
+def _checked_info(path: Path, metadata: dict[str, Any]) -> CheckpointInfo:
     class_map = json.loads(metadata["class_map"])
     if class_map["taxonomy"] != taxonomy_fingerprint():
         raise CheckpointError(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sim2street.bridge.errors import RendererError, UnknownSession
-from sim2street.bridge.frame import MAX_TAG, Actor, ByteArray
+from sim2street.bridge.frame import MAX_TAG, Actor, ByteArray, check_actor_ids
 from sim2street.bridge.renderer import (
     Renderer,
     Rendering,
@@ -45,6 +45,8 @@ from sim2street.neural_renderer.networks.interface import (
     History,
 )
 from sim2street.neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
+from sim2street.neural_renderer.runtimes.devices import chosen_device
+from sim2street.neural_renderer.runtimes.forks import prepare_for_forks
 from sim2street.neural_renderer.runtimes.precision import chosen_dtype
 from sim2street.neural_renderer.styles.files import read_styles, style_from_bytes
 
@@ -67,22 +69,27 @@ class NeuralRenderer(Renderer):
 
     Args:
         weights: serving checkpoint (`sim2street.neural_renderer.checkpoint`).
-        styles: folder of style files made with these weights, at least one; None: every
-            session brings its own style as bytes.
-        device: "auto" (a GPU where there is one), "cpu", "cuda", ...
+        styles: folders of style files made with these weights; without one, every session brings
+            its own style as bytes.
+        device: "auto" (a GPU where there is one), "cpu", "cuda", ...; see `devices.py`.
         precision: "float32", "bfloat16", or "auto": the faster one on this kind of processor.
     """
 
     def __init__(
-        self, weights: Path, styles: Path | None, device: str = "auto", precision: str = "auto"
+        self,
+        weights: Path,
+        styles: Sequence[Path] | Path | None,
+        device: str = "auto",
+        precision: str = "auto",
     ) -> None:
-        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        self._device = torch.device(chosen)
+        self._device = chosen_device(device)
+        prepare_for_forks(self._device)
         dtype = chosen_dtype(precision, self._device)
         generator, self.info = load_generator(weights)
         self._generator = generator.to(self._device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._compiled: dict[tuple[int, ...], tuple[Sequence[StyleCode], CompiledStyle]] = {}
-        known = read_styles(styles, self.info.sha256) if styles is not None else {}
+        folders = [styles] if isinstance(styles, Path) else styles or []
+        known = read_styles(folders, self.info.sha256)
         self._styles = {name: code.to(self._device) for name, code in known.items()}
         self._sessions: dict[int, _Session] = {}
         self._next_session = 1
@@ -107,6 +114,8 @@ class NeuralRenderer(Renderer):
 
     def load_session(self, session: int, saved: Any) -> None:
         restored = self._session(session)
+        if not (isinstance(saved, tuple) and saved and isinstance(saved[0], RenderState | None)):
+            raise RendererError("this state was not saved by a neural renderer")
         restored.state, restored.image = saved
 
     def close_session(self, session: int) -> None:
@@ -171,6 +180,7 @@ class NeuralRenderer(Renderer):
                     f"{view.labels.shape[1]}x{view.labels.shape[0]}: open another session"
                 )
             self._warn_unseen(view.labels)
+        check_actor_ids(request.actors)
         # One horizon for a whole drive: a new estimate for each frame would make it flicker.
         before = session.state if _continues(session.state, request) else None
         return view_input(
@@ -216,7 +226,8 @@ class NeuralRenderer(Renderer):
     def _resolve(self, style: StyleChoice) -> StyleCode:
         """A style by name, from bytes, or blended."""
         if isinstance(style, StyleBlob):
-            code = style_from_bytes(style.data, self.info.sha256, style.name)
+            groups = len(self.info.class_map.names)
+            code = style_from_bytes(style.data, self.info.sha256, style.name, groups)
             return code.to(self._device)
         if isinstance(style, Mapping):
             parts = [self._resolve(name) for name in style]

@@ -31,3 +31,4 @@ public.uptime_s  # StatusBody, on the wire
 public.held
 public.counters
 public.prepare  # called by name from the parent process
+public.ping

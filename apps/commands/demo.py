@@ -18,10 +18,14 @@ from sim2street.apps.commands.options import (
     SeedOption,
     SizeOption,
     StyleOption,
+    TownOption,
+    TrafficOption,
+    WeatherOption,
     WorldOption,
     make_renderer,
     make_world,
     parse_style,
+    reset_options,
 )
 from sim2street.apps.compose import open_rendered
 from sim2street.apps.console import say
@@ -39,6 +43,9 @@ def demo(
     renderer: RendererOption = "auto",
     style: StyleOption = "default",
     seed: SeedOption = 0,
+    town: TownOption = None,
+    weather: WeatherOption = None,
+    traffic: TrafficOption = None,
     size: SizeOption = None,
     scale: ScaleOption = 1,
     camera: CameraOption = None,
@@ -54,11 +61,12 @@ def demo(
     look = parse_style(style)
     stream = None if publish is None else server_config(publish, secret_key, allowed_clients)
     inner = make_world(world, size)
+    options = reset_options(inner, town, weather, traffic)
     with (
         open_rendered(inner, make_renderer(renderer), look, scale) as rendered,
         published(rendered, stream) as shown,
     ):
-        frames = driven(shown, ticks, seed)
+        frames = driven(shown, ticks, seed, options)
         fps = 1.0 / rendered.spec.tick_s
         small = Animation(fps) if animation is not None else None
         trip = film(frames, folder / "demo.mp4", fps, ticks, camera, small)

@@ -19,7 +19,7 @@ from sim2street.apps.compose import needs_extra, weights_file
 from sim2street.apps.console import out, progress, say
 from sim2street.apps.output import partial_file
 from sim2street.apps.video import save_image
-from sim2street.configs import load
+from sim2street.configs import ConfigError, load
 
 if TYPE_CHECKING:
     from sim2street.neural_renderer.evaluation.progress import EvaluationProgress
@@ -108,6 +108,12 @@ def evaluate(
             weights, settings, networks, chosen_device(device), watch, folder / "photos",
             style_fit(fit, vgg16, 0, lambda done, of: watch.advance()),
         )  # fmt: skip
+    if not report.rows:
+        raise ConfigError(
+            f"nothing was measured: {'; '.join(report.left_out) or 'the config has no data'}. "
+            "Name networks to measure with, such as `sim2street evaluate --segmenter`, or clips "
+            "with `sim2street evaluate --town-clips`"
+        )
     show(report)
     save(report, folder, weights.stem)
 

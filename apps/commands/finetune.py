@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from sim2street.apps.commands.options import DeviceOption, chosen_device
+from sim2street.apps.commands.options import DeviceOption, TrustNamingOption, chosen_device
 from sim2street.apps.commands.style import network_size
 from sim2street.apps.compose import needs_extra, weights_file
 from sim2street.apps.console import progress, say
@@ -42,6 +42,7 @@ def finetune(
     naming: Annotated[
         str, typer.Option("--naming", "-n", help="Label map of labels/ (see sim2street render).")
     ] = "cityscapes-train",
+    trust_naming: TrustNamingOption = False,
     count: Annotated[
         int,
         typer.Option("--count", min=1, help="Photographs to adapt to; the others are held out."),
@@ -68,7 +69,7 @@ def finetune(
     if target.suffix != ".safetensors":
         raise ConfigError(f"--out must end in .safetensors, got {target}")
     lpips_network, weights = _load_lpips(alexnet, lpips), weights_file(weights)
-    prepared = _load_photos(photos, naming, target.stem)
+    prepared = _load_photos(photos, naming, target.stem, trust_naming)
     with needs_extra("train"):
         import torch
 
@@ -100,11 +101,14 @@ def _load_lpips(alexnet: Path | None, heads: Path | None) -> Lpips | None:
     return load_lpips(alexnet, heads)
 
 
-def _load_photos(folder: Path, naming: str, name: str) -> list[PreparedPhoto]:
+def _load_photos(folder: Path, naming: str, name: str, trust_naming: bool) -> list[PreparedPhoto]:
     with needs_extra("neural"):
         from sim2street.neural_renderer.data.photos import PhotoSourceConfig
         from sim2street.neural_renderer.data.prepare import load_photos
-    source = {"name": name, "root": folder, "layout": "folder", "labels": find_map(naming).name}
+    source = {
+        "name": name, "root": folder, "layout": "folder", "labels": find_map(naming).name,
+        "trust_naming": trust_naming,
+    }  # fmt: skip
     return load_photos(parse(PhotoSourceConfig, source, "finetune"))
 
 

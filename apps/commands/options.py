@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sim2street.apps.compose import ENDPOINT_SCHEMES, build_renderer, build_world, needs_extra
 from sim2street.apps.console import announce_licence
-from sim2street.bridge.renderer import Renderer
+from sim2street.bridge.renderer import Renderer, StyleChoice
+from sim2street.bridge.style_files import STYLE_SUFFIX, read_style_file
 from sim2street.bridge.transport import ClientConfig, query_status
 from sim2street.bridge.world import World
 from sim2street.configs import ConfigError
@@ -40,7 +41,9 @@ RendererOption = Annotated[
 StyleOption = Annotated[
     str,
     typer.Option(
-        "--style", help="A style of the renderer, a blend such as day=0.3,dusk=0.7, or random."
+        "--style",
+        help="A style of the renderer, a style file (.safetensors), a blend such as "
+        "day=0.3,dusk=0.7, or random.",
     ),
 ]
 SeedOption = Annotated[
@@ -90,7 +93,26 @@ TrustNamingOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda.")
+    str,
+    typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda, cuda:1, mps."),
+]
+RecoverOption = Annotated[
+    bool,
+    typer.Option(
+        "--recover", help="Read an interrupted or damaged recording as far as it is whole."
+    ),
+]
+TownOption = Annotated[
+    int | None,
+    typer.Option("--town", min=0, help="Number of the town; without it, drawn with the seed."),
+]
+WeatherOption = Annotated[
+    str | None,
+    typer.Option("--weather", help="Such as clear or rain; without it, drawn with the seed."),
+]
+TrafficOption = Annotated[
+    float | None,
+    typer.Option("--traffic", min=0.0, help="Factor on the usual number of road users."),
 ]
 
 
@@ -124,8 +146,31 @@ def parse_size(size: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def parse_style(style: str) -> str | dict[str, float]:
-    """The style of `--style`: a name, or a blend such as `day=0.3,dusk=0.7` as a mapping."""
+def reset_options(
+    world: World, town: int | None, weather: str | None, traffic: float | None
+) -> dict[str, Any]:
+    """Options of the world's reset that `--town`, `--weather` and `--traffic` stand for.
+
+    Raises:
+        ConfigError: one is given, and this world has no such option.
+    """
+    given = {"town": town, "weather": weather, "traffic": traffic}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    known = world.option_names
+    for name in options if known is not None else ():
+        if name not in known:
+            has = ", ".join(sorted(known & given.keys())) or "none of the three"
+            raise ConfigError(
+                f"--{name}: this world's episodes have no option '{name}' (of town, weather and "
+                f"traffic: {has}); leave it out, or see the keys of the world's YAML file"
+            )
+    return options
+
+
+def parse_style(style: str) -> StyleChoice:
+    """The style of `--style`: a name, a style file, or a blend such as `day=0.3,dusk=0.7`."""
+    if style.endswith(STYLE_SUFFIX) and "," not in style:
+        return read_style_file(Path(style))
     if "=" not in style:
         return style
     blend: dict[str, float] = {}
@@ -141,9 +186,7 @@ def parse_style(style: str) -> str | dict[str, float]:
 
 
 def chosen_device(name: str) -> str:
-    """The device of `--device`; `auto` is "cuda" if there is a GPU, else "cpu"."""
-    if name != "auto":
-        return name
+    """The device of `--device`. Raises ConfigError where this machine does not have it."""
     with needs_extra("neural"):
-        import torch
-    return "cuda" if torch.cuda.is_available() else "cpu"
+        from sim2street.neural_renderer.runtimes.devices import chosen_device as choose
+    return str(choose(name))

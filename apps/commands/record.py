@@ -10,14 +10,20 @@ from rich.markup import escape
 
 from sim2street.apps.commands.options import (
     CameraOption,
+    RecoverOption,
     SeedOption,
     SizeOption,
+    TownOption,
+    TrafficOption,
+    WeatherOption,
     WorldOption,
     make_world,
+    reset_options,
 )
 from sim2street.apps.compose import build_recording, needs_extra, opened
-from sim2street.apps.console import progress, say
+from sim2street.apps.console import err, progress, say
 from sim2street.apps.filming import driven, film, replayed, show_trip
+from sim2street.apps.interrupts import Stopped, saving_first
 from sim2street.configs import ConfigError
 
 
@@ -26,18 +32,44 @@ def record(
     world: WorldOption = "town",
     ticks: Annotated[int, typer.Option("--ticks", min=1, help="Number of ticks to drive.")] = 300,
     seed: SeedOption = 0,
+    town: TownOption = None,
+    weather: WeatherOption = None,
+    traffic: TrafficOption = None,
     size: SizeOption = None,
 ) -> None:
-    """Drive a world with the rule-based driver and record every tick without loss."""
+    """Drive a world with the rule-based driver and record every tick without loss.
+
+    The file appears when the drive is complete. After Ctrl-C, the ticks so far are in
+    NAME.partial.mcap.
+    """
     with needs_extra("recording"):
         from sim2street.bridge.recording import Recorder
     if file.suffix != ".mcap":
         raise ConfigError(f"a recording ends in .mcap, got {file}")
     inner = make_world(world, size)
-    with opened(Recorder(inner, file)) as recorder, progress() as bar:
-        for _ in bar.track(driven(recorder, ticks, seed), ticks, description="recording"):
-            pass
-    say(f"recorded {ticks} ticks: {escape(str(file))}")
+    options = reset_options(inner, town, weather, traffic)
+    done = 0
+    with (
+        saving_first("finishing this tick, then closing the recording") as stop,
+        opened(Recorder(inner, file)) as recorder,
+        progress() as bar,
+    ):
+        task = bar.add_task("recording", total=ticks)
+        for _ in driven(recorder, ticks, seed, options):
+            done, stop.has_work = done + 1, True
+            bar.advance(task)
+            if stop.requested and done < ticks:
+                part = recorder.interrupt(f"stopped after {done} of {ticks} ticks")
+                break
+    if stop.requested and done < ticks:
+        kept = escape(str(part))
+        err.print(
+            f"stopped after {done} of {ticks} ticks, which are in {kept}: `sim2street replay "
+            f"{kept} --recover` films them",
+            soft_wrap=True,
+        )
+        raise Stopped(stop.exit_code)
+    say(f"recorded {done} ticks: {escape(str(file))}")
 
 
 def replay(
@@ -45,9 +77,7 @@ def replay(
     film_path: Annotated[
         Path, typer.Option("--out", "-o", help="The video to write (.mp4).")
     ] = Path("out/replay.mp4"),
-    recover: Annotated[
-        bool, typer.Option("--recover", help="Read a damaged recording as far as possible.")
-    ] = False,
+    recover: RecoverOption = False,
     camera: CameraOption = None,
 ) -> None:
     """Make a video of a recording: labels, depth and RGB next to each other.

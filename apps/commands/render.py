@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from sim2street.apps.commands.options import (
     CameraOption,
+    RecoverOption,
     RendererOption,
     ScaleOption,
     StyleOption,
@@ -33,8 +34,31 @@ from sim2street.bridge.frame import EgoState, SensorFrame, View
 from sim2street.bridge.rendered_world import choose_style
 from sim2street.bridge.renderer import Renderer, RenderRequest, SessionConfig, StyleChoice
 
+if TYPE_CHECKING:
+    from sim2street.bridge.recording import ReplayWorld
+
 STILLS_PER_S = 2.0
 """Frames per second of a video made of stills."""
+
+NamingOption = Annotated[
+    str,
+    typer.Option("--naming", "-n", help=f"Meaning of the label ids: {', '.join(naming_names())}."),
+]
+DepthOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--depth",
+        help="Folder of depth images with the label maps' names: 16-bit PNG (metres * 256), "
+        "CARLA's raw depth PNG, or .npy in metres.",
+    ),
+]
+DepthUnitOption = Annotated[
+    str,
+    typer.Option(
+        "--depth-unit",
+        help=f"Unit of the numbers in 16-bit PNG and .npy: {', '.join(DEPTH_UNITS)}.",
+    ),
+]
 
 
 def render(
@@ -45,27 +69,9 @@ def render(
     folder: Annotated[
         Path, typer.Option("--out", "-o", help="New folder for frames/, film.mp4, contact.png.")
     ] = Path("out/render"),
-    naming: Annotated[
-        str,
-        typer.Option(
-            "--naming", "-n", help=f"Meaning of the label ids: {', '.join(naming_names())}."
-        ),
-    ] = "carla",
-    depth: Annotated[
-        Path | None,
-        typer.Option(
-            "--depth",
-            help="Folder of depth images with the label maps' names: 16-bit PNG (metres * 256), "
-            "CARLA's raw depth PNG, or .npy in metres.",
-        ),
-    ] = None,
-    depth_unit: Annotated[
-        str,
-        typer.Option(
-            "--depth-unit",
-            help=f"Unit of the numbers in 16-bit PNG and .npy: {', '.join(DEPTH_UNITS)}.",
-        ),
-    ] = AUTO_UNIT,
+    naming: NamingOption = "carla",
+    depth: DepthOption = None,
+    depth_unit: DepthUnitOption = AUTO_UNIT,
     fov_deg: Annotated[
         float, typer.Option("--fov", min=1.0, max=170.0, help="Horizontal field of view, degrees.")
     ] = 62.0,
@@ -86,6 +92,7 @@ def render(
     ] = 0,
     scale: ScaleOption = 1,
     camera: CameraOption = None,
+    recover: RecoverOption = False,
 ) -> None:
     """Render a folder of label maps or a recording: images, a video and a contact sheet.
 
@@ -94,7 +101,9 @@ def render(
     """
     look = parse_style(style)
     if source.suffix == ".mcap":
-        trip = _render_recording(source, folder, make_renderer(renderer), look, scale, fps, camera)
+        recording = build_recording(source, recover)
+        engine = make_renderer(renderer)
+        trip = _render_recording(recording, folder, engine, look, scale, fps, camera)
     else:
         labels = LabelFolder(source, naming, depth, depth_unit, fov_deg, max_width, trust_naming)
         total = len(labels.files())
@@ -108,7 +117,7 @@ def render(
 
 
 def _render_recording(
-    source: Path,
+    recording: ReplayWorld,
     folder: Path,
     renderer: Renderer,
     style: StyleChoice,
@@ -116,7 +125,6 @@ def _render_recording(
     fps: float | None,
     camera: str | None,
 ) -> Trip:
-    recording = build_recording(source)
     with (
         open_rendered(recording, renderer, style, scale) as rendered,
         partial_folder(folder) as unfinished,

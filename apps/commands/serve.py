@@ -25,6 +25,7 @@ from sim2street.apps.publishing import published, server_config
 from sim2street.bridge.transport import (
     ServerConfig,
     ServerStats,
+    end_with_supervisor,
     generate_keys,
     serve_renderer,
     serve_world,
@@ -69,6 +70,7 @@ def serve_world_command(
         arguments += ["--publish", publish] if publish else []
         _require_fixed_ports(config, stream)
         raise typer.Exit(_supervise(arguments))
+    end_with_supervisor()
     with published(make_world(world, size), stream) as served:
         stats = serve_world(served, config, on_bound=_announce("world"))
     _print_counters(stats)
@@ -90,6 +92,7 @@ def serve_renderer_command(
         arguments = ["renderer", "--renderer", renderer, *_config_arguments(config)]
         _require_fixed_ports(config)
         raise typer.Exit(_supervise(arguments))
+    end_with_supervisor()
     stats = serve_renderer(make_renderer(renderer), config, on_bound=_announce("renderer"))
     _print_counters(stats)
 

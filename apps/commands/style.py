@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,19 +13,28 @@ from rich.markup import escape
 from sim2street.apps.commands.options import (
     RendererOption,
     SeedOption,
+    TrustNamingOption,
     WorldOption,
     make_renderer,
     make_world,
     parse_size,
     parse_style,
 )
-from sim2street.apps.compose import needs_extra, opened, weights_file
+from sim2street.apps.compose import (
+    is_shipped,
+    needs_extra,
+    opened,
+    style_folders,
+    weights_file,
+)
 from sim2street.apps.console import progress, say
 from sim2street.apps.filming import driven, pick_view
 from sim2street.apps.output import partial_file
+from sim2street.apps.user_files import styles_of_user
 from sim2street.apps.video import contact_sheet, save_image
 from sim2street.bridge.datasets.naming import find_map
 from sim2street.bridge.renderer import RenderRequest, SessionConfig
+from sim2street.bridge.style_files import StyleError, style_name
 from sim2street.configs import ConfigError, did_you_mean, parse
 
 if TYPE_CHECKING:
@@ -42,7 +51,12 @@ WeightsOption = Annotated[
 ]
 FolderOption = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="Folder of styles; without it, `styles` next to the weights."),
+    typer.Option(
+        "--out",
+        "-o",
+        help="Folder of styles. Without it: `styles` next to your own weights; for shipped weights "
+        "a folder of your own below $SIM2STREET_HOME.",
+    ),
 ]
 FitOption = Annotated[
     int, typer.Option("--fit", min=0, help="Fit the style to its photographs in this many steps.")
@@ -64,6 +78,7 @@ def make(
         str,
         typer.Option("--naming", "-n", help="Meaning of the label ids (see sim2street render)."),
     ] = "cityscapes-train",
+    trust_naming: TrustNamingOption = False,
     count: Annotated[
         int, typer.Option("--count", min=1, help="Number of photographs to use, evenly spread.")
     ] = 4,
@@ -89,14 +104,17 @@ def make(
     weights = weights_file(weights)
     size_px = network_size(size)
     generator, info = load_generator(weights)
+    target = new_style_file(name, weights, folder)
     with progress() as bar:
         task = bar.add_task("fitting", total=fit, visible=fit > 0)
         fitted = style_fit(fit, vgg16, seed, lambda done, of: bar.update(task, completed=done))
-        source = {"name": name, "root": photos, "layout": "folder", "labels": find_map(naming).name}
+        source = {
+            "name": name, "root": photos, "layout": "folder", "labels": find_map(naming).name,
+            "trust_naming": trust_naming,
+        }  # fmt: skip
         rgb, tags = _exemplars(source, count, size_px, seed)
         with torch.inference_mode():
             code = compile_style(generator, info.class_map, rgb, tags, fitted)
-    target = styles_folder(weights, folder) / f"{name}.safetensors"
     with partial_file(target) as unfinished:
         unfinished.write_bytes(style_to_bytes(code, name, info.sha256))
     say(f"style of {len(rgb)} photographs: {escape(str(target))}")
@@ -151,14 +169,15 @@ def list_styles(weights: WeightsOption = SHIPPED, folder: FolderOption = None) -
     """List the styles of some weights, and style files that were made for other weights."""
     with needs_extra("neural"):
         from sim2street.neural_renderer.checkpoint import read_checkpoint
-        from sim2street.neural_renderer.styles.files import StyleError, style_from_bytes, style_name
+        from sim2street.neural_renderer.styles.files import style_from_bytes
     weights = weights_file(weights)
     _, info = read_checkpoint(weights)
-    for path in _style_files(styles_folder(weights, folder)):
+    for path in found_styles(weights, folder):
         try:
             code = style_from_bytes(path.read_bytes(), info.sha256, path.name)
             tokens, size_kib = code.keys.shape[1], path.stat().st_size / 1024
-            say(f"{escape(style_name(path)):16} {tokens} tokens, {size_kib:.0f} KiB")
+            where = escape(str(path.parent))
+            say(f"{escape(style_name(path)):16} {tokens} tokens, {size_kib:.0f} KiB, in {where}")
         except StyleError as error:
             say(f"[dim]{escape(str(error))}[/]")
 
@@ -174,26 +193,23 @@ def blend(
     with needs_extra("neural"):
         from sim2street.neural_renderer.checkpoint import read_checkpoint
         from sim2street.neural_renderer.networks.style import blend_styles
-        from sim2street.neural_renderer.styles.files import (
-            style_from_bytes,
-            style_name,
-            style_to_bytes,
-        )
+        from sim2street.neural_renderer.styles.files import style_from_bytes, style_to_bytes
     weights = weights_file(weights)
     shares = parse_style(parts)
-    if isinstance(shares, str) or min(shares.values()) <= 0:
+    if not isinstance(shares, Mapping) or min(shares.values()) <= 0:
         raise ConfigError(
             f"expected NAME=WEIGHT,NAME=WEIGHT with weights above 0 such as day=0.3,dusk=0.7, "
             f"got '{parts}'"
         )
     _, info = read_checkpoint(weights)
-    place = styles_folder(weights, folder)
-    known = {style_name(path): path for path in _style_files(place)}
+    known = {style_name(path): path for path in found_styles(weights, folder)}
     for part in shares:
         if part not in known:
-            raise ConfigError(f"no style '{part}' in {place}{did_you_mean(part, list(known))}")
+            raise ConfigError(
+                f"no style '{part}' for {weights.name}{did_you_mean(part, list(known))}"
+            )
     codes = [style_from_bytes(known[n].read_bytes(), info.sha256, n) for n in shares]
-    target = place / f"{name}.safetensors"
+    target = new_style_file(name, weights, folder)
     with partial_file(target) as unfinished:
         mixed = blend_styles(codes, list(shares.values()))
         unfinished.write_bytes(style_to_bytes(mixed, name, info.sha256))
@@ -229,16 +245,40 @@ def gallery(
     say(f"{len(names)} styles: {escape(str(picture))}")
 
 
-def _style_files(place: Path) -> list[Path]:
-    files = sorted(place.glob("*.safetensors"))
+def found_styles(weights: Path, folder: Path | None) -> list[Path]:
+    """The style files in `folder`; without it, wherever renderers look for those of the weights.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    places = [folder] if folder is not None else style_folders(weights)
+    files = [file for place in places for file in sorted(place.glob("*.safetensors"))]
     if not files:
-        raise ConfigError(f"no styles in {place}: make one with `sim2street style make`")
+        where = " or ".join(str(place) for place in places)
+        raise ConfigError(f"no styles in {where}: make one with `sim2street style make`")
     return files
 
 
-def styles_folder(weights: Path, folder: Path | None) -> Path:
-    """The folder of `--out`; without it, `styles` next to the weights."""
-    return folder or weights.parent / "styles"
+def new_style_file(name: str, weights: Path, folder: Path | None) -> Path:
+    """Where a new style is written: to `folder`, or where renderers look for it.
+
+    That is `styles` next to the weights, or the user's folder for weights of the package. An own
+    style of the same name there is replaced.
+
+    Raises:
+        ConfigError: the name is no file name, or the weights come with a style of this name.
+    """
+    if not name or Path(name).name != name:
+        raise ConfigError(f"a style's name becomes a file name, got '{name}'")
+    file = f"{name}.safetensors"
+    if folder is not None:
+        return folder / file
+    beside = weights.parent / "styles" / file
+    if not is_shipped(weights):
+        return beside
+    if beside.exists():
+        raise ConfigError(f"the shipped weights have a style '{name}' already: choose another name")
+    return styles_of_user(weights) / file
 
 
 def network_size(size: str) -> tuple[int, int]:

@@ -18,7 +18,8 @@ from sim2street.apps.commands.options import (
     make_world,
 )
 from sim2street.apps.compose import needs_extra, opened, weights_file
-from sim2street.apps.console import out, progress, say
+from sim2street.apps.console import err, out, progress, say
+from sim2street.apps.interrupts import Stopped, saving_first
 from sim2street.bridge.driver import driver_for
 from sim2street.configs import load, parse
 
@@ -43,7 +44,11 @@ StopOption = Annotated[
     typer.Option("--stop-at", min=1, help="Stop after this step; the same command continues."),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print the configuration and do nothing.")
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print the configuration, look at the data, and do nothing else.",
+    ),
 ]
 InitOption = Annotated[
     Path | None,
@@ -59,7 +64,8 @@ def train(
     config: Annotated[
         str,
         typer.Argument(
-            help="A training config: photos, street, street_gpu, more, compare, or a YAML file."
+            help="A training config: cityscapes, photos, street, street_gpu, more, compare, or a "
+            "YAML file."
         ),
     ],
     folder: RunOption,
@@ -81,7 +87,8 @@ def train(
 ) -> None:
     """Train the neural renderer on labelled street photographs.
 
-    Stop it whenever you like; the same command continues the run. On several GPUs: torchrun
+    Stop it whenever you like: Ctrl-C saves first (a second one ends at once), and the same
+    command continues the run. On several GPUs: torchrun
     --nproc-per-node N -m sim2street.apps.cli train ...
     """
     options = {"kind": kind, "seed": random_seed}
@@ -185,36 +192,66 @@ def _run(
     init_from: Path | None,
     dry_run: bool,
 ) -> None:
-    """Train and show the progress; with `dry_run` only print the config."""
+    """Train and show the progress; with `dry_run` only print the config and look at the data.
+
+    Ctrl-C or SIGTERM saves the state after the current step, and ends with 130 or 143.
+    """
     with needs_extra("train"):
         import torch
 
         from sim2street.neural_renderer.training.ranks import process_group, rank
-        from sim2street.neural_renderer.training.trainer import EXPORT_FILE, Progress
+        from sim2street.neural_renderer.training.trainer import EXPORT_FILE, STATE_FILE, Progress
         from sim2street.neural_renderer.training.trainer import train as run_training
         from sim2street.neural_renderer.training.transfer import Transfer
     if dry_run:
-        out.print_json(run.model_dump_json())
-        out.print(f"{run.total_steps} steps in {len(run.phases)} phases")
+        _show_plan(run)
         return
 
     def transferred(transfer: Transfer) -> None:
         for line in transfer.lines():
             say(f"init-from: {escape(line)}")
 
-    with process_group(torch.device(chosen_device(device))) as own_device, progress() as bar:
-        bar.disable = rank() > 0
-        task = bar.add_task("training", total=stop_at or run.total_steps)
+    end = min(run.total_steps, stop_at or run.total_steps)
+    with (
+        process_group(torch.device(chosen_device(device))) as own_device,
+        progress() as bar,
+        saving_first("finishing this step, then saving the state") as stop,
+    ):
+        is_first = rank() == 0
+        task = bar.add_task("training", total=end, visible=is_first)
         loss = 0.0
 
         def show(done: Progress) -> None:
             nonlocal loss
+            stop.has_work = True
             now = sum(done.terms.values())
             loss = now if loss == 0.0 else LOSS_SMOOTHING * loss + (1.0 - LOSS_SMOOTHING) * now
             text = f"training, loss {loss:.2f}, {done.images_per_s:.1f} images/s"
             bar.update(task, completed=done.step, total=done.total, description=text)
 
-        state = run_training(run, folder, own_device, stop_at, show, init_from, transferred)
-        is_first = rank() == 0
+        state = run_training(
+            run, folder, own_device, stop_at, show, init_from, transferred,
+            lambda: stop.requested,
+        )  # fmt: skip
     if is_first:
         say(f"step {state.step}: {escape(str(folder / EXPORT_FILE))}")
+    if stop.requested and state.step < end:
+        if is_first:
+            saved = escape(str(folder / STATE_FILE))
+            err.print(
+                f"stopped at step {state.step} of {end}: the state is saved in {saved}; the same "
+                "command continues",
+                soft_wrap=True,
+            )
+        raise Stopped(stop.exit_code)
+
+
+def _show_plan(run: TrainConfig) -> None:
+    """Print the config of a run and what its data looks like."""
+    from sim2street.neural_renderer.training.sources import check_data
+
+    out.print_json(run.model_dump_json())
+    for report in check_data(run):
+        for line in report.lines():
+            say(escape(line))
+    out.print(f"{run.total_steps} steps in {len(run.phases)} phases")

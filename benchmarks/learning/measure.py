@@ -63,7 +63,7 @@ def drive_episode(
         near = light is not None and light.distance_m < AT_LINE_M
         standing = at_red and near and ego.speed_mps < STANDSTILL_MPS
         stops += standing and not stood_before
-    if "error" in info:
+    if info["error"]:
         raise RuntimeError(f"the world was lost in town {town}, seed {seed}: {info['error']}")
     return Episode(
         run=run,

@@ -77,7 +77,7 @@ def _run(name: str, check: Callable[[], str]) -> CheckResult:
 
 
 def _check_calls(config: CarlaConfig) -> str:
-    version = server_version(config.host, config.port)
+    version = server_version(config.host, config.port, min(config.timeout_s, PROBE_S))
     return f"{config.host}:{config.port} answers, as CARLA {version}"
 
 

@@ -60,15 +60,15 @@ def server_version(host: str, port: int, timeout_s: float = PROBE_S) -> str:
     return _version(where, answer, timeout_s)
 
 
-def wait_for_server(host: str, port: int, patience_s: float) -> str:
-    """The server's version; asks again until it answers, for `patience_s` at least once.
+def wait_for_server(host: str, port: int, timeout_s: float, patience_s: float) -> str:
+    """The server's version; asks once, and again until it answers or `patience_s` are over.
 
     Raises what `server_version` raises.
     """
     until_s = time.monotonic() + patience_s
     while True:
         try:
-            return server_version(host, port)
+            return server_version(host, port, min(timeout_s, PROBE_S))
         except WorldLost:
             if time.monotonic() >= until_s:
                 raise

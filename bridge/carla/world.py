@@ -211,7 +211,8 @@ class CarlaWorld(World):
 
     def _open_client(self) -> None:
         config = self.config
-        _check_supported(wait_for_server(config.host, config.port, config.server_patience_s))
+        address, patience_s = (config.host, config.port), config.server_patience_s
+        _check_supported(wait_for_server(*address, config.timeout_s, patience_s))
         self._client = CarlaClient(config.client_python)
         if self._sensors and self._cameras:
             self._shared = SharedMemory(

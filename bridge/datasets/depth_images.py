@@ -41,11 +41,14 @@ class DepthImage:
     """A depth image.
 
     Attributes:
-        depth_m: planar depth in metres, float32 (H, W), in [0, 1000]; 1000 where it is missing.
+        depth_m: planar depth in metres, float32 (H, W), >= 0; 1000 where it is missing. Values in
+            another unit than was assumed may be beyond 1000.
+        missing: bool (H, W), where the file has no depth.
         coding: how the file stores it.
     """
 
     depth_m: FloatArray
+    missing: npt.NDArray[np.bool_]
     coding: Coding
 
 
@@ -69,7 +72,7 @@ def read_depth(path: Path, unit: str = AUTO_UNIT) -> DepthImage:
     if opened.is_lossy:
         raise DatasetError(f"{shown(path)}: depth in a format that changes values; save it as PNG")
     if mode in ("RGB", "RGBA"):
-        return DepthImage(_from_colors(opened, unit), "24-bit")
+        return _from_colors(opened, unit)
     if mode in _WIDE_MODES:
         return _from_integers(path, np.asarray(opened.pixels).astype(np.float64), unit)
     if mode == "F":
@@ -81,7 +84,7 @@ def read_depth(path: Path, unit: str = AUTO_UNIT) -> DepthImage:
     )
 
 
-def _from_colors(opened: OpenedImage, unit: str) -> FloatArray:
+def _from_colors(opened: OpenedImage, unit: str) -> DepthImage:
     """CARLA's code: (R + 256 G + 65536 B) / (2^24 - 1) of 1000 m (docs of its depth camera)."""
     path = opened.path
     if unit != AUTO_UNIT:
@@ -107,8 +110,7 @@ def _from_colors(opened: OpenedImage, unit: str) -> FloatArray:
         )
     code = rgb.astype(np.float64) @ np.array([1.0, 256.0, 65536.0])
     depth_m = code / (2.0**24 - 1.0) * CARLA_FAR_M
-    _check_farthest(path, depth_m)
-    return depth_m.astype(np.float32)
+    return _depth_image(path, depth_m, np.zeros(depth_m.shape, bool), "24-bit")
 
 
 def _from_integers(path: Path, values: _Values, unit: str) -> DepthImage:
@@ -118,9 +120,7 @@ def _from_integers(path: Path, values: _Values, unit: str) -> DepthImage:
             f"{values.max():.0f}"
         )
     unit_m = DEPTH_UNITS["m/256" if unit == AUTO_UNIT else unit]
-    depth_m = np.where(values == 0, SKY_DEPTH_M, values * unit_m)
-    _check_farthest(path, depth_m)
-    return DepthImage(np.minimum(depth_m, SKY_DEPTH_M).astype(np.float32), "16-bit")
+    return _depth_image(path, values * unit_m, values == 0, "16-bit")
 
 
 def _from_array(path: Path, array: np.ndarray, unit: str) -> DepthImage:
@@ -145,20 +145,21 @@ def _from_array(path: Path, array: np.ndarray, unit: str) -> DepthImage:
             f"{shown(path)}: no depth is above {values.max():.4g}; expected metres. If 1 stands "
             "for 1000 m, as in CARLA's normalised depth, choose --depth-unit km; else multiply it"
         )
-    depth_m = np.where(
-        missing, SKY_DEPTH_M, values * DEPTH_UNITS["m" if unit == AUTO_UNIT else unit]
-    )
-    _check_farthest(path, depth_m)
-    return DepthImage(np.minimum(depth_m, SKY_DEPTH_M).astype(np.float32), "float")
+    unit_m = DEPTH_UNITS["m" if unit == AUTO_UNIT else unit]
+    return _depth_image(path, values * unit_m, missing, "float")
 
 
-def _check_farthest(path: Path, depth_m: _Values) -> None:
-    """Refuse images without anything beyond a metre: no street is that near."""
+def _depth_image(
+    path: Path, depth_m: _Values, missing: npt.NDArray[np.bool_], coding: Coding
+) -> DepthImage:
+    """Refuses images without anything beyond a metre: no street is that near."""
+    depth_m = np.where(missing, SKY_DEPTH_M, depth_m)
     if depth_m.max(initial=0.0) < 1.0:
         raise DatasetError(
             f"{shown(path)}: nothing is farther than {depth_m.max(initial=0.0):.3g} m; is it "
             "depth, and in the unit that was chosen?"
         )
+    return DepthImage(depth_m.astype(np.float32), missing, coding)
 
 
 def _steadiness(channel: npt.NDArray[np.uint8]) -> float:
@@ -172,7 +173,9 @@ def _load_array(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as file:
             array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
+    except OSError as error:
+        raise DatasetError(f"{shown(path)} cannot be read: {error.strerror}") from error
+    except (EOFError, ValueError) as error:
         raise DatasetError(f"{shown(path)} is not a plain array of depths: {error}") from error
     if array.dtype.kind not in "fiu":
         raise DatasetError(f"{shown(path)}: expected depths in metres, got {array.dtype}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from sim2street.bridge.datasets.depth_images import AUTO_UNIT, DEPTH_UNITS, Coding, DepthImage
 from sim2street.bridge.errors import DatasetError
-from sim2street.bridge.frame import SKY_DEPTH_M, ByteArray
+from sim2street.bridge.frame import ByteArray
 from sim2street.bridge.labels import Tag
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ MAX_MISSING = 0.5
 """Share of the road without depth from which it is taken for a sparse LiDAR projection."""
 
 _ROAD = (Tag.ROAD, Tag.ROAD_LINES)
-_MAX_DISTANCE_M = 200.0
 _MIN_PIXELS, _MIN_ROWS = 200, 6
 _MIN_CHANGE = 0.2
 
@@ -56,7 +55,7 @@ class DepthCheck:
         self._coding = depth.coding
         road = np.isin(tags, _ROAD)
         if road.sum() >= _MIN_PIXELS:
-            self._missing.append(float((depth.depth_m[road] >= SKY_DEPTH_M).mean()))
+            self._missing.append(float(depth.missing[road].mean()))
         height_m = camera_height_m(depth, tags, focal_px)
         if height_m is not None:
             self._heights_m.append(height_m)
@@ -99,9 +98,7 @@ def camera_height_m(depth: DepthImage, tags: ByteArray, focal_px: float) -> floa
     whatever the pitch; cos(pitch) is taken as 1. Negative if depth grows towards the bottom.
     """
     depth_m = depth.depth_m
-    road = np.isin(tags, _ROAD) & (depth_m > 0.0) & (depth_m < SKY_DEPTH_M)
-    if depth.coding == "24-bit":
-        road &= depth_m < _MAX_DISTANCE_M
+    road = np.isin(tags, _ROAD) & ~depth.missing & (depth_m > 0.0)
     rows = np.flatnonzero(np.count_nonzero(road, axis=1) >= max(3, road.shape[1] // 50))
     if road.sum() < _MIN_PIXELS or len(rows) < _MIN_ROWS:
         return None

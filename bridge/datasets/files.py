@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from sim2street.bridge.errors import DatasetError
 
+_log = logging.getLogger(__name__)
+
 Item = TypeVar("Item")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """Suffixes of images, in lower case; files may have them in upper case too."""
+
+_UNREADABLE = (
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw",
+    ".exr", ".psd", ".svg",
+)  # fmt: skip
+"""Suffixes of images that are not read. Leaving them out is worth a warning."""
 
 _SYSTEM_NAMES = {
     "__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information",
@@ -25,9 +35,7 @@ _SYSTEM_NAMES = {
 _ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"}
 
 
-def find_images(
-    folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES, *, nested: bool = True
-) -> list[Path]:
+def find_images(folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
     """All files below a folder with one of the suffixes, numbers in their names in numeric order.
 
     Symbolic links are followed. Hidden files (also the `._NAME` files that macOS writes) and
@@ -36,14 +44,23 @@ def find_images(
     Args:
         folder: where to look.
         suffixes: in lower case.
-        nested: look in subfolders too.
 
     Raises:
         DatasetError: `folder` is not a folder that can be read, or a link leads nowhere.
     """
     check_folder(folder)
-    found = (path for path in _files(folder, nested, ()) if path.suffix.lower() in suffixes)
+    files = list(_files(folder, ()))
+    others = Counter(path.suffix.lower() for path in files if path.suffix.lower() in _UNREADABLE)
+    if others:
+        _warn_left_out(folder, ", ".join(f"{count} {suffix}" for suffix, count in others.items()))
+    found = (path for path in files if path.suffix.lower() in suffixes)
     return sorted(found, key=natural_order)
+
+
+@cache
+def _warn_left_out(folder: Path, what: str) -> None:
+    """Warn once for each folder, however often it is listed."""
+    _log.warning("%s: images in formats that are not read are left out: %s", shown(folder), what)
 
 
 def check_folder(folder: Path) -> None:
@@ -55,7 +72,7 @@ def check_folder(folder: Path) -> None:
     if folder.exists():
         raise DatasetError(f"{shown(folder)} is a file, expected a folder")
     if folder.is_symlink():
-        raise DatasetError(f"{shown(folder)} is a link to {os.readlink(folder)}, which is missing")
+        raise DatasetError(f"{shown(folder)} is a link to {_target(folder)}, which is missing")
     raise DatasetError(f"there is no folder {shown(folder)}{_nearest(folder)}")
 
 
@@ -103,7 +120,7 @@ def contents(folder: Path) -> str:
 
 def suffix_counts(folder: Path) -> str:
     """What kinds of files are below a folder, such as `12 .heic, 1 .txt`, for a message."""
-    counts = Counter(path.suffix.lower() or path.name for path in _files(folder, True, ()))
+    counts = Counter(path.suffix.lower() or path.name for path in _files(folder, ()))
     return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5)) or "no files"
 
 
@@ -113,7 +130,7 @@ def evenly_spaced(items: Sequence[Item], most: int) -> list[Item]:
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
-def _files(folder: Path, nested: bool, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+def _files(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
     """Visible files; `above` identifies the folders on the way here, so that no link loops."""
     state = folder.stat()
     identity = (state.st_dev, state.st_ino)
@@ -121,17 +138,21 @@ def _files(folder: Path, nested: bool, above: tuple[tuple[int, int], ...]) -> It
         return
     for entry in _entries(folder):
         path = folder / entry.name
-        if entry.is_dir():
-            if nested:
-                yield from _files(path, nested, (*above, identity))
-        elif entry.is_file():
+        if path.is_dir():
+            yield from _files(path, (*above, identity))
+        elif path.is_file():
             yield path
         elif entry.is_symlink() and path.suffix.lower() in IMAGE_SUFFIXES:
-            raise DatasetError(f"{shown(path)} is a link to {os.readlink(path)}, which is missing")
+            raise DatasetError(f"{shown(path)} is a link to {_target(path)}, which is missing")
 
 
 def _subfolders(folder: Path) -> Iterator[Path]:
-    return (folder / entry.name for entry in _entries(folder) if entry.is_dir())
+    paths = (folder / entry.name for entry in _entries(folder))
+    return (path for path in paths if path.is_dir())
+
+
+def _target(link: Path) -> str:
+    return shown(Path(os.readlink(link)))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -31,7 +31,7 @@ from sim2street.bridge.datasets.label_images import LabelReader
 from sim2street.bridge.datasets.naming import check_name, choose_labels, find_map, frame_name
 from sim2street.bridge.datasets.plausibility import SAMPLES, check_naming
 from sim2street.bridge.errors import DatasetError
-from sim2street.bridge.frame import ByteArray, Camera, View
+from sim2street.bridge.frame import SKY_DEPTH_M, ByteArray, Camera, View
 from sim2street.bridge.geometry import level_pose
 from sim2street.bridge.labels import Tag
 from sim2street.configs import ConfigError, did_you_mean
@@ -122,13 +122,16 @@ class LabelFolder:
         check = DepthCheck(shown(self.depth), self.depth_unit)
         for file, image in zip(files, images, strict=True):
             depth = self._read_depth(file, image.ids.shape)
-            focal_px = Camera.from_fov(*image.ids.shape[::-1], self.fov_deg).fx_px
+            height, width = image.ids.shape
+            focal_px = Camera.from_fov(width, height, self.fov_deg).fx_px
             check.add(depth, self._reader.source_map.primary[image.ids], focal_px)
         check.conclude()
 
     def _read(self, file: Path) -> View:
         labels = self._reader.source_map.primary[self._reader.read(file).ids]
-        depth_m = self._read_depth(file, labels.shape).depth_m if self.depth else None
+        depth_m = None
+        if self.depth is not None:
+            depth_m = np.minimum(self._read_depth(file, labels.shape).depth_m, SKY_DEPTH_M)
         height, width = labels.shape
         if width > self.max_width_px:
             size = (self.max_width_px, max(1, round(height * self.max_width_px / width)))

@@ -68,12 +68,14 @@ class _Tree:
         labels: folder of labels; `{split}` and `{labels}`, the user's name for it, are filled in.
         naming: usual label map.
         place: tells drives and frames from names.
+        has_splits: whether the data set comes in splits.
     """
 
     images: str
     labels: str
     naming: str
     place: Placing
+    has_splits: bool = True
 
     def folders(self, split: str, label_folder: str) -> tuple[str, str]:
         """Both folders with their names filled in."""
@@ -93,7 +95,7 @@ def find_photos(
     Args:
         layout: one of `LAYOUTS`.
         root: folder of the data set, or the folder above it.
-        split: "train", "val", ...
+        split: "train", "val", ...; "all" for data sets that are downloaded without splits.
         naming: name of the label map; empty: the usual one of the layout.
         label_folder: name of the label folder beside `images`, in the layouts that have one.
 
@@ -104,8 +106,13 @@ def find_photos(
     for tree in LAYOUTS[layout]:
         names = tree.folders(split, label_folder)
         images, labels = (_folder_of(root, name) for name in names)
-        if images is None or labels is None or (images == labels):
+        if images is None or labels is None:
             continue
+        if not tree.has_splits and split != ALL_SPLITS:
+            raise DatasetError(
+                f"{shown(images)} has no splits, so there is no '{split}': set `split: all`, and "
+                "choose drives with `drives` and `exclude_drives`"
+            )
         source_map = label_map(naming or tree.naming)
         return _paired(images, labels, source_map, tree.place, layout)
     raise _no_such_tree(layout, root, split, label_folder)
@@ -176,7 +183,8 @@ class _LabelIndex:
         other = self._photo_of.setdefault(found[0], image)
         if other != image:
             raise DatasetError(
-                f"two photographs for {shown(found[0])}: {shown(other)} and {shown(image)}; keep one"
+                f"two photographs for {shown(found[0])}: {shown(other)} and {shown(image)}; keep "
+                "one"
             )
         return found[0]
 
@@ -204,9 +212,10 @@ def _no_such_tree(layout: str, root: Path, split: str, label_folder: str) -> Dat
     ways = []
     for tree in LAYOUTS[layout]:
         images, labels = tree.folders(split, label_folder)
-        if _folder_of(root, images) is not None and images != split:
+        found = _folder_of(root, images)
+        if found is not None and images != split:
             return DatasetError(
-                f"there are photographs in {shown(root / images)}, but no labels: layout '{layout}' "
+                f"there is the folder {shown(found)}, but none with its labels: layout '{layout}' "
                 f"expects the folder {shown(root / labels)}"
             )
         ways.append(f"{images} and {labels}")
@@ -221,8 +230,8 @@ def _polygons(labels: Path) -> str:
     if not any(path.suffix == ".json" for path in labels.rglob("*.json")):
         return ""
     return (
-        "; draw the polygons first (IDD: preperation/createLabels.py --id-type level1Id of "
-        "AutoNUE/public-code; Cityscapes: csCreateTrainIdLabelImgs)"
+        "; its polygons have to be drawn as images first (for IDD by preperation/createLabels.py "
+        "--id-type level1Id of AutoNUE/public-code)"
     )
 
 
@@ -250,11 +259,15 @@ def _alone(folder: Path, name: str, position: int) -> tuple[str, int]:
     return "/".join((*folder.parts, name)), 0
 
 
+FRAMES_PER_SEQUENCE = 1_000_000
+"""More than the frames of any sequence of Cityscapes, whose numbers have six digits."""
+
+
 def _by_city(folder: Path, name: str, position: int) -> tuple[str, int]:
     """`CITY/CITY_SEQUENCE_FRAME`."""
     try:
         city, sequence, frame = name.rsplit("_", 2)
-        return f"{city}_{sequence}", int(frame)
+        return city, int(sequence) * FRAMES_PER_SEQUENCE + int(frame)
     except ValueError as error:
         raise ValueError("is not named CITY_SEQUENCE_FRAME; use the layout 'folder'") from error
 
@@ -270,6 +283,9 @@ LAYOUTS: Mapping[str, tuple[_Tree, ...]] = {
         _own("camvid11", _by_name),
         _Tree("{split}", "{split}annot", "camvid11", _by_name),  # SegNet
         _Tree("{split}", "{split}_labels", "camvid32", _by_name),  # Kaggle
+        _Tree(
+            "701_StillsRaw_full", "LabeledApproved_full", "camvid32", _by_name, has_splits=False
+        ),  # Cambridge
     ),
     "idd-lite": (
         _own("idd-lite", _by_name),
@@ -285,5 +301,5 @@ LAYOUTS: Mapping[str, tuple[_Tree, ...]] = {
     "cityscapes": (_Tree("leftImg8bit/{split}", "gtFine/{split}", "cityscapes-ids", _by_city),),
     "folder": (_Tree("images", "{labels}", "cityscapes-train", _by_folder),),
 }
-"""The trees of each layout, the first that is there counts. The first of the layouts with a split is
-`SPLIT/images` and `SPLIT/labels`; the others are those of the downloads."""
+"""The trees of each layout, of which the first counts that is there: `SPLIT/images` beside
+`SPLIT/labels`, then those of the downloads."""

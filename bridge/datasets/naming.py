@@ -47,7 +47,7 @@ _COLOR_ENDINGS = (
 
 _OTHER_ENDINGS = (
     "_gtFine_instanceIds", "_gtCoarse_instanceIds", "_instanceIds", "_instanceTrainIds",
-    "_gtFine_instancelevel1Ids", "_gtFine_instancelevel3Ids", "_inst_label", "_panoptic",
+    "_gtFine_instancelevel1Ids", "_gtFine_instancelevel3Ids", "_inst_label", "_inst", "_panoptic",
     "_leftImg8bit", "_rightImg8bit", "_disparity", "_depth",
 )  # fmt: skip
 """Endings of names of images that are never semantic labels."""
@@ -101,27 +101,35 @@ def choose_labels(files: Sequence[Path], source_map: LabelMap, where: Path) -> l
     Raises:
         DatasetError: all files are named as images of something else.
     """
-    kinds: dict[str, list[Path]] = {kind: [] for kind in _KINDS}
-    photo_folders = _photo_folders(files)
-    for path in files:
-        folders = path.relative_to(where).parts[:-1]
-        if path.parent in photo_folders or any(name in _OTHER_FOLDERS for name in folders):
-            kinds["other"].append(path)
-        elif any(name in _COLOR_FOLDERS for name in folders):
-            kinds["colours"].append(path)
-        else:
-            kinds[_kind(path, source_map)].append(path)
-    if not source_map.ids_by_color:
-        kinds["other"] += kinds.pop("colours")
-    kinds.pop("other")
-    chosen = next((paths for paths in kinds.values() if paths), None)
-    if chosen is None:
+    chosen = _best_kind(files, source_map, where, use_folders=True)
+    chosen = chosen or _best_kind(files, source_map, where, use_folders=False)
+    if not chosen:
         raise DatasetError(
             f"{shown(where)}: no label images for the naming '{source_map.name}': {len(files)} "
             f"images are named as something else, such as {shown(files[0].relative_to(where))}"
             f"{_naming_hint(files)}"
         )
     return chosen
+
+
+def _best_kind(
+    files: Sequence[Path], source_map: LabelMap, where: Path, *, use_folders: bool
+) -> list[Path]:
+    """The files of the best kind there is, by their names and those of their folders."""
+    kinds: dict[str, list[Path]] = {kind: [] for kind in _KINDS}
+    photo_folders = _photo_folders(files) if use_folders else set()
+    for path in files:
+        folders = path.relative_to(where).parts[:-1] if use_folders else ()
+        if path.parent in photo_folders or any(name in _OTHER_FOLDERS for name in folders):
+            kind = "other"
+        elif any(name in _COLOR_FOLDERS for name in folders):
+            kind = "colours"
+        else:
+            kind = _kind(path, source_map)
+        kinds[kind].append(path)
+    if not source_map.ids_by_color:
+        kinds["colours"].clear()
+    return next((kinds[kind] for kind in _KINDS if kinds[kind] and kind != "other"), [])
 
 
 def check_name(path: Path, source_map: LabelMap) -> None:

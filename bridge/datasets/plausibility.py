@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Iterable
 from functools import cache
 
@@ -104,6 +105,12 @@ def check_naming(images: Iterable[LabelImage], source_map: LabelMap, source: str
         and not label_map(name).missing_ids(used)
         and not _means_the_same(used, name, source_map)
     }
+    flipped = _score(shares[::-1], source_map.name)
+    if flipped - own > REFUSE_GAP and flipped > max(others.values(), default=-math.inf):
+        raise DatasetError(
+            f"{source}: the labels look upside down ({_lowest(shares, source_map)} at the bottom): "
+            "turn them, or choose --trust-naming (trust_naming: true in a configuration)"
+        )
     best = max(others, key=lambda name: others[name], default=None)
     if best is not None and others[best] - own > WARN_GAP:
         message = (
@@ -117,11 +124,6 @@ def check_naming(images: Iterable[LabelImage], source_map: LabelMap, source: str
                 "configuration) if the ids do mean this"
             )
         _log.warning("%s; is it the right naming?", message)
-    elif _score(shares[::-1], source_map.name) - own > REFUSE_GAP:
-        raise DatasetError(
-            f"{source}: the labels look upside down ({_lowest(shares, source_map)} at the bottom): "
-            "turn them, or choose --trust-naming (trust_naming: true in a configuration)"
-        )
     elif own < STRANGE_SCORE:
         _log.warning(
             "%s: with the naming '%s' the labels do not look like a street (%s at the bottom); is "

@@ -12,6 +12,7 @@ import numpy as np
 from sim2street.bridge.frame import Control, Weather
 from sim2street.bridge.town.actor_models import PEDESTRIAN_MODELS
 from sim2street.bridge.town.plan.lane_map import Bools
+from sim2street.bridge.town.plan.layout_generator import LayoutConfig
 from sim2street.bridge.town.plan.town_map import TownMap
 from sim2street.bridge.town.plan.traffic_lights import light_states
 from sim2street.bridge.town.traffic import pedestrian_spawn, pedestrians, right_of_way, vehicles
@@ -81,6 +82,30 @@ class EpisodePlan:
     speed_mps: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class TownIdentity:
+    """What a town is like. A saved episode goes on exactly only in an equal one.
+
+    Attributes:
+        version: of the town's rules; see `world.TOWN_VERSION`.
+        layout, ego: see `world.TownConfig`.
+    """
+
+    version: str
+    tick_s: float
+    layout: LayoutConfig
+    ego: EgoConfig
+
+    def differences(self, other: TownIdentity) -> list[str]:
+        """Names of the attributes that differ."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+    def __deepcopy__(self, memo: dict[int, object]) -> TownIdentity:
+        """Itself: it never changes."""
+        return self
+
+
 @dataclass(slots=True)
 class TownState:
     """Everything that changes from tick to tick, and the episode's plan.
@@ -98,6 +123,7 @@ class TownState:
         collision: the ego touched something in the last tick.
         route_rng: draws where the route continues at junctions.
         episode: number of the episode in its world.
+        saved_from: the town that it was saved from; None while the episode is running.
     """
 
     plan: EpisodePlan
@@ -113,6 +139,7 @@ class TownState:
     collision: bool
     route_rng: np.random.Generator
     episode: int = 0
+    saved_from: TownIdentity | None = None
 
     def copy(self) -> TownState:
         """An independent copy, including the random generators."""

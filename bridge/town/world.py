@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections import OrderedDict
@@ -17,7 +18,14 @@ from sim2street.bridge.labels import taxonomy_fingerprint
 from sim2street.bridge.town.plan.layout import TRAIN_TOWNS, Points
 from sim2street.bridge.town.plan.layout_generator import LayoutConfig
 from sim2street.bridge.town.plan.town_map import town_map
-from sim2street.bridge.town.simulation import EpisodePlan, Simulation, TownState, start_episode
+from sim2street.bridge.rendered_world import RenderedState
+from sim2street.bridge.town.simulation import (
+    EpisodePlan,
+    Simulation,
+    TownIdentity,
+    TownState,
+    start_episode,
+)
 from sim2street.bridge.town.traffic.ego import EgoConfig
 from sim2street.bridge.town.traffic.episode_start import StartTurn
 from sim2street.bridge.town.traffic.perception import actors_near, ego_state, route_ahead
@@ -28,7 +36,7 @@ from sim2street.configs import ConfigError, StrictModel, did_you_mean, parse
 if TYPE_CHECKING:  # imported when it is needed: worlds without cameras work without panda3d
     from sim2street.bridge.town.camera.scene import Scene
 
-TOWN_VERSION = "1"
+TOWN_VERSION = "2"
 """Changes whenever the same seed gives another episode than before."""
 
 _KEPT_SCENES = 2
@@ -85,6 +93,8 @@ class TownConfig(StrictModel):
         route_length_m: length of the ego's route, from the start to the goal.
         weather: one of `weather.PRESETS`; None draws one from the episode's seed.
         see_every: cameras render every n-th tick only; frames in between have no views.
+        surfaces: views have exact texture coordinates (`View.surfaces`), which cost a few
+            milliseconds each.
         layout: how towns are laid out.
         ego: the ego's size and driving dynamics.
     """
@@ -99,6 +109,7 @@ class TownConfig(StrictModel):
     route_length_m: float = Field(1000.0, gt=0.0)
     weather: str | None = None
     see_every: int = Field(1, ge=1, le=100)
+    surfaces: bool = False
     layout: LayoutConfig = LayoutConfig()
     ego: EgoConfig = EgoConfig()
 
@@ -172,12 +183,13 @@ class TownWorld(World):
 
     @property
     def spec(self) -> WorldSpec:
+        surfaces = {"surfaces"} if self.config.surfaces else set()
         return WorldSpec(
             name="town",
             version=TOWN_VERSION,
             tick_s=self.config.tick_s,
             cameras=self._cameras,
-            fields=frozenset({"labels", "depth_m", "instances"}),
+            fields=frozenset({"labels", "depth_m", "instances"}) | surfaces,
             taxonomy=taxonomy_fingerprint(),
         )
 
@@ -195,7 +207,9 @@ class TownWorld(World):
 
     @property
     def option_names(self) -> frozenset[str]:
-        return frozenset(TownOptions.model_fields)
+        """Without `towns` where the config fixes the town, because it would have no effect."""
+        names = frozenset(TownOptions.model_fields)
+        return names if self.config.town is None else names - {"towns"}
 
     def open(self, sensors: bool = True) -> None:
         if sensors:
@@ -236,15 +250,60 @@ class TownWorld(World):
 
     def get_state(self) -> TownState:
         """A copy of the episode's whole state, including its random generators."""
-        return self.simulation.state.copy()
+        state = self.simulation.state.copy()
+        state.saved_from = self._identity
+        return state
 
-    def set_state(self, state: TownState) -> SensorFrame:
-        """Continue from a state that a world of the same config returned."""
+    def set_state(self, state: TownState | RenderedState) -> SensorFrame:
+        """Continue from a state that a town with equal settings returned.
+
+        Cameras and numbers of actors may differ. Of a state that was saved together with images,
+        the images are dropped.
+
+        Raises:
+            ConfigError: it is no state of a town, or the settings of its town differ.
+        """
         self._check_open()
         start_s = time.perf_counter()
+        if isinstance(state, RenderedState):
+            state = state.world
+        self._check_saved(state)
         town = town_map(state.plan.town, self.config.layout)
         self._simulation = Simulation(town, state.copy(), self.config.ego, self.config.tick_s)
         return self._frame(start_s)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TownWorld:
+        """A world of its own in the same state; it builds its meshes anew when it renders."""
+        copied = TownWorld(self.config)
+        memo[id(self)] = copied
+        copied._sensors, copied._episode = self._sensors, self._episode
+        copied._rng = copy.deepcopy(self._rng, memo)
+        if self._simulation is not None:
+            running = self._simulation
+            copied._simulation = Simulation(
+                running.town, running.state.copy(), self.config.ego, self.config.tick_s
+            )
+        return copied
+
+    @property
+    def _identity(self) -> TownIdentity:
+        config = self.config
+        return TownIdentity(TOWN_VERSION, config.tick_s, config.layout, config.ego)
+
+    def _check_saved(self, state: TownState) -> None:
+        if not isinstance(state, TownState):
+            raise ConfigError(
+                "set_state: expected a state that get_state of an embedded town returned, "
+                f"got {type(state).__name__}"
+            )
+        if state.saved_from is None:
+            return
+        differing = self._identity.differences(state.saved_from)
+        if differing:
+            raise ConfigError(
+                "set_state: the state was saved in a town with other settings; these differ: "
+                f"{', '.join(differing)}. Restore it in a world with the same settings"
+            )
 
     def _check_open(self) -> None:
         if self._sensors is None:
@@ -297,7 +356,14 @@ class TownWorld(World):
             for name, camera in self._cameras.items():
                 pose = ego.pose @ self._mounts[name]
                 images = scene.render(camera, pose, actors)
-                views[name] = View(camera, pose, images.labels, images.depth_m, images.instances)
+                views[name] = View(
+                    camera,
+                    pose,
+                    images.labels,
+                    images.depth_m,
+                    images.instances,
+                    surfaces=images.surfaces,
+                )
             stamps["rasterise"] = time.perf_counter() - simulated_s
         return SensorFrame(
             tick=state.tick,
@@ -316,7 +382,9 @@ class TownWorld(World):
         if town not in self._scenes:
             if len(self._scenes) >= _KEPT_SCENES:
                 self._scenes.popitem(last=False)[1].close()
-            self._scenes[town] = _import_scene()(self.simulation.town.layout)
+            self._scenes[town] = _import_scene()(
+                self.simulation.town.layout, surfaces=self.config.surfaces
+            )
         self._scenes.move_to_end(town)
         return self._scenes[town]
 

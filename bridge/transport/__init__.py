@@ -16,7 +16,7 @@ from sim2street.bridge.transport.renderer_server import serve_renderer
 from sim2street.bridge.transport.request_client import query_status
 from sim2street.bridge.transport.request_server import ServerStats
 from sim2street.bridge.transport.signals import stop_on_signals
-from sim2street.bridge.transport.supervise import supervise
+from sim2street.bridge.transport.supervise import end_with_supervisor, supervise
 from sim2street.bridge.transport.world_server import serve_world
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "ServerConfig",
     "ServerStats",
     "check_endpoint",
+    "end_with_supervisor",
     "generate_keys",
     "is_public",
     "query_status",

@@ -63,6 +63,8 @@ _MEMORY_SLACK_BYTES = 128 << 20
 """This process may grow by that factor of the unread bytes, and the slack. Parts of a few bytes
 take 64 bytes of memory each."""
 
+_RESET = struct.pack("ii", 1, 0)
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -281,6 +283,9 @@ class ConnectionGuard:
         connection.is_cut = True
         self.cut += 1
         with contextlib.suppress(OSError):
+            # The close that follows resets the connection. Otherwise a peer that is in the middle
+            # of a large message would wait for a minute.
+            connection.peer.setsockopt(os_socket.SOL_SOCKET, os_socket.SO_LINGER, _RESET)
             connection.peer.shutdown(os_socket.SHUT_RDWR)
 
 

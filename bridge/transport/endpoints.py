@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import re
 import socket as os_socket
+import time
 from pathlib import Path
 
 import zmq
@@ -15,6 +16,11 @@ from sim2street.configs import ConfigError
 _TCP = re.compile(r"^tcp://(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:/\[\]]+):(?P<port>\d{1,5}|\*)$")
 _MAX_PORT = 65535
 _PROBE_TIMEOUT_S = 0.2
+
+_IN_USE_WAIT_S = 1.0
+"""How long to wait for an endpoint that is in use, as its server may be about to end."""
+
+_IN_USE_POLL_S = 0.1
 
 
 def check_endpoint(endpoint: str) -> None:
@@ -56,17 +62,27 @@ def bind(socket: zmq.Socket[bytes], endpoint: str, has_keys: bool) -> str:
             f"refusing to listen on {endpoint} without keys: anybody on the network could "
             "connect. Use tcp://127.0.0.1:PORT, or give secret_key and allowed_clients"
         )
+    until_s = time.monotonic() + _IN_USE_WAIT_S
+    while not _bound(socket, endpoint):
+        if time.monotonic() > until_s:
+            raise ConfigError(
+                f"{endpoint} is in use by another process: stop it, or take another endpoint"
+            )
+        time.sleep(_IN_USE_POLL_S)
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def _bound(socket: zmq.Socket[bytes], endpoint: str) -> bool:
+    """Bind `socket`; False if the endpoint is in use."""
     if _ipc_in_use(endpoint):
-        raise ConfigError(f"{endpoint} is in use by another process: stop it, or take another path")
+        return False
     try:
         socket.bind(re.sub(r":0$", ":*", endpoint) if endpoint.startswith("tcp") else endpoint)
     except zmq.ZMQError as error:
         if error.errno == errno.EADDRINUSE:
-            raise ConfigError(
-                f"{endpoint} is in use by another process: stop it, or take another port"
-            ) from error
+            return False
         raise ConfigError(f"cannot listen on {endpoint}: {error}") from error
-    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    return True
 
 
 def _ipc_in_use(endpoint: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim2street.bridge.errors import FrameError, ProtocolError, RendererError
-from sim2street.bridge.frame import Actor, Camera
+from sim2street.bridge.frame import Actor, Camera, check_actor_ids
 from sim2street.bridge.renderer import (
     RenderRequest,
     SessionConfig,
@@ -131,10 +131,7 @@ def check_actors(actors: Sequence[Actor]) -> None:
     for actor in actors:
         actor.validate()
         _check_position(f"actor {actor.actor_id}.pose", actor.pose)
-    ids = [actor.actor_id for actor in actors]
-    if len(set(ids)) != len(ids):
-        twice = next(number for number in ids if ids.count(number) > 1)
-        raise FrameError(f"actors: two of them have the id {twice}; each needs an id of its own")
+    check_actor_ids(actors)
 
 
 def _check_intrinsics(camera: Camera) -> None:

@@ -93,9 +93,9 @@ class RenderedBody(Body):
 
 
 class StylesBody(Body):
-    """Names of the styles that a renderer knows."""
+    """Names of the styles that a renderer knows; none if every session must bring its own."""
 
-    styles: Annotated[list[Name], Field(min_length=1, max_length=1024)]
+    styles: Annotated[list[Name], Field(max_length=1024)]
 
 
 class ErrorBody(Body):

@@ -147,7 +147,7 @@ class RendererProxy(Renderer):
         saved: bytes | None = self._link.request(RendererCall("save_session", (session,)))
         return saved
 
-    def load_session(self, session: int, saved: bytes) -> None:
+    def load_session(self, session: int, saved: Any) -> None:
         self._link.request(RendererCall("load_session", (session, saved)))
 
     def close_session(self, session: int) -> None:

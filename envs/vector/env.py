@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space, create_empty_array, iterate
 
 from sim2street.bridge.renderer import Renderer
 from sim2street.configs import ConfigError
+from sim2street.envs.episode_state import EnvState
 from sim2street.envs.vector.child import MakeEnv
 from sim2street.envs.vector.messages import (
     Call,
@@ -176,18 +177,25 @@ class DrivingVectorEnv(VectorEnv[ObservationBatch, Any, npt.NDArray[Any]]):
         """Go back to snapshots, one for each env. They may come from any env of this config.
 
         Raises:
-            ConfigError: the number of states is wrong.
+            ConfigError: the number of states is wrong, or one is no snapshot of this task.
             WorldError: a world cannot restore its state, or is lost: reset it first.
         """
         self._check_open()
         if len(states) != self.num_envs:
             raise ConfigError(f"expected {self.num_envs} states, got {len(states)}")
+        for i, state in enumerate(states):
+            if not isinstance(state, EnvState):
+                raise ConfigError(
+                    f"set_state: expected a snapshot that get_state returned for each env, got "
+                    f"{type(state).__name__} for env {i}"
+                )
         self._scheduler.run({i: SetState(state) for i, state in enumerate(states)})
         infos: dict[str, Any] = {}
-        for i, state in enumerate(states):
+        # Failed envs come last: their error is raised once the results of the others are taken.
+        for i in sorted(range(self.num_envs), key=lambda i: self._workers[i].has_failed):
             self._workers[i].require_done()
             infos = self._add_info(infos, self._begin_episode(i), i)
-            if state.episode_over:
+            if states[i].episode_over:
                 self._slots[i].state = SlotState.EPISODE_OVER
         return self._observations(), infos
 

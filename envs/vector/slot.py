@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim2street.configs import ConfigError
-from sim2street.envs.driving import WORLD_LOST_OUTCOME, outcome_info
+from sim2street.envs.driving import LOST
 from sim2street.envs.vector.messages import Done, Failed, Reset
 from sim2street.envs.vector.shared_memory import Array, ArrayLocation
 from sim2street.envs.vector.worker import Phase, Worker
@@ -93,7 +93,7 @@ class EnvSlot:
         """The env has made a step."""
         self._info = info
         self.state = SlotState.EPISODE_OVER if episode_over else SlotState.RUNNING
-        if episode_over and "error" in info:
+        if episode_over and info.get("error"):
             self.lose_world(str(info["error"]))
 
     def lose_world(self, reason: str) -> None:
@@ -127,8 +127,12 @@ class EnvSlot:
 
     def lost_info(self) -> dict[str, Any]:
         """The info of a step while the world is lost, as a single env would give it."""
-        last = {key: value for key, value in self._info.items() if key != "seed"}
-        return {**last, **outcome_info(WORLD_LOST_OUTCOME), "error": self.lost_reason}
+        nothing = {
+            "rewards": dict.fromkeys(self._info.get("rewards", {}), 0.0),
+            "endings": dict.fromkeys(self._info.get("endings", {}), False),
+        }
+        lost = {"ending": LOST, "is_success": False, "error": self.lost_reason}
+        return {**self._info, **nothing, **lost}
 
     def _last_observation(self) -> dict[str, Array]:
         if self._kept_observation is not None:

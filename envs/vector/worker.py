@@ -275,8 +275,9 @@ class Worker:
             return ErrorReply(error)
 
     def _call_renderer(self, name: str, *args: Any) -> Any:
-        if name == "load_session":  # pickled below, by this worker or another of the vector
-            return self._renderer.load_session(args[0], pickle.loads(args[1]))
+        if name == "load_session":  # pickled below if it comes from a vector
+            saved = pickle.loads(args[1]) if isinstance(args[1], bytes) else args[1]
+            return self._renderer.load_session(args[0], saved)
         value = getattr(self._renderer, name)(*args)
         if name == "open_session":
             self._sessions.add(value)

@@ -1,9 +1,9 @@
-"""Exact motion on the network's device: the torch twin of `sim2street.bridge.geometry`, batched.
+"""Exact motion between views on the network's device: `bridge/geometry.py` in torch, batched.
 
-Same conventions and tolerances; a parity test holds the two together. Matrices are composed
-in float64 on the host (world coordinates are large, their differences small), pixels are
-moved in float32 on the device, one plane per coordinate: a pixel's ray is affine in its
-column and row, so camera matrices act on pixels themselves and no rays are ever stored.
+Conventions and tolerances are the same, and a test compares the two. Matrices are composed in
+float64, because world coordinates are large and their differences small. Pixels are moved in
+float32. A pixel's viewing ray is affine in its column and row, so a matrix that includes the
+camera's intrinsics acts on pixels directly, and no rays are stored.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from sim2street.bridge.geometry import DEPTH_TOLERANCE, DEPTH_TOLERANCE_M
 
 @dataclass(frozen=True)
 class Moves:
-    """Current camera to previous camera, for each sample of a batch.
+    """Transforms from the current camera to the previous camera, for each sample of a batch.
 
     Attributes:
-        matrices: float32 (B, A + 1, 4, 4); index 0 is all that stands still, index i > 0
-            the actor in slot i.
-        known: bool (B, A + 1), False for an actor that did not exist before.
+        matrices: float32 (B, A + 1, 4, 4). Index 0 is for everything static, index i > 0 for
+            points fixed to the actor in slot i.
+        known: bool (B, A + 1), False for an actor that did not exist in the previous view.
     """
 
     matrices: Tensor
@@ -38,7 +38,8 @@ class Movers:
     """The N pixels of a batch that belong to actors; all int64 (N,).
 
     Attributes:
-        sample, row, column: which pixel. slot: whose, from 1, see `Moves`.
+        sample, row, column: position of the pixel in the batch.
+        slot: the actor it belongs to, from 1; see `Moves`.
     """
 
     sample: Tensor
@@ -49,7 +50,13 @@ class Movers:
 
 @dataclass(frozen=True)
 class Reprojection:
-    """Where the current pixels were: source_px (B, H, W, 2), depth_m (B, H, W), 0 = nowhere."""
+    """Where the current view's surface points were in the previous view.
+
+    Attributes:
+        source_px: float32 (B, H, W, 2), x and y in pixels of the previous view.
+        depth_m: float32 (B, H, W), depth there; 0 where the point was behind the camera or its
+            actor did not exist.
+    """
 
     source_px: Tensor
     depth_m: Tensor
@@ -58,7 +65,7 @@ class Reprojection:
 def clip_moves(
     pose: Tensor, previous_pose: Tensor, actor: Tensor, previous_actor: Tensor, known: Tensor
 ) -> Moves:
-    """Moves from poses: (B, 4, 4) cameras, (B, A, 4, 4) actors, known bool (B, A)."""
+    """Moves of a batch, from poses of cameras (B, 4, 4) and actors (B, A, 4, 4), bool (B, A)."""
     to_previous = torch.linalg.inv(previous_pose.double())
     to_world = pose.double()
     static = to_previous @ to_world
@@ -69,7 +76,7 @@ def clip_moves(
 
 
 def movers_in(slots: Tensor) -> Movers:
-    """Movers of a dense map of slots, int (B, H, W), 0 where everything stands still."""
+    """The movers of a map of slots, int (B, H, W), where 0 is static."""
     sample, row, column = torch.nonzero(slots, as_tuple=True)
     return Movers(sample, row, column, slots[sample, row, column].long())
 
@@ -77,9 +84,9 @@ def movers_in(slots: Tensor) -> Movers:
 def surface_points(
     depth_m: Tensor, intrinsics: Tensor, matrices: Tensor, movers: Movers | None = None
 ) -> Tensor:
-    """Every pixel's surface point after the matrix of its slot: float32 (B, 3, H, W), metres.
+    """Every pixel's surface point, transformed by the matrix of its slot: float32 (B, 3, H, W).
 
-    The sky only turns: its points are directions times 1000 m.
+    In metres. Points of the sky are directions times 1000 m, and are rotated only.
 
     Args:
         depth_m: (B, H, W). intrinsics: (B, 4) fx, fy, cx, cy.
@@ -95,9 +102,9 @@ def reproject(
 
     Args:
         depth_m: (B, H, W). intrinsics: (B, 4) fx, fy, cx, cy of both views.
-        movers: the pixels that moved otherwise than the rest.
+        movers: the pixels that belong to actors.
     """
-    # A matrix of zeros puts whoever did not exist before nowhere: not in front.
+    # A matrix of zeros puts points of new actors at depth 0, that is, behind the camera.
     x, y, z = _from_pixels(moves.matrices * moves.known[..., None, None], intrinsics).unbind(-2)
     fx, fy, cx, cy = (value[:, None, None] for value in intrinsics.double().unbind(dim=1))
     to_pixels = torch.stack([x * fx + z * cx, y * fy + z * cy, z], dim=-2)
@@ -147,12 +154,12 @@ def visible_before(
 ) -> Tensor:
     """bool (B, H, W): the point was visible in the previous view; see `sim2street.bridge.geometry`.
 
-    Ids (or slots), where given, must name the same thing with the same number in both
-    views; float32 tells 2^24 of them apart.
+    Ids (or slots), if given, must be the same for the same object in both views. They are
+    compared as float32, which is exact below 2^24.
     """
     h, w = previous_depth_m.shape[1:]
     x, y = motion.source_px.unbind(dim=-1)
-    # Distances, negative inside: arithmetic costs a tenth of comparisons.
+    # Signed distance to the image border, negative inside; faster than four comparisons.
     beside = torch.maximum(
         (x - (w - 1) / 2.0).abs_().sub_(w / 2.0), (y - (h - 1) / 2.0).abs_().sub_(h / 2.0)
     )
@@ -175,7 +182,7 @@ def sample(image: Tensor, source_px: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 def _grid(source_px: Tensor, size: Sequence[int]) -> Tensor:
-    """Pixels of a picture of `size` (H, W) as -1 to 1 from the first pixel to the last."""
+    """Pixel coordinates as the [-1, 1] of `grid_sample`, from the first pixel to the last."""
     h, w = size
     scale = torch.tensor([2.0 / max(w - 1, 1), 2.0 / max(h - 1, 1)], device=source_px.device)
     planes = source_px.permute(0, 3, 1, 2) * scale[:, None, None]

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
+from sim2street.bridge.datasets.layouts import LabelledPhoto
 from sim2street.neural_renderer.conditions.pseudo_depth import GroundCamera
-from sim2street.neural_renderer.data.photos import PhotoItem, PhotoSourceConfig
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig
 from sim2street.neural_renderer.data.prepare import PREPARE_VERSION, PreparedPhoto, load_photos
 
 _ARRAYS = ("rgb", "ids", "depth_m", "facades")
 
 
 def load_cached_photos(
-    config: PhotoSourceConfig, items: Sequence[PhotoItem], folder: Path, workers: int = 0
+    config: PhotoSourceConfig, items: Sequence[LabelledPhoto], folder: Path, workers: int = 0
 ) -> list[PreparedPhoto]:
     """`load_photos`, from the cache in `folder` if the same files were prepared the same way.
 
@@ -39,7 +40,7 @@ def load_cached_photos(
     return photos
 
 
-def fingerprint(config: PhotoSourceConfig, items: Sequence[PhotoItem]) -> str:
+def fingerprint(config: PhotoSourceConfig, items: Sequence[LabelledPhoto]) -> str:
     """Hash of everything that the prepared photographs depend on.
 
     That is the config, the files (name, size, time of change) and `PREPARE_VERSION`.

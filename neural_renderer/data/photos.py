@@ -1,26 +1,27 @@
-"""Finding and reading the labelled photographs of a data set, with checks of the folder."""
+"""The sources of training photographs: which files, checked before they are used."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 
-from sim2street.bridge.errors import LabelError
+from sim2street.bridge.datasets.files import evenly_spaced, shown
+from sim2street.bridge.datasets.images import read_rgb, size_text
+from sim2street.bridge.datasets.label_images import LabelImage, LabelReader
+from sim2street.bridge.datasets.layouts import LAYOUTS, LabelledPhoto, PhotoSet, find_photos
+from sim2street.bridge.datasets.plausibility import SAMPLES, check_naming
+from sim2street.bridge.errors import DatasetError, LabelError
 from sim2street.bridge.frame import ByteArray
 from sim2street.bridge.label_maps import LabelMap, label_map
+from sim2street.bridge.labels import Tag
 from sim2street.configs import ConfigError, StrictModel, did_you_mean
 from sim2street.neural_renderer.conditions.pseudo_depth import USUAL_FOV_DEG, USUAL_HEIGHT_M
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-
-Item = TypeVar("Item")
 
 
 class PhotoSourceConfig(StrictModel):
@@ -29,14 +30,17 @@ class PhotoSourceConfig(StrictModel):
     Attributes:
         name: of the data set; the first part of the names of its drives.
         root: folder of the data set.
-        layout: how files are arranged; images and labels share their stem.
-            "camvid", "idd-lite": `root/split/images` and `root/split/labels`; the stem is
-            DRIVE_FRAME. "bdd": the same, each image a drive of its own. "cityscapes":
-            `root/leftImg8bit/split/city` and `root/gtFine/split/city`. "folder": `root/images` and
-            `root/labels`, all of one drive.
-        split: "train", "val", ...; ignored by the layout "folder".
+        layout: how files are arranged; images and labels share their names.
+            "camvid", "idd-lite", "bdd" and "cityscapes" are the trees that these data sets are
+            downloaded as (`sim2street.bridge.datasets.layouts`). The first three may also be
+            `root/split/images` and `root/split/labels`; then names are DRIVE_FRAME, and in "bdd"
+            each image is a drive of its own. "folder": `root/images` and `root/labels`, each
+            subfolder a drive.
+        split: "train", "val", ...; "all" for data sets without splits; ignored by the layout
+            "folder".
         labels: name of the label map (see `sim2street.bridge.label_maps`); empty: the layout's own.
         label_folder: name of the label folder beside `images`.
+        trust_naming: do not check whether the label ids look like those of the label map.
         drives: use only these drives; empty: all.
         exclude_drives: leave these drives out.
         every: use only every n-th photograph.
@@ -57,6 +61,7 @@ class PhotoSourceConfig(StrictModel):
     split: str = "train"
     labels: str = ""
     label_folder: str = "labels"
+    trust_naming: bool = False
     drives: tuple[str, ...] = ()
     exclude_drives: tuple[str, ...] = ()
     every: int = Field(1, ge=1)
@@ -68,205 +73,152 @@ class PhotoSourceConfig(StrictModel):
     find_lines: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PhotoItem:
-    """Files of one photograph, and its place in a drive."""
+@dataclass(frozen=True)
+class SourceReport:
+    """What a look at a source has found.
 
-    drive: str
-    frame: int
-    image: Path
-    labels: Path
+    Attributes:
+        name: of the source.
+        photos: number of photographs that are used.
+        drives: number of drives.
+        naming: name of the label map.
+        images: their folder.
+        size: of the photographs looked at, `WIDTHxHEIGHT`, or several.
+        looked_at: number of photographs that were opened.
+        classes: names of the classes seen in their labels, the most frequent first.
+        unused_labels: label images without a photograph.
+    """
 
+    name: str
+    photos: int
+    drives: int
+    naming: str
+    images: Path
+    size: str
+    looked_at: int
+    classes: tuple[str, ...]
+    unused_labels: int
 
-_DEFAULT_MAPS = {
-    "camvid": "camvid11",
-    "cityscapes": "cityscapes-ids",
-    "idd-lite": "idd-lite",
-    "bdd": "bdd",
-    "folder": "cityscapes-train",
-}
+    def lines(self) -> list[str]:
+        """The report as text."""
+        lines = [
+            f"{self.name}: {self.photos} photographs, {self.drives} drives: {shown(self.images)}",
+            f"  labels: {self.naming}; {self.looked_at} pairs opened, {self.size}: "
+            f"{', '.join(self.classes)}",
+        ]
+        if self.unused_labels:
+            lines.append(f"  {self.unused_labels} label images have no photograph and are not used")
+        return lines
 
 
 def looks_for_lines(config: PhotoSourceConfig) -> bool:
     """Whether lane markings are detected in this source's photographs."""
     if config.find_lines is not None:
         return config.find_lines
-    return config.layout != "idd-lite" and config.labels != "camvid32"
+    usual = config.labels or LAYOUTS[config.layout][0].naming
+    tags = (tag for tags in label_map(usual).tags_by_id.values() for tag in tags)
+    return config.layout != "idd-lite" and Tag.ROAD_LINES not in tags
 
 
-def source_label_map(config: PhotoSourceConfig) -> LabelMap:
-    """The label map of a source.
-
-    Raises:
-        ConfigError: the config names a label map that does not exist.
-    """
-    try:
-        return label_map(config.labels or _DEFAULT_MAPS[config.layout])
-    except LabelError as error:
-        raise ConfigError(f"{config.name}: {error}") from error
-
-
-def evenly_spaced(items: Sequence[Item], most: int) -> list[Item]:
-    """At most `most` of the items, evenly spaced, in their order."""
-    count = min(most, len(items))
-    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
-
-
-def list_photos(config: PhotoSourceConfig) -> list[PhotoItem]:
-    """All photographs of a source, ordered by drive and frame.
+def open_source(config: PhotoSourceConfig) -> PhotoSet:
+    """The photographs of a source, ordered by drive and frame, and what their labels mean.
 
     Raises:
         ConfigError: the folder does not match the config.
     """
-    if not config.root.is_dir():
-        raise ConfigError(f"{config.name}: there is no folder {config.root}")
-    items = _LISTERS[config.layout](config)
-    known = sorted({item.drive for item in items})
+    try:
+        found = find_photos(
+            config.layout, config.root,
+            split=config.split, naming=config.labels, label_folder=config.label_folder,
+        )  # fmt: skip
+    except (DatasetError, LabelError) as error:
+        raise ConfigError(f"{config.name}: {error}") from error
+    photos = [
+        photo if photo.drive else dataclasses.replace(photo, drive=config.name)
+        for photo in found.photos
+    ]
+    known = sorted({photo.drive for photo in photos})
     for drive in (*config.drives, *config.exclude_drives):
         if drive not in known:
             raise ConfigError(f"{config.name}: no drive '{drive}'{did_you_mean(drive, known)}")
     kept = sorted(
         (
-            item
-            for item in items
-            if (not config.drives or item.drive in config.drives)
-            and item.drive not in config.exclude_drives
+            photo
+            for photo in photos
+            if (not config.drives or photo.drive in config.drives)
+            and photo.drive not in config.exclude_drives
         ),
-        key=lambda item: (item.drive, item.frame, item.image.name),
+        key=lambda photo: (photo.drive, photo.frame, photo.image.name),
     )
-    if config.every > 1:
-        kept = [item for i, item in enumerate(kept) if i % config.every == 0]
+    kept = kept[:: config.every]
     if not kept:
         raise ConfigError(
             f"{config.name}: no photographs in {config.root} match the config's drives"
         )
-    return kept
+    return dataclasses.replace(found, photos=tuple(kept))
 
 
-def read_photo(item: PhotoItem, labels: LabelMap) -> tuple[ByteArray, ByteArray]:
-    """Pixels, uint8 (H, W, 3) sRGB, and label ids, uint8 (H, W).
+def list_photos(config: PhotoSourceConfig) -> list[LabelledPhoto]:
+    """All photographs of a source, ordered by drive and frame.
 
     Raises:
-        ConfigError: a file that cannot be read, sizes that differ, or labels of the wrong format.
+        ConfigError: the folder does not match the config.
+    """
+    return list(open_source(config).photos)
+
+
+def read_photo(photo: LabelledPhoto, reader: LabelReader) -> tuple[ByteArray, LabelImage]:
+    """Pixels, uint8 (H, W, 3) sRGB, and labels of the same size.
+
+    Raises:
+        DatasetError: a file that cannot be read or has no certain meaning, or sizes that differ.
         LabelError: an id or colour that the label map does not have.
     """
-    rgb = np.array(_open(item.image).convert("RGB"))
-    picture = _open(item.labels)
-    if labels.colors is not None and picture.mode not in ("L", "P"):
-        ids = labels.ids_from_colors(np.asarray(picture.convert("RGB")), str(item.labels))
-    elif picture.mode in ("L", "P"):
-        ids = np.asarray(picture)
-    else:
-        raise ConfigError(
-            f"{item.labels}: expected one 8-bit channel of label ids, got mode {picture.mode}; "
-            "colour labels need a label map with colours, such as 'camvid32'"
+    rgb, labels = read_rgb(photo.image), reader.read(photo.labels)
+    if labels.ids.shape != rgb.shape[:2]:
+        raise DatasetError(
+            f"{shown(photo.labels)}: labels are {size_text(labels.ids.shape)} but the photograph "
+            f"is {size_text(rgb.shape)}{_size_hint(labels.ids.shape, rgb.shape)}"
         )
-    if ids.shape != rgb.shape[:2]:
-        raise ConfigError(
-            f"{item.labels}: labels are {ids.shape[1]}x{ids.shape[0]} but the photograph is "
-            f"{rgb.shape[1]}x{rgb.shape[0]}"
+    return rgb, labels
+
+
+def check_source(config: PhotoSourceConfig, found: PhotoSet, reader: LabelReader) -> SourceReport:
+    """Open a few photographs and labels of a source, and check what can be checked.
+
+    Args:
+        config: the source.
+        found: `open_source(config)`.
+        reader: of its labels; it warns once.
+
+    Raises:
+        DatasetError, LabelError: as in `read_photo`; or the labels look like those of another map.
+    """
+    pairs = [read_photo(photo, reader) for photo in evenly_spaced(found.photos, SAMPLES)]
+    labels = [image for _, image in pairs]
+    if not config.trust_naming:
+        check_naming(labels, found.source_map, f"{config.name}, {shown(found.labels)}")
+    sizes = list(dict.fromkeys(size_text(rgb.shape) for rgb, _ in pairs))
+    return SourceReport(
+        config.name, len(found.photos), len({photo.drive for photo in found.photos}),
+        found.source_map.name, found.images, ", ".join(sizes), len(pairs),
+        _classes(labels, found.source_map), found.unused_labels,
+    )  # fmt: skip
+
+
+def _classes(labels: Sequence[LabelImage], source_map: LabelMap) -> tuple[str, ...]:
+    counts = np.zeros(len(Tag), np.int64)
+    for image in labels:
+        counts += np.bincount(source_map.primary[image.ids].ravel(), minlength=len(Tag))
+    return tuple(Tag(int(tag)).name.lower() for tag in np.argsort(-counts) if counts[tag])
+
+
+def _size_hint(labels: tuple[int, ...], photo: tuple[int, ...]) -> str:
+    if labels == photo[1::-1]:
+        return (
+            ": one of them is turned by 90°. The EXIF orientation of the photograph has been "
+            "applied; turn the labels as well"
         )
-    labels.check_ids(ids, str(item.labels))
-    return rgb, ids.astype(np.uint8)
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        picture = Image.open(path)
-        picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:  # PIL raises all three
-        raise ConfigError(f"{path}: cannot be read as an image ({error})") from error
-    return picture
-
-
-def _pairs(config: PhotoSourceConfig, root: Path) -> list[tuple[Path, Path]]:
-    """Images in `root/images` with the labels of the same stem."""
-    images, labels = root / "images", root / config.label_folder
-    for folder in (images, labels):
-        if not folder.is_dir():
-            raise ConfigError(
-                f"{config.name}: layout '{config.layout}' expects the folder {folder}; "
-                f"there are {_names(root) if root.is_dir() else _names(config.root)}"
-            )
-    found = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise ConfigError(f"{config.name}: no images ({', '.join(IMAGE_SUFFIXES)}) in {images}")
-    by_stem = {path.stem: path for path in labels.iterdir() if path.suffix.lower() == ".png"}
-    missing = [path.name for path in found if path.stem not in by_stem]
-    if missing:
-        raise ConfigError(
-            f"{config.name}: {len(missing)} of {len(found)} images have no labels in {labels} "
-            f"(the first: {missing[0]})"
-        )
-    return [(path, by_stem[path.stem]) for path in found]
-
-
-def _names(folder: Path) -> str:
-    """Up to eight names in a folder, for an error message."""
-    return ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "no files"
-
-
-def _last_number(text: str, fallback: int) -> int:
-    """The last number in a file name."""
-    digits = re.findall(r"\d+", text)
-    return int(digits[-1]) if digits else fallback
-
-
-def _list_drive_frame(config: PhotoSourceConfig) -> list[PhotoItem]:
-    """`split/images/drive_frame.jpg`, as in CamVid and IDD-Lite."""
-    items = []
-    for index, (image, labels) in enumerate(_pairs(config, config.root / config.split)):
-        drive, underscore, frame = image.stem.rpartition("_")
-        if not underscore:
-            raise ConfigError(
-                f"{config.name}: {image.name} is not named drive_frame; use the layout 'folder'"
-            )
-        items.append(PhotoItem(drive, _last_number(frame, index), image, labels))
-    return items
-
-
-def _list_bdd(config: PhotoSourceConfig) -> list[PhotoItem]:
-    """Each image is a drive of its own."""
-    pairs = _pairs(config, config.root / config.split)
-    return [PhotoItem(image.stem, 0, image, labels) for image, labels in pairs]
-
-
-def _list_folder(config: PhotoSourceConfig) -> list[PhotoItem]:
-    """One drive; the frame number is the last number in the name, else the position."""
-    pairs = _pairs(config, config.root)
-    return [
-        PhotoItem(config.name, _last_number(image.stem, index), image, labels)
-        for index, (image, labels) in enumerate(pairs)
-    ]
-
-
-def _list_cityscapes(config: PhotoSourceConfig) -> list[PhotoItem]:
-    """`leftImg8bit/split/city/city_seq_frame_leftImg8bit.png` with `gtFine/.../_labelIds`."""
-    images, labels = (config.root / kind / config.split for kind in ("leftImg8bit", "gtFine"))
-    for folder in (images, labels):
-        if not folder.is_dir():
-            raise ConfigError(
-                f"{config.name}: layout 'cityscapes' expects the folder {folder}; "
-                f"there are {_names(config.root)}"
-            )
-    ending = "labelTrainIds" if config.labels in ("cityscapes-train", "bdd") else "labelIds"
-    items = []
-    for image in sorted(images.glob("*/*_leftImg8bit.*")):
-        stem = image.stem.removesuffix("_leftImg8bit")
-        city, sequence, frame = stem.rsplit("_", 2)
-        path = labels / image.parent.name / f"{stem}_gtFine_{ending}.png"
-        if not path.is_file():
-            raise ConfigError(f"{config.name}: {image.name} has no labels at {path}")
-        items.append(PhotoItem(f"{city}_{sequence}", int(frame), image, path))
-    if not items:
-        raise ConfigError(f"{config.name}: no images *_leftImg8bit.* in {images}/<city>")
-    return items
-
-
-_LISTERS: dict[str, Callable[[PhotoSourceConfig], list[PhotoItem]]] = {
-    "camvid": _list_drive_frame,
-    "idd-lite": _list_drive_frame,
-    "bdd": _list_bdd,
-    "cityscapes": _list_cityscapes,
-    "folder": _list_folder,
-}
+    if labels[0] * photo[1] == labels[1] * photo[0]:
+        return "; resize the labels without interpolation (nearest neighbour)"
+    return "; are these the labels of this photograph?"

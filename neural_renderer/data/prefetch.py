@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
 Item = TypeVar("Item")
+
+GRACE_S = 60
+"""How long workers go on after a SIGTERM, so that their parent can finish a step and save."""
 
 
 def prefetched(make: Callable[[int], Item], first: int, last: int, workers: int) -> Iterator[Item]:
@@ -29,9 +34,21 @@ def prefetched(make: Callable[[int], Item], first: int, last: int, workers: int)
         batch_size=None,
         num_workers=workers,
         multiprocessing_context="fork",
+        worker_init_fn=_leave_signals_to_parent,
         timeout=600,
     )
     yield from loader
+
+
+def _leave_signals_to_parent(_worker: int) -> None:
+    """Ctrl-C and SIGTERM often reach all processes of a command; here the parent decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_later)
+
+
+def _end_later(_number: int, _frame: FrameType | None) -> None:
+    signal.alarm(GRACE_S)
 
 
 class _Range(Dataset[Item], Generic[Item]):

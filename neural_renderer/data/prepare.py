@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from sim2street.bridge.datasets.files import evenly_spaced
+from sim2street.bridge.datasets.label_images import LabelReader
+from sim2street.bridge.datasets.layouts import LabelledPhoto
 from sim2street.bridge.frame import ByteArray
 from sim2street.bridge.label_maps import LabelMap
 from sim2street.bridge.labels import Tag
@@ -24,13 +27,11 @@ from sim2street.neural_renderer.data.photo_facades import split_facades
 from sim2street.neural_renderer.data.photo_vehicle_windows import find_panes
 from sim2street.neural_renderer.data.photo_windows import find_windows
 from sim2street.neural_renderer.data.photos import (
-    PhotoItem,
     PhotoSourceConfig,
-    evenly_spaced,
-    list_photos,
+    check_source,
     looks_for_lines,
+    open_source,
     read_photo,
-    source_label_map,
 )
 from sim2street.neural_renderer.data.prefetch import prefetched
 from sim2street.neural_renderer.data.road_lines import find_road_lines
@@ -38,7 +39,7 @@ from sim2street.neural_renderer.data.road_lines import find_road_lines
 LINE_CODE = 254
 """Label id of the lane markings found in a photograph; no data set uses it."""
 
-PREPARE_VERSION = 3
+PREPARE_VERSION = 4
 """Increased whenever photographs are prepared differently, so that old caches are not read."""
 
 MAX_WIDTH_PX = 640
@@ -92,16 +93,23 @@ def load_photos(
         most: use at most so many photographs, evenly spaced; None: all.
 
     Raises:
-        ConfigError: the folder does not match the config, or a file cannot be read.
-        LabelError: an id that the label map does not have.
+        ConfigError: the folder does not match the config.
+        DatasetError: a file cannot be read, or labels look like those of another label map.
+        LabelError: an id or colour that the label map does not have.
     """
-    items = list_photos(config)
-    items = items if most is None else evenly_spaced(items, most)
-    labels = source_label_map(config)
+    found = open_source(config)
+    labels = found.source_map
+    reader = LabelReader(labels)
+    check_source(config, found, reader)
+    config = config.model_copy(update={"labels": labels.name})
+    items = found.photos if most is None else evenly_spaced(found.photos, most)
     sets = _tag_sets(labels)
     primary = labels.primary
     primary[LINE_CODE] = Tag.ROAD_LINES
-    pixels = [_reduced(*read_photo(item, labels)) for item in items]
+    pixels = []
+    for item in items:
+        rgb, image = read_photo(item, reader)
+        pixels.append(_reduced(rgb, image.ids))
     horizons = _horizons(config, items, [primary[ids] for _, ids in pixels])
 
     def prepared(index: int) -> PreparedPhoto:
@@ -114,7 +122,7 @@ def load_photos(
 
 def prepare_photo(
     config: PhotoSourceConfig,
-    item: PhotoItem,
+    item: LabelledPhoto,
     rgb: ByteArray,
     ids: ByteArray,
     sets: ByteArray,
@@ -170,7 +178,7 @@ def _reduced(rgb: ByteArray, ids: ByteArray) -> tuple[ByteArray, ByteArray]:
 
 
 def _horizons(
-    config: PhotoSourceConfig, items: Sequence[PhotoItem], tags: Sequence[ByteArray]
+    config: PhotoSourceConfig, items: Sequence[LabelledPhoto], tags: Sequence[ByteArray]
 ) -> list[float]:
     """The horizon of each photograph, as a fraction of its height.
 

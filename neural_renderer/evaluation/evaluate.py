@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sim2street.bridge.datasets.files import evenly_spaced
 from sim2street.configs import ConfigError
 from sim2street.neural_renderer.checkpoint import CheckpointInfo
 from sim2street.neural_renderer.data.photo_cache import load_cached_photos
-from sim2street.neural_renderer.data.photos import PhotoSourceConfig, evenly_spaced, list_photos
+from sim2street.neural_renderer.data.photos import PhotoSourceConfig, list_photos
 from sim2street.neural_renderer.data.prepare import PreparedPhoto, load_photos
 from sim2street.neural_renderer.data.town_pack import decode_clip
 from sim2street.neural_renderer.data.video import find_videos, track_camera

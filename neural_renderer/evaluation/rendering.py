@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from sim2street.bridge.datasets.files import evenly_spaced
 from sim2street.bridge.frame import ByteArray, View
 from sim2street.bridge.renderer import RenderRequest, SessionConfig, StyleBlob
 from sim2street.configs import ConfigError
 from sim2street.neural_renderer.checkpoint import CheckpointInfo, load_generator
-from sim2street.neural_renderer.data.photos import evenly_spaced
 from sim2street.neural_renderer.data.prepare import PreparedPhoto
 from sim2street.neural_renderer.evaluation.scenes import Clip, still_from_photo
 from sim2street.neural_renderer.networks.style import StyleCode

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from sim2street.neural_renderer.data.photos import evenly_spaced
+from sim2street.bridge.datasets.files import evenly_spaced
 from sim2street.neural_renderer.data.prepare import PreparedPhoto
 from sim2street.neural_renderer.evaluation.feature_cache import FeatureCache
 from sim2street.neural_renderer.evaluation.rendering import CheckpointRenderer, DriveStyles

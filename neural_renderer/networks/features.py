@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sim2street.configs import ConfigError
+from sim2street.neural_renderer import weight_files
 
 NetT = TypeVar("NetT", bound=nn.Module)
 
@@ -44,13 +42,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         )
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+            return weight_files.read_tensors(path)[0]
+        tensors: dict[str, Tensor] = weight_files.read_torch_file(path, torch.device("cpu"))
+    except weight_files.UnreadableFileError as error:
         raise ConfigError(
-            f"{path} cannot be read as weights ({first}): download or copy the file again"
+            f"{path} cannot be read as weights ({error}): download or copy the file again"
         ) from error
+    if not isinstance(tensors, Mapping):
+        raise ConfigError(
+            f"{path} holds no tensors by name, but a {type(tensors).__name__}: save a state_dict"
+        )
     return tensors
 
 

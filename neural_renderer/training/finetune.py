@@ -19,6 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from sim2street.bridge.datasets.files import evenly_spaced
 from sim2street.configs import ConfigError, StrictModel
 from sim2street.neural_renderer.checkpoint import (
     CheckpointError,
@@ -28,7 +29,6 @@ from sim2street.neural_renderer.checkpoint import (
 )
 from sim2street.neural_renderer.data.batch import Batch, to_device
 from sim2street.neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
-from sim2street.neural_renderer.data.photos import evenly_spaced
 from sim2street.neural_renderer.data.prepare import PreparedPhoto
 from sim2street.neural_renderer.evaluation.rendering import CheckpointRenderer
 from sim2street.neural_renderer.evaluation.scenes import still_from_photo

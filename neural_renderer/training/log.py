@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
+
+from sim2street.bridge.frame import ByteArray
 
 WRITE_EVERY = 25
 """Steps that one point of a curve averages."""
 
 
-class ScalarLog:
-    """Writes scalars to `tensorboard/`, each as its mean over `WRITE_EVERY` steps."""
+class RunLog:
+    """Writes to `tensorboard/`: scalars, each as its mean over `WRITE_EVERY` steps, and images."""
 
     def __init__(self, out_dir: Path) -> None:
         self._writer = SummaryWriter(str(out_dir / "tensorboard"))
@@ -27,6 +30,19 @@ class ScalarLog:
                 self._writer.add_scalar(name, sum(seen) / len(seen), step)
             self._sums.clear()
 
-    def close(self) -> None:
+    def show(self, step: int, name: str, rgb: ByteArray) -> None:
+        """Add an image, uint8 (H, W, 3)."""
+        self._writer.add_image(name, rgb, step, dataformats="HWC")
+        self._writer.flush()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Flush and close the event file."""
         self._writer.close()

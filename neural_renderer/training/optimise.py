@@ -97,7 +97,10 @@ def check_health(
     collapsed = state.step > 200 and float(fake.float().std()) < MIN_IMAGE_STD
     if bad or collapsed:
         reason = f"{bad[0]} is not finite" if bad else "the images collapsed to a constant"
+        saved = f"The last good state is {state_file}; continue from it"
+        if not state_file.exists():
+            saved = f"There is no {state_file} yet: start again"
         raise TrainingStopped(
-            f"training stopped at step {state.step}: {reason}. The last good state is "
-            f"{state_file}; continue from it with lower learning rates or another seed"
+            f"training stopped at step {state.step}: {reason}. {saved} with lower learning rates "
+            "or another seed"
         )

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, distributed
 
 from sim2street.configs import ConfigError
+from sim2street.neural_renderer.runtimes.devices import chosen_device
 
 TIMEOUT = timedelta(minutes=10)
 """How long a rank waits for the others before it fails."""
@@ -41,7 +42,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         return
     on_gpu = device.type == "cuda"
     if on_gpu:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device = chosen_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
     try:
@@ -94,6 +95,17 @@ def barrier() -> None:
     """Wait until all ranks have called this."""
     if _is_distributed():
         distributed.barrier()
+
+
+def on_any_rank(flag: bool) -> bool:
+    """Whether `flag` is set on any rank; the same answer on all of them, which all must ask."""
+    if not _is_distributed():
+        return flag
+    # Tensors of NCCL must be on the GPU.
+    on_gpu = distributed.get_backend() == "nccl"
+    votes = torch.tensor([float(flag)], device="cuda" if on_gpu else "cpu")
+    distributed.all_reduce(votes)
+    return bool(votes.item() > 0.0)
 
 
 def average_gradients(parameters: Sequence[Tensor]) -> None:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sim2street.bridge.frame import ByteArray
 from sim2street.bridge.labels import PALETTE
 from sim2street.neural_renderer.data.batch import Batch, to_device
 from sim2street.neural_renderer.images import to_uint8
@@ -27,15 +28,18 @@ class SheetMaker:
         self._source = source
         self._folder = out_dir / "samples"
 
-    def write(self, state: TrainState) -> None:
-        """Write one sheet for the current step, at the current phase's image size."""
+    def write(self, state: TrainState) -> ByteArray:
+        """Write one sheet for the current step, at the current phase's image size; returns it."""
         self._folder.mkdir(exist_ok=True)
         batch = self._source.samples(ROWS, state.step)
-        write_sheet(state, batch, self._folder / f"step_{state.step:06d}.png")
+        return write_sheet(state, batch, self._folder / f"step_{state.step:06d}.png")
 
 
-def write_sheet(state: TrainState, batch: Batch, path: Path) -> None:
-    """One row for each sample: labels, rendered image, photograph, first exemplar."""
+def write_sheet(state: TrainState, batch: Batch, path: Path) -> ByteArray:
+    """One row for each sample: labels, rendered image, photograph, first exemplar.
+
+    Returns the sheet, uint8 (H, W, 3).
+    """
     columns = [
         label_colours(batch.tags),
         render_batch(state, batch).cpu(),
@@ -43,7 +47,9 @@ def write_sheet(state: TrainState, batch: Batch, path: Path) -> None:
         batch.exemplar_rgb[:, 0],
     ]
     stacked = [to_uint8(column.transpose(0, 1).flatten(1, 2)) for column in columns]
-    Image.fromarray(np.concatenate(stacked, axis=1)).save(path)
+    sheet: ByteArray = np.concatenate(stacked, axis=1)
+    Image.fromarray(sheet).save(path)
+    return sheet
 
 
 def label_colours(tags: Tensor) -> Tensor:

@@ -8,12 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
+from sim2street.bridge.datasets.label_images import LabelReader
 from sim2street.configs import ConfigError
 from sim2street.neural_renderer.data.batch import Batch, ClipBatch
 from sim2street.neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
 from sim2street.neural_renderer.data.photo_cache import load_cached_photos
 from sim2street.neural_renderer.data.photo_clips import photo_clips
-from sim2street.neural_renderer.data.photos import PhotoSourceConfig, list_photos
+from sim2street.neural_renderer.data.photos import (
+    PhotoSourceConfig,
+    SourceReport,
+    check_source,
+    list_photos,
+    open_source,
+)
 from sim2street.neural_renderer.data.prefetch import prefetched
 from sim2street.neural_renderer.data.prepare import PreparedPhoto
 from sim2street.neural_renderer.data.town_clips import TownClips, TownClipsConfig
@@ -44,6 +51,24 @@ class StepData:
 def load_sources(sources: tuple[PhotoSourceConfig, ...], cache: Path) -> Photos:
     """Read and prepare all photographs, or read them from `cache` where they were prepared."""
     return {s.name: load_cached_photos(s, list_photos(s), cache) for s in sources}
+
+
+def check_data(config: TrainConfig) -> list[SourceReport]:
+    """Look at the data of a run without preparing it: lists all files and opens a few.
+
+    Raises:
+        ConfigError: folders or files that are missing or do not fit the config.
+        DatasetError, LabelError: photographs or labels that cannot be used.
+    """
+    for key in ("vgg16", "efficientnet_lite0", "teacher", "town_clips"):
+        path = getattr(config, key)
+        if path is not None and not path.exists():
+            raise ConfigError(f"{key}: there is no {path}; put it there, or leave out the key")
+    reports = []
+    for source in dict.fromkeys((*config.sources, *config.validation)):
+        found = open_source(source)
+        reports.append(check_source(source, found, LabelReader(found.source_map)))
+    return reports
 
 
 def at_root(config: TrainConfig, root: Path) -> TrainConfig:

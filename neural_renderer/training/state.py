@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -36,6 +36,7 @@ from sim2street.neural_renderer.networks.generator import HISTORY_CHANNELS, Gene
 from sim2street.neural_renderer.networks.interface import FrameGenerator
 from sim2street.neural_renderer.runtimes.precision import preferred_dtype
 from sim2street.neural_renderer.training.config import TrainConfig
+from sim2street.neural_renderer.weight_files import UnreadableFileError, read_torch_file
 
 
 @dataclass
@@ -187,8 +188,16 @@ def save_state(state: TrainState, config: TrainConfig, path: Path) -> None:
         "optimiser_d": state.optimiser_d.state_dict(),
     }
     part = path.with_suffix(".part")
-    torch.save(content, part)
-    os.replace(part, path)
+    try:
+        torch.save(content, part)
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch's own error where the disk is full
+        kept = f"the state saved before is kept in {path}" if path.exists() else "nothing was saved"
+        raise CheckpointError(
+            f"cannot write {path} ({str(error).splitlines()[0]}): free some space; {kept}"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_state(path: Path, device: torch.device) -> dict[str, Any]:
@@ -199,9 +208,9 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
     """
     reason = "it has no 'step' and 'modules'"
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, UnpicklingError) as error:
-        content, reason = None, (str(error) or "the file is incomplete").splitlines()[0]
+        content = read_torch_file(path, device)
+    except UnreadableFileError as error:
+        content, reason = None, str(error)
     if isinstance(content, dict) and isinstance(content.get("step"), int):
         modules = content.get("modules")
         if isinstance(modules, dict) and all(isinstance(m, dict) for m in modules.values()):
@@ -209,7 +218,7 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
     raise CheckpointError(f"{path} is no state of a training run ({reason})")
 
 
-def load_state(state: TrainState, path: Path) -> None:
+def load_state(state: TrainState, config: TrainConfig, path: Path) -> None:
     """Continue from a saved state.
 
     Raises:
@@ -217,17 +226,41 @@ def load_state(state: TrainState, path: Path) -> None:
     """
     try:
         content = read_state(path, state.device)
-        for name, module in state.modules().items():
-            module.load_state_dict(content["modules"][name], strict=True)
-        state.optimiser_g.load_state_dict(content["optimiser_g"])
-        state.optimiser_d.load_state_dict(content["optimiser_d"])
-    except (CheckpointError, RuntimeError, KeyError, ValueError) as error:
+    except CheckpointError as error:
         raise CheckpointError(
-            f"{path} does not fit this run's config ({str(error).splitlines()[0]}): train in "
-            "another folder, or start from its weights with --init-from"
+            f"{error}: remove it to train from the start, or train in another folder; "
+            "`sim2street train --init-from` starts from other weights, such as the last "
+            "generator.safetensors"
         ) from error
+    reason = _other_networks(state, config, content)
+    try:
+        if not reason:
+            for name, module in state.modules().items():
+                module.load_state_dict(content["modules"][name], strict=True)
+            state.optimiser_g.load_state_dict(content["optimiser_g"])
+            state.optimiser_d.load_state_dict(content["optimiser_d"])
+    except (RuntimeError, KeyError, ValueError) as error:
+        reason = " ".join(" ".join(str(error).split()[:30]).splitlines())
+    if reason:
+        raise CheckpointError(
+            f"{path} was written by a run with other networks ({reason}): train in another folder, "
+            "or start from its weights with `sim2street train --init-from`"
+        )
     state.step = int(content["step"])
     state.previous_steps = int(content.get("age", 0))
+
+
+def _other_networks(state: TrainState, config: TrainConfig, content: Mapping[str, Any]) -> str:
+    """How the networks in a state file differ from this run's, in words; "" if they may fit."""
+    written = content.get("config")
+    for key in ("size", "kind") if isinstance(written, dict) else ():
+        ours = getattr(config, key)
+        if written.get(key, ours) != ours:
+            return f"its config has {key}: {written[key]}, this one {key}: {ours}"
+    missing = sorted(state.modules().keys() - content["modules"].keys())
+    if missing:
+        return f"it has no network '{missing[0]}', which this config trains"
+    return ""
 
 
 def export_ema(

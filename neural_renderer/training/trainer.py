@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from torch import Tensor
 from sim2street.neural_renderer.data.batch import Batch, ClipBatch, to_device
 from sim2street.neural_renderer.training import losses, objective, optimise, ranks
 from sim2street.neural_renderer.training.config import TrainConfig
-from sim2street.neural_renderer.training.log import ScalarLog
+from sim2street.neural_renderer.training.log import RunLog
 from sim2street.neural_renderer.training.optimise import BatchOfStep
 from sim2street.neural_renderer.training.rollout import real_temporal_pair, roll_out, temporal_pair
 from sim2street.neural_renderer.training.sheets import SheetMaker
@@ -64,6 +65,7 @@ def train(
     report: Callable[[Progress], None] = lambda progress: None,
     init_from: Path | None = None,
     transferred: Callable[[Transfer], None] = lambda transfer: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainState:
     """Train to the end of the last phase, continuing from the state in `out_dir` if there is one.
 
@@ -77,6 +79,7 @@ def train(
         report: called after each step.
         init_from: weights to start from if `out_dir` has no state.
         transferred: called with what was taken from `init_from`.
+        should_stop: asked after each step; True (on any rank) saves the state and returns.
 
     Raises:
         TrainingStopped: a loss is not finite or the images collapsed; names the last good state.
@@ -85,7 +88,7 @@ def train(
     with ranks.locked_folder(out_dir):
         state, state_file = build_state(config, device), out_dir / STATE_FILE
         if state_file.exists():
-            load_state(state, state_file)
+            load_state(state, config, state_file)
         elif init_from is not None:
             transferred(start_from(state, init_from))
         if not config.history_map:
@@ -93,27 +96,27 @@ def train(
         with ranks.rank_zero_first():
             source = BatchSource(config, out_dir / "photos")
         sheets = SheetMaker(source, out_dir)
-        log = ScalarLog(out_dir) if ranks.rank() == 0 else None
         end = min(config.total_steps, stop_at or config.total_steps)
         batches = source.batches(state.step, end)
-        saved_s = time.monotonic()
-        while state.step < end:
-            start_s = time.monotonic()
-            terms, images = train_step(state, config, batches, state_file)
-            values = {name: float(term.detach()) for name, term in terms.items()}
-            images_per_s = images * ranks.world_size() / (time.monotonic() - start_s)
-            report(Progress(state.step, end, values, images_per_s))
-            if log is None:
-                continue
-            log.write(state.step, values)
-            if state.step % config.sample_every == 0:
-                sheets.write(state)
-            if time.monotonic() - saved_s > config.checkpoint_every_s or state.step == end:
-                save_state(state, config, state_file)
-                export_ema(state, config, source.seen_tags, out_dir / EXPORT_FILE)
-                saved_s = time.monotonic()
-        if log is not None:
-            log.close()
+        saved_s, stopping = time.monotonic(), False
+        with RunLog(out_dir) if ranks.rank() == 0 else nullcontext() as log:
+            while state.step < end and not stopping:
+                start_s = time.monotonic()
+                terms, images = train_step(state, config, batches, state_file)
+                values = {name: float(term.detach()) for name, term in terms.items()}
+                images_per_s = images * ranks.world_size() / (time.monotonic() - start_s)
+                report(Progress(state.step, end, values, images_per_s))
+                stopping = ranks.on_any_rank(should_stop())
+                if log is None:
+                    continue
+                log.write(state.step, values)
+                if state.step % config.sample_every == 0:
+                    log.show(state.step, "samples", sheets.write(state))
+                due = time.monotonic() - saved_s > config.checkpoint_every_s
+                if due or stopping or state.step == end:
+                    save_state(state, config, state_file)
+                    export_ema(state, config, source.seen_tags, out_dir / EXPORT_FILE)
+                    saved_s = time.monotonic()
         ranks.barrier()  # Other ranks must not return before rank 0 has written the files.
         return state
 

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sim2street.neural_renderer.checkpoint import CheckpointError, read_checkpoint
 from sim2street.neural_renderer.training.state import TrainState, read_state
+from sim2street.neural_renderer.weight_files import (
+    UnreadableFileError,
+    read_tensors,
+    write_tensors,
+)
 
 FORMAT = "sim2street-seed/1"
 SEED_FILES = "seed_*.safetensors"
@@ -60,7 +63,14 @@ class Transfer:
 
     def lines(self, most: int = 8) -> list[str]:
         """Text for people: counts, and the first `most` names of what is new or dropped."""
+        of_generator = [name.startswith("generator.") for name in (*self.taken, *self.new)]
+        fitting = sum(name.startswith("generator.") for name in self.taken)
         lines = [f"taken {len(self.taken)} tensors, from step {self.step}"]
+        if fitting < 0.5 * sum(of_generator):
+            lines.append(
+                f"only {fitting} of the generator's {sum(of_generator)} tensors fit: are these "
+                "weights of another size or kind?"
+            )
         for what, names in (("new", self.new), ("dropped", self.dropped)):
             shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
             lines.append(f"{what} {len(names)}{': ' + shown if names else ''}")
@@ -140,7 +150,7 @@ def write_seed(source: Path, folder: Path) -> list[Path]:
         for index, tensors in enumerate(parts):
             name = f"seed_{index + 1}_of_{len(parts)}.safetensors"
             metadata = {"format": FORMAT, "step": str(weights.step), "parts": str(len(parts))}
-            save_file(tensors, Path(unfinished) / name, metadata=metadata)
+            write_tensors(Path(unfinished) / name, tensors, metadata)
             names.append(name)
         folder.mkdir(exist_ok=True)
         for old in folder.glob(SEED_FILES):
@@ -169,17 +179,21 @@ def _half_precision_parts(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, T
 def _read_seed(folder: Path) -> Weights:
     files = sorted(folder.glob(SEED_FILES)) if folder.is_dir() else []
     if not files:
-        raise CheckpointError(f"{folder} is no seed: expected files seed_1_of_N.safetensors in it")
+        raise CheckpointError(
+            f"{folder} is no seed: expected files seed_1_of_N.safetensors in it. For a run's "
+            "folder, name the state.pt in it"
+        )
     tensors: dict[str, Tensor] = {}
     for path in files:
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata: dict[str, str] = file.metadata() or {}
-                tensors |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read ({error}); copy it again") from error
+            found, metadata = read_tensors(path)
+        except UnreadableFileError as error:
+            raise CheckpointError(
+                f"{path} is no part of a seed: {error}; copy the seed again"
+            ) from error
         if metadata.get("format") != FORMAT:
             raise CheckpointError(f"{path}: expected format {FORMAT}, got {json.dumps(metadata)}")
+        tensors |= found
     if len(files) != int(metadata["parts"]):
         raise CheckpointError(
             f"{folder} has {len(files)} of a seed's {metadata['parts']} files; copy all of them"

@@ -81,7 +81,7 @@ def test_a_vector_of_one_town_equals_a_single_env() -> None:
     first, *_ = vector.step(ahead)
     restored, info = vector.set_state(saved)
     assert_same(restored, {k: a[None] for k, a in single.unwrapped.set_state(beside)[0].items()})
-    assert info["tick"][0] == saved[0].frame.tick
+    assert info["tick"][0] == saved[0].episode.frame.tick
     assert_same(vector.step(ahead)[0], first)
     vector.close()
     single.close()

@@ -69,8 +69,8 @@ def drive(env: DrivingEnv, seed: int, steps: int) -> dict:
 @pytest.mark.parametrize(
     ("task", "ending", "changes"),
     [
-        ("LaneKeep", "time_limit", {"time_limit_s": 10.0}),
-        ("CarFollow", "time_limit", {"time_limit_s": 10.0}),
+        ("LaneKeep", "goal", {"reset_options": {"route_length_m": 80.0}}),
+        ("CarFollow", "goal", {"reset_options": {"route_length_m": 60.0}}),
         ("JunctionTurn", "goal", {}),
     ],
 )
@@ -114,8 +114,9 @@ def test_car_follow_starts_behind_a_car_that_stays_on_the_route() -> None:
     driver, world = driver_for(env.world), town_of(env)
     for _ in range(500):
         control = driver(env.last_frame)
-        env.step(np.array([control.steer, control.throttle - control.brake], np.float32))
-        if env._episode_over:
+        action = np.array([control.steer, control.throttle - control.brake], np.float32)
+        *_, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
             break
         lane = int(world.simulation.state.traffic.lane_plan[0, 0])
         assert lane in world.simulation.route.state.lane_ids
@@ -138,16 +139,27 @@ def test_junction_turn_starts_before_a_junction_where_the_route_turns() -> None:
 
 
 def test_towns_are_drawn_from_the_split() -> None:
-    env = make("TownLaneKeepState")
-    for seed in range(3):
-        info = env.reset(seed=seed)[1]
+    for task in ("Follow", *envs.TOWN_TASKS):
+        env = make(f"Town{task}State")
+        env.reset(seed=1)
         assert town_of(env).simulation.state.plan.town in TRAIN_TOWNS
-        assert info["options"]["towns"] == [TRAIN_TOWNS.start, TRAIN_TOWNS.stop]
-    env.reset(seed=0, options={"split": "test"})
-    assert town_of(env).simulation.state.plan.town in TEST_TOWNS
+        info = env.reset(seed=0, options={"split": "test"})[1]
+        assert town_of(env).simulation.state.plan.town in TEST_TOWNS
+        assert info["options"]["towns"].tolist() == [TEST_TOWNS.start, TEST_TOWNS.stop]
     tests = make("TownLaneKeepState", episodes={"split": "test"})
     tests.reset(seed=0)
     assert town_of(tests).simulation.state.plan.town in TEST_TOWNS
+
+
+def test_a_split_that_would_choose_nothing_is_refused() -> None:
+    """Not ignored: neither where the town is fixed, nor where the config has no splits."""
+    fixed = make("TownRouteState", world_settings=SMALL)
+    with pytest.raises(ConfigError, match="split 'test' chooses nothing here"):
+        fixed.reset(seed=1, options={"split": "test"})
+    without = make("TownRouteState", episodes={"train_towns": None, "test_towns": None})
+    with pytest.raises(ConfigError, match="split 'train' chooses nothing here"):
+        without.reset(seed=1, options={"split": "train"})
+    fixed.reset(seed=1)  # the default split may choose nothing
 
 
 def test_misspelt_options_get_a_hint(palette_env) -> None:

@@ -111,8 +111,14 @@ def test_other_tools_can_read_the_file(drive: tuple[Path, list[SensorFrame]]) ->
         summary = reader.get_summary()
     assert controls[0] == {"steer": 0.1, "throttle": 0.5, "brake": 0.0, "reverse": False}
     assert summary is not None
-    schemas = {schema.name: json.loads(schema.data) for schema in summary.schemas.values()}
+    schemas = {
+        schema.name: json.loads(schema.data)
+        for schema in summary.schemas.values()
+        if schema.encoding == "jsonschema"
+    }
     assert set(schemas["ControlBody"]["properties"]) == set(controls[0])
+    assert set(schemas["EgoState"]["properties"]) >= {"speed_mps", "lead", "next_light"}
+    assert not any(word in str(schemas) for word in ("$ref", "$defs", "anyOf"))
 
 
 def test_the_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
@@ -122,8 +128,11 @@ def test_the_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     recorder.reset(0)
     recorder.step(Control())
     assert not path.exists()
-    part = tmp_path / "drive.mcap.part"
+    part = tmp_path / "drive.partial.mcap"
     assert part.exists()
+    other = Recorder(ToyWorld(16, 8), path)
+    with pytest.raises(RecordingError, match=r"drive\.partial\.mcap is there already"):
+        other.open()
     recorder.close()
     assert path.exists()
     assert not part.exists()
@@ -176,8 +185,8 @@ def test_a_full_disk_is_an_error_and_leaves_only_the_part_file(tmp_path: Path) -
     assert first.startswith(f"cannot write {path}: File too large")
     assert "not being written" in second
     assert last == "closed"
-    assert [file.name for file in tmp_path.iterdir()] == ["drive.mcap.part"]
-    with ReplayWorld(tmp_path / "drive.mcap.part", recover=True) as replay:
+    assert [file.name for file in tmp_path.iterdir()] == ["drive.partial.mcap"]
+    with ReplayWorld(tmp_path / "drive.partial.mcap", recover=True) as replay:
         assert replay.episodes[0].ticks > 10
 
 

@@ -22,7 +22,7 @@ from sim2street.envs.vector.env import DrivingVectorEnv
 
 ALL_KEYS = ObservationConfig(keys=("image", "labels", "depth_m", "state"))
 SHORT = TaskConfig(time_limit_s=0.4)
-LONG = TaskConfig(time_limit_s=1e6)
+LONG = TaskConfig(time_limit_s=1e6, endings=("collision", "off_lane", "goal"))
 STRAIGHT_ON = np.array([0.0, 1.0], np.float32)
 
 

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def load_obj(path: Path) -> Model:
             current = names.get(rest.strip(), 0)
         elif word == "f":
             corners = [_indices(item, len(points), len(uvs), len(normals)) for item in rest.split()]
-            for second, third in zip(corners[1:], corners[2:], strict=False):
+            for second, third in pairwise(corners[1:]):
                 fan = (corners[0], second, third)
                 rows.append(tuple([c[k] for c in fan] for k in range(3)))  # type: ignore[arg-type]
                 used.append(current)
@@ -135,7 +136,7 @@ def load_obj(path: Path) -> Model:
 
 def _indices(item: str, points: int, uvs: int, normals: int) -> tuple[int, int, int]:
     """0-based point, uv (0 = none; the list has a dummy) and normal (-1 = none) of a corner."""
-    parts = [int(x) if x else 0 for x in (item.split("/") + ["", ""])[:3]]
+    parts = [int(x) if x else 0 for x in [*item.split("/"), "", ""][:3]]
     point = parts[0] - 1 if parts[0] > 0 else points + parts[0]
     uv = parts[1] if parts[1] >= 0 else uvs + parts[1]
     normal = parts[2] - 1 if parts[2] >= 0 else normals + parts[2]
@@ -163,7 +164,14 @@ def _load_mtl(path: Path) -> Iterator[Material]:
         yield material
 
 
-_TYPES = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
+_TYPES = {
+    5120: np.int8,
+    5121: np.uint8,
+    5122: np.int16,
+    5123: np.uint16,
+    5125: np.uint32,
+    5126: np.float32,
+}
 _SIZES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
 

@@ -33,12 +33,12 @@ class Buffers:
 
 VIEWS: dict[str, Array] = {
     # Rows: right, up, towards the eye, in model axes x = forward, y = left, z = up.
-    "side": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
+    "side": np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]]),
     "front": np.array([[0, 1.0, 0], [0, 0, 1], [1, 0, 0]]),
     "back": np.array([[0, -1.0, 0], [0, 0, 1], [-1, 0, 0]]),
-    "top": np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]),
+    "top": np.array([[0, -1.0, 0], [1, 0, 0], [0, 0, 1]]),
 }
-"""Right side with the front at the right, front, back, and top with the front at the right."""
+"""Left side with the front at the left, front, back, and top with the front upwards."""
 
 
 def render(model: Model, axes: Array, px: tuple[int, int]) -> Buffers:

@@ -22,7 +22,6 @@ _NO_ROOM = "collision"
 """In the server's answer to a spawn if something is in the way."""
 
 
-
 class WorldActors:
     """Describes every vehicle and walker once and reads their poses from every snapshot."""
 
@@ -119,7 +118,7 @@ class Traffic:
     """The vehicles that this client has spawned besides the ego. Episodes reuse them."""
 
     def __init__(self, client: Any, world: Any, port: int | None, role: str) -> None:
-        """`port`: of the Traffic Manager, None for any free one. `role`: the vehicles' role name."""
+        """`port`: of the Traffic Manager; None: any free one. `role`: role name of vehicles."""
         self._client = client
         self._world = world
         self._wanted_port = port

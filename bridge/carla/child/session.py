@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -77,6 +79,9 @@ class Session:
         self.options, self.leftovers = request, request["leftovers"]
         self.client = carla.Client(request["host"], request["port"])
         self.client.set_timeout(request["timeout_s"])
+        if not os.access(os.path.expanduser("~"), os.W_OK):
+            # The client keeps files of the server in the home folder.
+            self.client.set_files_base_folder(tempfile.gettempdir())
         server, client = self.client.get_server_version(), self.client.get_client_version()
         if _release(server) != _release(client):
             # get_world() crashes the process if the versions differ.
@@ -193,6 +198,16 @@ class Session:
             "roles": [vehicle.attributes.get("role_name", "") for vehicle in vehicles],
         }
 
+    def ping(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Make a call that the server handles between two of its ticks, and that does nothing.
+
+        Calls such as the server's version are answered even if it hangs.
+        """
+        client = carla.Client(request["host"], request["port"], 1)  # one thread is enough
+        client.set_timeout(request["timeout_s"])
+        client.apply_batch_sync([], False)
+        return {}
+
     def close(self) -> list[str]:
         """Restore the server's state: sensors, vehicles, settings, in this order.
 
@@ -222,7 +237,7 @@ class Session:
     def _tick(self) -> int:
         if self.ticker is None:  # closing: whoever else ticks is no matter any more
             return int(self.world.tick(_CLOSE_TIMEOUT_S))
-        return self.ticker.tick()
+        return int(self.ticker.tick())
 
     def _take_images(self, deadline_s: float) -> None:
         """Wait for all images of this frame."""
@@ -447,9 +462,13 @@ class Session:
             self.world.tick(_CLOSE_TIMEOUT_S)
 
     def _restore_settings(self) -> None:
+        """Restore what this client has set, and leave what others have changed since then."""
         if not self.owns_settings:
             return
-        self.world.apply_settings(self.original_settings)
+        settings = self.world.get_settings()
+        settings.synchronous_mode = self.original_settings.synchronous_mode
+        settings.fixed_delta_seconds = self.original_settings.fixed_delta_seconds
+        self.world.apply_settings(settings)
         if not self.original_settings.synchronous_mode:
             self.world.wait_for_tick(_CLOSE_TIMEOUT_S)
 

@@ -1,6 +1,7 @@
-"""`python -m sim2street.bridge.carla.standin [JSON]`: serves, after printing its port.
+"""`python -m sim2street.bridge.carla.standin`: serves, after printing its port.
 
-JSON: an object with keys of `StandInConfig`. Without it, any free port is taken.
+Its argument is a JSON object with keys of `StandInConfig`, or `--port PORT`. Without one, any
+free port is taken.
 """
 
 from __future__ import annotations
@@ -13,11 +14,18 @@ from sim2street.bridge.carla.standin.server import StandInConfig
 from sim2street.configs import parse
 
 
+def _settings(arguments: list[str]) -> dict[str, object]:
+    if not arguments:
+        return {"port": 0}
+    if arguments[0] == "--port":
+        return {"port": int(arguments[1])}
+    return dict(json.loads(arguments[0]))
+
+
 def _print_port(port: int) -> None:
     sys.stdout.write(f"{port}\n")
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    settings = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {"port": 0}
-    serve_standin(parse(StandInConfig, settings, "stand-in"), _print_port)
+    serve_standin(parse(StandInConfig, _settings(sys.argv[1:]), "stand-in"), _print_port)

@@ -40,7 +40,13 @@ class SimActor:
         last_contacts: ids of the actors that it touched, or would have touched, in the last
             tick; 0 stands for static objects.
         contacts_here: ids of the actors that it touches where it is, None if not known yet.
-        physics: whether it moves and collides.
+        physics: whether it moves and collides. collides: whether vehicles can touch it.
+        acceleration: m/s^2, over the last tick, in CARLA's axes.
+        angular_velocity: degrees/s, in CARLA's axes.
+        constant_speed_mps: along its x axis whatever its control; None if it has none.
+        light_state: flags of its lights, as CARLA numbers them.
+        physics_control: what a client has set; None for the blueprint's.
+        sent_s: simulated time at which a sensor sent its last data.
     """
 
     actor_id: int
@@ -60,6 +66,13 @@ class SimActor:
     last_contacts: set[int] = field(default_factory=set)
     contacts_here: set[int] | None = None
     physics: bool = True
+    collides: bool = True
+    acceleration: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    angular_velocity: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    constant_speed_mps: float | None = None
+    light_state: int = 0
+    physics_control: list[Any] | None = None
+    sent_s: float = -math.inf
 
     @property
     def is_vehicle(self) -> bool:
@@ -75,10 +88,14 @@ class SimActor:
         """Value of an attribute, as text."""
         return next(str(value) for key, _, value in self.attributes if key == name)
 
+    def has_attribute(self, name: str) -> bool:
+        """Whether it has an attribute of this name."""
+        return any(key == name for key, _, _ in self.attributes)
+
     def place(self, transform: UnrealTransform) -> None:
         """Put it somewhere; a vehicle is then at rest."""
         self.transform = transform
-        self.velocity = (0.0, 0.0, 0.0)
+        self.velocity = self.angular_velocity = (0.0, 0.0, 0.0)
         self.contacts_here = None
         if self.is_vehicle:
             x, y, _, _, yaw, _ = transform
@@ -139,7 +156,10 @@ def next_motion(actor: SimActor, tick_s: float) -> EgoMotion:
         brake=1.0 if hand_brake else _clamped(brake, 0.0),
         reverse=reverse or gear < 0,
     )
-    return advance(actor.motion, control, tick_s, _EGO_CONFIG)
+    motion = advance(actor.motion, control, tick_s, _EGO_CONFIG)
+    if actor.constant_speed_mps is None:
+        return motion
+    return replace(motion, speed_mps=actor.constant_speed_mps)
 
 
 def with_motion(actor: SimActor, motion: EgoMotion) -> SimActor:
@@ -153,7 +173,10 @@ def with_motion(actor: SimActor, motion: EgoMotion) -> SimActor:
         0.0,
     )
     transform = (x, -y, actor.transform[2], 0.0, -math.degrees(motion.heading_rad), 0.0)
-    return replace(actor, motion=motion, transform=transform, velocity=velocity)
+    turning = (0.0, 0.0, -math.degrees(motion.yaw_rate_rps))
+    return replace(
+        actor, motion=motion, transform=transform, velocity=velocity, angular_velocity=turning
+    )
 
 
 def find_contacts(actor: SimActor, others: list[SimActor], boxes: Boxes, town: TownMap) -> set[int]:

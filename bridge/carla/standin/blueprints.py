@@ -27,8 +27,22 @@ _VEHICLES: dict[str, str] = {
     "vehicle.gazelle.omafiets": "bicycle",
 }
 _WALKERS = [model for model in ACTOR_MODELS if model.tag == Tag.PEDESTRIAN]
-_CAMERAS = ("depth", "instance_segmentation", "rgb", "semantic_segmentation")
-_DETECTORS = ("collision", "lane_invasion")
+_CAMERAS = (
+    *("depth", "instance_segmentation", "optical_flow", "rgb", "semantic_segmentation"),
+    *("dvs", "normals"),
+)
+_DETECTORS = ("collision", "gnss", "imu", "lane_invasion", "obstacle", "radar")
+_LIDARS = ("ray_cast", "ray_cast_semantic")
+CONTROLLER = "controller.ai.walker"
+"""Blueprint of what moves a walker; the client itself does it."""
+
+MISSING = frozenset(
+    {
+        *("sensor.camera.dvs", "sensor.camera.normals", "sensor.other.obstacle"),
+        *("sensor.other.radar", *(f"sensor.lidar.{kind}" for kind in _LIDARS)),
+    }
+)
+"""Blueprints that scripts look up, and that the stand-in refuses to spawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +89,9 @@ def make_blueprints(first_type: int) -> dict[str, Blueprint]:
         for index, model in enumerate(_WALKERS)
     ]
     rows += [(f"sensor.camera.{kind}", _camera_attributes(), None) for kind in _CAMERAS]
-    rows += [(f"sensor.other.{name}", (_role("front"),), None) for name in _DETECTORS]
+    rows += [(f"sensor.other.{name}", _detector_attributes(name), None) for name in _DETECTORS]
+    rows += [(f"sensor.lidar.{kind}", _lidar_attributes(), None) for kind in _LIDARS]
+    rows.append((CONTROLLER, (), None))
     return {
         type_id: Blueprint(
             index + 1,
@@ -119,6 +135,49 @@ def _camera_attributes() -> tuple[Attribute, ...]:
         Attribute("gamma", FLOAT, "2.2"),
         Attribute("motion_blur_intensity", FLOAT, "0.45"),
         Attribute("enable_postprocess_effects", BOOL, "true"),
+    )
+
+
+def _detector_attributes(name: str) -> tuple[Attribute, ...]:
+    if name in ("collision", "lane_invasion"):
+        return (_role("front"),)
+    own = _OWN_ATTRIBUTES.get(name, ())
+    return (_role("front"), Attribute("sensor_tick", FLOAT, "0.0"), *own)
+
+
+_OWN_ATTRIBUTES: dict[str, tuple[Attribute, ...]] = {
+    "gnss": (
+        Attribute("noise_seed", INT, "0"),
+        *(
+            Attribute(f"noise_{axis}_{kind}", FLOAT, "0.0")
+            for axis in ("alt", "lat", "lon")
+            for kind in ("bias", "stddev")
+        ),
+    ),
+    "imu": (
+        Attribute("noise_seed", INT, "0"),
+        *(Attribute(f"noise_accel_stddev_{axis}", FLOAT, "0.0") for axis in "xyz"),
+        *(Attribute(f"noise_gyro_bias_{axis}", FLOAT, "0.0") for axis in "xyz"),
+        *(Attribute(f"noise_gyro_stddev_{axis}", FLOAT, "0.0") for axis in "xyz"),
+    ),
+    "radar": (
+        Attribute("horizontal_fov", FLOAT, "30.0"),
+        Attribute("vertical_fov", FLOAT, "30.0"),
+        Attribute("range", FLOAT, "100.0"),
+    ),
+}
+
+
+def _lidar_attributes() -> tuple[Attribute, ...]:
+    return (
+        _role("front"),
+        Attribute("channels", INT, "32"),
+        Attribute("range", FLOAT, "10.0"),
+        Attribute("points_per_second", INT, "56000"),
+        Attribute("rotation_frequency", FLOAT, "10.0"),
+        Attribute("upper_fov", FLOAT, "10.0"),
+        Attribute("lower_fov", FLOAT, "-30.0"),
+        Attribute("sensor_tick", FLOAT, "0.0"),
     )
 
 

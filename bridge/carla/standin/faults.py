@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from sim2street.bridge.errors import WorldError
 
 FREEZE_AT_SPAWN_S = 2.5
 FAULT_CALL = "standin_fault"
@@ -55,6 +57,27 @@ class Faults:
     delay_s: float = 0.0
     version: str | None = None
     spawns_until_freeze: int = -1
+
+    def set(self, kind: str, value: Any) -> None:
+        """Switch a lasting fault on.
+
+        Raises:
+            WorldError: there is no such fault.
+        """
+        if kind == "drop":
+            self.drop[value] = 1
+        elif kind in ("stop", "mixed"):
+            getattr(self, kind).add(value)
+        elif kind == "delay":
+            self.delay_s = float(value)
+        elif kind == "garble":
+            self.garble = True
+        elif kind == "version":
+            self.version = value
+        elif kind == "freeze_at_spawn":
+            self.spawns_until_freeze = int(value)
+        else:
+            raise WorldError(f"no fault '{kind}'")
 
     def loses(self, type_id: str) -> bool:
         """Whether the next image of this camera type is lost. Counts a `drop` down."""

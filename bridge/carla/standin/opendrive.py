@@ -8,13 +8,25 @@ becomes a connecting road of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from sim2street.bridge.town.plan.layout import Junction, Lane, Layout, Light, Points, Road
+from sim2street.bridge.carla.standin.geolocation import ORIGIN_DEG
+from sim2street.bridge.town.plan.layout import (
+    Crossing,
+    Junction,
+    Lane,
+    Layout,
+    Light,
+    Points,
+    Road,
+)
 from sim2street.bridge.town.plan.polyline import headings, offset, resample
+
+Arc = tuple[float, float, float, float, float]
+"""Start x, y (m), heading (rad), length (m) and curvature (1/m) of an arc."""
 
 _SPACING_M = 2.0
 _LIGHT_TYPE = "1000001"
@@ -59,16 +71,19 @@ def lane_number(lane: Lane) -> int:
 
 def _header(layout: Layout, name: str) -> str:
     west, south, east, north = layout.bounds_m
+    latitude, longitude = ORIGIN_DEG
     return (
         f'<header revMajor="1" revMinor="4" name={quoteattr(name)} version="1" '
         f'date="2024-01-01T00:00:00" north="{north:.3f}" south="{south:.3f}" east="{east:.3f}" '
         f'west="{west:.3f}" vendor="sim2street">'
-        "<geoReference><![CDATA[+proj=tmerc +lat_0=49 +lon_0=8]]></geoReference></header>"
+        f"<geoReference><![CDATA[+proj=tmerc +lat_0={latitude:g} +lon_0={longitude:g}]]>"
+        "</geoReference></header>"
     )
 
 
 def _road(road: Road, layout: Layout) -> str:
-    plan, length = _plan_view(road.centre_m)
+    arcs = _arcs(resample(road.centre_m, _SPACING_M))
+    plan, length = _plan_view(arcs)
     junctions = len(layout.roads) + len(layout.lanes)
     link = (
         f'<predecessor elementType="junction" elementId="{junctions + road.start_junction_id}"/>'
@@ -76,13 +91,19 @@ def _road(road: Road, layout: Layout) -> str:
     )
     lanes = _cross_section(road)
     signals = "".join(_signal(light, road, layout, length) for light in _lights_of(road, layout))
-    return _road_element(
-        (road.road_id, -1, length), link, road.speed_limit_mps, plan, lanes, signals
-    )
+    objects = "".join(_crosswalk(crossing, arcs) for crossing in _crossings_of(road, layout))
+    ids = (road.road_id, -1, length)
+    return _road_element(ids, link, road.speed_limit_mps, plan, lanes, objects, signals)
 
 
 def _road_element(
-    ids: tuple[int, int, float], link: str, limit_mps: float, plan: str, lanes: str, signals: str
+    ids: tuple[int, int, float],
+    link: str,
+    limit_mps: float,
+    plan: str,
+    lanes: str,
+    objects: str = "",
+    signals: str = "",
 ) -> str:
     road_id, junction, length = ids
     return (
@@ -91,7 +112,7 @@ def _road_element(
         f'<speed max="{limit_mps * _KMH:.3f}" unit="km/h"/></type>{plan}'
         '<elevationProfile><elevation s="0" a="0" b="0" c="0" d="0"/></elevationProfile>'
         f'<lateralProfile/><lanes><laneOffset s="0" a="0" b="0" c="0" d="0"/>{lanes}</lanes>'
-        f"<signals>{signals}</signals></road>"
+        f"<objects>{objects}</objects><signals>{signals}</signals></road>"
     )
 
 
@@ -140,7 +161,8 @@ def _lane(
 
 def _connector(lane: Lane, before: Lane, layout: Layout) -> str:
     after = layout.lanes[lane.next_ids[0]]
-    plan, length = _plan_view(offset(lane.points_m, lane.width_m / 2.0))
+    line_m = offset(lane.points_m, lane.width_m / 2.0)
+    plan, length = _plan_view(_arcs(resample(line_m, _SPACING_M)))
     link = (
         f'<predecessor elementType="road" elementId="{before.road_id}" '
         f'contactPoint="{"end" if before.forward else "start"}"/>'
@@ -152,7 +174,7 @@ def _connector(lane: Lane, before: Lane, layout: Layout) -> str:
     assert lane.junction_id is not None
     junction = len(layout.roads) + len(layout.lanes) + lane.junction_id
     ids = (connector_id(lane, layout), junction, length)
-    return _road_element(ids, link, lane.speed_limit_mps, plan, _section("", only, "none"), "")
+    return _road_element(ids, link, lane.speed_limit_mps, plan, _section("", only, "none"))
 
 
 def _junction(
@@ -191,10 +213,42 @@ def _signal(light: Light, road: Road, layout: Layout, length: float) -> str:
     )
 
 
-def _plan_view(line_m: Points) -> tuple[str, float]:
-    """Arcs through the points of a polyline as a planView element, and their total length."""
+def _crossings_of(road: Road, layout: Layout) -> list[Crossing]:
+    return [
+        crossing
+        for junction in layout.junctions
+        for crossing in junction.crossings
+        if crossing.road_id == road.road_id
+    ]
+
+
+def _crosswalk(crossing: Crossing, arcs: Sequence[Arc]) -> str:
+    """A crosswalk as an object of the road that it crosses, at the nearer end of it.
+
+    Its corners are relative to the first or last arc; the first corner is repeated at the end.
+    """
+    middle = crossing.polygon_m.mean(axis=0)
+    s, before_last_m = 0.0, sum(length for *_, length, _ in arcs[:-1])
+    x, y, heading, *_ = arcs[0]
+    if math.dist(arcs[-1][:2], middle) < math.dist((x, y), middle):
+        s, (x, y, heading, *_) = before_last_m, arcs[-1]
+    cos, sin = math.cos(heading), math.sin(heading)
+    away = crossing.polygon_m[[*range(len(crossing.polygon_m)), 0]] - (x, y)
+    corners = "".join(
+        f'<cornerLocal u="{u:.4f}" v="{v:.4f}" z="0"/>'
+        for u, v in (away @ np.array([[cos, -sin], [sin, cos]])).tolist()
+    )
+    return (
+        f'<object id="{crossing.crossing_id}" name="Crosswalk_{crossing.crossing_id}" '
+        f'type="crosswalk" s="{s:.6f}" t="0" zOffset="0" hdg="0" pitch="0" roll="0" '
+        f'orientation="none" length="1" width="1"><outline>{corners}</outline></object>'
+    )
+
+
+def _plan_view(arcs: Sequence[Arc]) -> tuple[str, float]:
+    """Arcs as a planView element, and their total length."""
     rows, s = [], 0.0
-    for x, y, heading, length, curvature in _arcs(resample(line_m, _SPACING_M)):
+    for x, y, heading, length, curvature in arcs:
         shape = f'<arc curvature="{curvature:.12f}"/>' if curvature else "<line/>"
         rows.append(
             f'<geometry s="{s:.9f}" x="{x:.9f}" y="{y:.9f}" hdg="{heading:.12f}" '
@@ -204,11 +258,12 @@ def _plan_view(line_m: Points) -> tuple[str, float]:
     return f"<planView>{''.join(rows)}</planView>", s
 
 
-def _arcs(points_m: Points) -> Iterator[tuple[float, float, float, float, float]]:
-    """Start x, y, heading, length and curvature of the arc between each two neighbours.
+def _arcs(points_m: Points) -> list[Arc]:
+    """The arcs between each two neighbours.
 
     Curvature 0 stands for a straight line, which replaces arcs with a radius above 10 km.
     """
+    arcs = []
     turns = np.diff(headings(points_m))
     steps = np.diff(points_m, axis=0)
     for (x, y), (dx, dy), turn in zip(points_m[:-1], steps, turns, strict=True):
@@ -217,4 +272,6 @@ def _arcs(points_m: Points) -> Iterator[tuple[float, float, float, float, float]
         if abs(2.0 * half) <= _MIN_CURVATURE_1PM * chord:
             half = 0.0
         length = chord * (half / math.sin(half) if half else 1.0)
-        yield float(x), float(y), math.atan2(dy, dx) - half, length, 2.0 * half / length
+        heading, curvature = math.atan2(dy, dx) - half, 2.0 * half / length
+        arcs.append((float(x), float(y), heading, length, curvature))
+    return arcs

@@ -112,6 +112,17 @@ def image(head: bytes, fov_deg: float, bgra: ByteArray) -> bytes:
     return head + _IMAGE.pack(width, height, fov_deg) + bgra.tobytes()
 
 
+def flow_image(head: bytes, fov_deg: float, flow: FloatArray) -> bytes:
+    """An optical flow image. `flow`: float32 (H, W, 2), see `cameras.optical_flow`."""
+    height, width = flow.shape[:2]
+    return head + _IMAGE.pack(width, height, fov_deg) + flow.astype("<f4").tobytes()
+
+
+def packed(head: bytes, values: list[Any]) -> bytes:
+    """Data of a sensor that sends MessagePack, such as GNSS and IMU."""
+    return head + bytes(msgpack.packb(values, use_single_float=False))
+
+
 def collision(head: bytes, actor: list[Any], other: list[Any], impulse: Vector) -> bytes:
     """A collision: both actors as in the calls, and the normal impulse."""
     return head + bytes(msgpack.packb([actor, other, list(impulse)], use_bin_type=True))

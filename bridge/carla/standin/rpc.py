@@ -19,6 +19,15 @@ from sim2street.bridge.errors import WorldError
 
 logger = logging.getLogger(__name__)
 
+
+class NotInStandIn(WorldError):
+    """A client asked for something that CARLA has and the stand-in has not.
+
+    The message begins with `_LACKS`.
+    """
+
+
+_LACKS = "the stand-in"
 _CHUNK_BYTES = 1 << 16
 _REQUEST, _ANSWER = 0, 1
 
@@ -49,13 +58,18 @@ class Handler:
 async def serve_rpc(
     handlers: Mapping[str, Handler], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Answer one client until it closes the connection."""
+    """Answer one client until it closes the connection.
+
+    A client does not wait for an answer to most of its calls. What the stand-in cannot do of
+    these, it says in the answer to the next call that the client waits for.
+    """
+    missing: list[str] = []
     unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, unicode_errors="replace")
     try:
         while data := await reader.read(_CHUNK_BYTES):
             unpacker.feed(data)
             for message in unpacker:
-                answer = await _answer(handlers, message)
+                answer = await _answer(handlers, message, missing)
                 if answer is not None:
                     writer.write(msgpack.packb(answer, use_bin_type=True))
                     await writer.drain()
@@ -65,25 +79,58 @@ async def serve_rpc(
         writer.close()
 
 
-async def _answer(handlers: Mapping[str, Handler], message: Any) -> list[Any] | None:
+async def _answer(
+    handlers: Mapping[str, Handler], message: Any, missing: list[str]
+) -> list[Any] | None:
+    """The answer to a message; None if there is none.
+
+    `missing`: what the client does not know yet that the stand-in lacks; emptied by an answer.
+    """
     kind, *rest = message
     if kind != _REQUEST:
         return None
     number, name, (metadata, *arguments) = rest
+    is_async = bool(metadata and metadata[0])
     handler = handlers.get(name)
     if handler is None:
         logger.warning("a client called '%s', which the stand-in does not have", name)
+        if is_async:
+            missing.append(f"the stand-in has no '{name}', which this client has called")
+            return None
         return [_ANSWER, number, f"the stand-in has no '{name}'", None]
+    if missing and not is_async:
+        text = "; ".join(missing)
+        missing.clear()
+        return [_ANSWER, number, None, handler.error(text)]
+    result = await _result(handler, name, arguments, missing if is_async else None)
+    return None if is_async else [_ANSWER, number, None, result]
+
+
+async def _result(
+    handler: Handler, name: str, arguments: list[Any], missing: list[str] | None
+) -> Any:
+    """What a call gives, or its error. `missing`: of a call whose answer nobody reads."""
     try:
         value = handler.function(*arguments)
         if inspect.isawaitable(value):
             value = await value
-        result = handler.result(value)
+        if missing is not None and handler.wrap == "bare":
+            missing.extend(_missing_in_batch(value))
+        return handler.result(value)
+    except NotInStandIn as error:
+        logger.warning("'%s': %s", name, error)
+        if missing is not None:
+            missing.append(f"'{name}': {error}")
+        return handler.error(str(error))
     except WorldError as error:
-        result = handler.error(str(error))
+        return handler.error(str(error))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         # No client library of these versions sends such arguments: report it and go on.
         logger.warning("a client called '%s' with arguments that do not fit: %s", name, error)
-        result = handler.error(f"the arguments of '{name}' do not fit: {error}")
-    is_async = bool(metadata and metadata[0])
-    return None if is_async else [_ANSWER, number, None, result]
+        return handler.error(f"the arguments of '{name}' do not fit: {error}")
+
+
+def _missing_in_batch(results: list[Any]) -> list[str]:
+    """Of a batch's results, the errors for what the stand-in lacks."""
+    texts = [result[0][1][0] for result in results if result[0][0] == 0]
+    return [text for text in texts if text.startswith(_LACKS)]

@@ -18,9 +18,11 @@ from sim2street.bridge.carla.standin.actors import (
     next_motion,
     with_motion,
 )
-from sim2street.bridge.carla.standin.blueprints import Blueprint
+from sim2street.bridge.carla.standin.blueprints import MISSING, Blueprint
+from sim2street.bridge.carla.standin.navigation import file_name, navigation_mesh
 from sim2street.bridge.carla.standin.opendrive import opendrive, sign_id
 from sim2street.bridge.carla.standin.payloads import ActorRecord, light_union, vehicle_union
+from sim2street.bridge.carla.standin.rpc import NotInStandIn
 from sim2street.bridge.errors import WorldError
 from sim2street.bridge.town.plan.layout import Light
 from sim2street.bridge.town.plan.layout_generator import LayoutConfig
@@ -28,6 +30,7 @@ from sim2street.bridge.town.plan.town_map import TownMap, town_map
 from sim2street.bridge.town.plan.traffic_lights import RED, YELLOW_S, light_states
 from sim2street.bridge.town.traffic.collisions import Boxes
 
+MAP_FOLDER, TOWN_PREFIX = "Carla/Maps", "sim2street_town_"
 SPECTATOR_ID = 1
 _FIRST_LIGHT_ID = 2
 _FIRST_SPAWNED_ID = 200
@@ -72,10 +75,11 @@ class Simulation:
     lights: LightControl = field(default_factory=LightControl)
     next_id: int = _FIRST_SPAWNED_ID
     town: TownMap = field(init=False)
+    _navigation: tuple[str, bytes] | None = None
 
     def __post_init__(self) -> None:
         self.town = town_map(self.town_id, self.layout)
-        self.map_name = f"Carla/Maps/sim2street_town_{self.town_id}"
+        self.map_name = f"{MAP_FOLDER}/{TOWN_PREFIX}{self.town_id}"
         self._add(SimActor(SPECTATOR_ID, "spectator", 0, [], ORIGIN))
         for light in self.town.layout.lights:
             self._add(_light_actor(light))
@@ -83,6 +87,14 @@ class Simulation:
     def xml(self) -> str:
         """The map as OpenDRIVE."""
         return opendrive(self.town.layout, self.map_name.rsplit("/", 1)[-1])
+
+    @property
+    def navigation(self) -> tuple[str, bytes]:
+        """Name and content of the file with the navigation mesh for walkers."""
+        if self._navigation is None:
+            data = navigation_mesh(self.town.walks)
+            self._navigation = file_name(self.town_id, data), data
+        return self._navigation
 
     def spawn_points(self) -> list[UnrealTransform]:
         """Places every 14 m on the lanes of roads, in driving direction."""
@@ -110,6 +122,8 @@ class Simulation:
         Raises:
             WorldError: something is in its way, or its parent does not exist.
         """
+        if blueprint.type_id in MISSING:
+            raise NotInStandIn(f"the stand-in has no '{blueprint.type_id}'")
         if parent_id and parent_id not in self.actors:
             raise WorldError(f"no parent actor {parent_id}")
         rows = [[a.name, a.kind, attributes.get(a.name, a.value)] for a in blueprint.attributes]
@@ -139,13 +153,18 @@ class Simulation:
         """Move everything by one tick; returns the contacts that began."""
         self.time_s += tick_s
         began: list[Contact] = []
-        solid = [actor for actor in self.actors.values() if actor.tag and actor.physics]
+        moving = [actor for actor in self.actors.values() if actor.tag and actor.physics]
+        before = {actor.actor_id: actor.velocity for actor in moving}
+        solid = [actor for actor in moving if actor.collides]
         boxes = boxes_of(solid)
-        for actor in solid:
+        for actor in moving:
             if actor.is_vehicle:
                 began += self._drive(actor, solid, boxes, tick_s)
             else:
                 move_walker(actor, tick_s)
+            gained = zip(actor.velocity, before[actor.actor_id], strict=True)
+            x, y, z = ((after - then) / tick_s for after, then in gained)
+            actor.acceleration = (x, y, z)
         for actor in self.actors.values():
             if actor.parent_id in self.actors:
                 actor.transform = mounted_transform(actor, self.actors[actor.parent_id])
@@ -187,7 +206,7 @@ class Simulation:
         if actor.contacts_here is None:
             actor.contacts_here = find_contacts(actor, solid, boxes, self.town)
         after = with_motion(actor, motion)
-        contacts = find_contacts(after, solid, boxes, self.town)
+        contacts = find_contacts(after, solid, boxes, self.town) if actor.collides else set()
         began = contacts - actor.contacts_here
         if began:
             here = actor.contacts_here
@@ -196,6 +215,7 @@ class Simulation:
         else:
             actor.motion, actor.transform = after.motion, after.transform
             actor.velocity, actor.contacts_here = after.velocity, contacts
+            actor.angular_velocity = after.angular_velocity
         new = began - actor.last_contacts
         actor.last_contacts = contacts
         return [Contact(actor, other_id) for other_id in sorted(new)]
@@ -209,12 +229,10 @@ class Simulation:
         self.actors[actor.actor_id] = actor
 
     def _record(self, actor: SimActor) -> ActorRecord:
-        union, turning = b"", 0.0
+        union = b""
         if actor.is_vehicle:
-            assert actor.motion is not None
             limit_mps, stop = self._rules(actor)
             union = vehicle_union(actor.control, limit_mps * _KMH, stop)
-            turning = -math.degrees(actor.motion.yaw_rate_rps)
         elif actor.type_id == "traffic.traffic_light":
             light = self.town.layout.lights[actor.actor_id - _FIRST_LIGHT_ID]
             plan = self.town.lights
@@ -224,7 +242,12 @@ class Simulation:
             frozen = self.lights.frozen_at_s is not None
             union = light_union(sign_id(light), times_s, self.light_state(light), frozen)
         return ActorRecord(
-            actor.actor_id, actor.transform, actor.velocity, (0.0, 0.0, turning), union=union
+            actor.actor_id,
+            actor.transform,
+            actor.velocity,
+            actor.angular_velocity,
+            actor.acceleration,
+            union,
         )
 
     def _rules(self, actor: SimActor) -> tuple[float, tuple[int, int] | None]:

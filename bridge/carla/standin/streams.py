@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
+from collections.abc import Callable
 
 _UINT32 = struct.Struct("<I")
 _DRAIN_S = 5.0
@@ -13,8 +15,26 @@ _MAX_BUFFERED_BYTES = 8 << 20
 class Streams:
     """Accepts the listeners of streams and sends messages to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, exists: Callable[[int], bool]) -> None:
+        """`exists`: whether there is a stream of this id; connections for others are closed."""
+        self._exists = exists
         self._listeners: dict[int, list[asyncio.StreamWriter]] = {}
+        self._expected: set[int] = set()
+        self._arrived = asyncio.Event()
+
+    def expect(self, stream_id: int) -> None:
+        """A client is about to connect to this stream."""
+        self._expected.add(stream_id)
+
+    async def wait_for_expected(self, patience_s: float) -> None:
+        """Wait until all expected listeners have connected; do not wait for the same ones again."""
+        until_s = time.monotonic() + patience_s
+        while self._expected:
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), until_s - time.monotonic())
+            except asyncio.TimeoutError:
+                self._expected.clear()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one listener, which sends the id of its stream and then only reads."""
@@ -23,9 +43,15 @@ class Streams:
         except (ConnectionError, asyncio.IncompleteReadError):
             writer.close()
             return
+        if not self._exists(stream_id):
+            self._expected.discard(stream_id)
+            writer.close()
+            return
         writer.transport.set_write_buffer_limits(high=_MAX_BUFFERED_BYTES)
         listeners = self._listeners.setdefault(stream_id, [])
         listeners.append(writer)
+        self._expected.discard(stream_id)
+        self._arrived.set()
         try:
             await reader.read()  # until the listener closes the connection
         except ConnectionError:

@@ -44,9 +44,15 @@ and down. Measured by drawing known triangles; `test_outlines_are_not_shifted` c
 
 @dataclass(frozen=True, slots=True)
 class MeshHandle:
-    """A mesh in a `Rasteriser`, as returned by `Rasteriser.add`."""
+    """A mesh in a `Rasteriser`, as returned by `Rasteriser.add`.
+
+    Attributes:
+        order: meshes of a layer are drawn in this order, which is that in which they were added.
+    """
 
     node: p3d.NodePath
+    layer: Layer
+    order: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,7 @@ class Rasteriser:
         self._root = p3d.NodePath("town")
         self._layers = {layer: self._make_layer(layer) for layer in Layer}
         self._targets: dict[Camera, _RenderTarget] = {}
+        self._mesh_count = 0
 
     def add(self, triangles: Triangles, first_id: int, layer: Layer) -> MeshHandle:
         """Add a visible mesh at the world's origin.
@@ -110,14 +117,21 @@ class Rasteriser:
         geom.add_primitive(primitive)
         node = p3d.GeomNode("mesh")
         node.add_geom(geom)
-        return MeshHandle(self._layers[layer].attach_new_node(node))
+        handle = MeshHandle(p3d.NodePath(node), layer, self._mesh_count)
+        self._mesh_count += 1
+        self.set_visible(handle, True)
+        return handle
 
     def set_visible(self, mesh: MeshHandle, visible: bool) -> None:
-        """Draw this mesh from now on, or leave it out."""
+        """Draw this mesh from now on, or leave it out.
+
+        What is left out is detached: panda3d visits every child of a layer in each frame, also
+        hidden ones, and a town has thousands of meshes.
+        """
         if visible:
-            mesh.node.show()
+            mesh.node.reparent_to(self._layers[mesh.layer], mesh.order)
         else:
-            mesh.node.hide()
+            mesh.node.detach_node()
 
     def set_pose(self, mesh: MeshHandle, pose: FloatArray) -> None:
         """Move a mesh: `pose` (4, 4) takes its own frame to the world frame."""

@@ -24,6 +24,7 @@ from sim2street.bridge.town.plan.layout import Layout
 from sim2street.bridge.town.scenery.actor_meshes import actor_layer, actor_levels
 from sim2street.bridge.town.scenery.build import scenery_items
 from sim2street.bridge.town.scenery.meshes import Floats, Layer, SceneryItem, joined
+from sim2street.bridge.town.scenery.plane_faces import mixed
 
 _SQUARE_M = 24.0
 """Scenery whose anchors lie in one square of this size is drawn or hidden together."""
@@ -81,7 +82,11 @@ class Scene:
     """
 
     def __init__(
-        self, layout: Layout, items: Iterable[SceneryItem] | None = None, cull: bool = True
+        self,
+        layout: Layout,
+        items: Iterable[SceneryItem] | None = None,
+        cull: bool = True,
+        surfaces: bool = False,
     ) -> None:
         """Build all meshes; this takes seconds for a whole town.
 
@@ -89,12 +94,14 @@ class Scene:
             layout: the town.
             items: scenery to use instead of the layout's own.
             cull: leave out what buildings hide (faster; tests compare both).
+            surfaces: images also have texture coordinates.
         """
         self._rasteriser = Rasteriser()
-        self._table = TriangleTable()
+        self._table = TriangleTable(surfaces)
+        self._seed, self._surfaces = layout.seed, surfaces
         self._closed = False
         self._cull = cull
-        scenery = scenery_items(layout) if items is None else items
+        scenery = scenery_items(layout, surfaces) if items is None else items
         self._chunks = self._add_chunks(scenery, cull)
         self._parked_ids = {car.actor_id for car in layout.parked}
         self._chunk_visible = np.ones(len(self._chunks), np.bool_)
@@ -139,7 +146,9 @@ class Scene:
         chunks, shapes, occluders = [], [], []
         for (i, j, layer, near_m, far_m), members in groups.items():
             merged = joined(member.mesh for member in members)
-            first = self._table.add(merged.triangles, merged.tags, merged.instances)
+            first = self._table.add(
+                merged.triangles, merged.tags, merged.instances, surfaces=merged.surfaces
+            )
             mesh = self._rasteriser.add(merged.triangles, first, layer)
             x, y = (i + 0.5) * _SQUARE_M, (j + 0.5) * _SQUARE_M
             chunks.append(_Chunk(mesh, x, y, near_m, far_m))
@@ -192,6 +201,7 @@ class Scene:
         body = unused.pop() if unused else self._new_body(name, actor_layer(actor.tag))
         for first, count in body.ids:
             self._table.set_instance(first, count, actor.actor_id)
+            self._table.set_surface_key(first, count, mixed(self._seed, actor.actor_id))
         self._bodies.used[actor.actor_id] = (name, body)
         return body
 
@@ -201,8 +211,10 @@ class Scene:
 
     def _new_body(self, name: str, layer: Layer) -> _Body:
         meshes, ids, far = [], [], []
-        for shape, far_m in actor_levels(name):
-            first = self._table.add(shape.triangles, shape.tags, shape.instances, self._frame_count)
+        for shape, far_m in actor_levels(name, self._surfaces):
+            first = self._table.add(
+                shape.triangles, shape.tags, shape.instances, self._frame_count, shape.surfaces
+            )
             mesh = self._rasteriser.add(shape.triangles, first, layer)
             self._rasteriser.set_visible(mesh, False)
             meshes.append(mesh)

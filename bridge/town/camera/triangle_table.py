@@ -15,6 +15,10 @@ import numpy.typing as npt
 
 from sim2street.bridge.frame import SKY_DEPTH_M, ByteArray, Camera, FloatArray, IdArray
 from sim2street.bridge.labels import Tag
+from sim2street.bridge.surfaces import Surfaces
+from sim2street.bridge.town.camera.leaf_cutting import cut_leaves
+from sim2street.bridge.town.camera.surface_table import SurfaceTable
+from sim2street.bridge.town.scenery.meshes import MeshSurfaces
 
 NEAREST_M = 0.05
 """Lower bound on every depth."""
@@ -31,11 +35,13 @@ class CameraImages:
         labels: uint8 (H, W), tags (see `labels.Tag`).
         depth_m: float32 (H, W), distance along the optical axis; `SKY_DEPTH_M` for the sky.
         instances: uint32 (H, W), 0 for none.
+        surfaces: texture coordinates; None for tables without.
     """
 
     labels: ByteArray
     depth_m: FloatArray
     instances: IdArray
+    surfaces: Surfaces | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,9 @@ class TriangleTable:
     `images`: 0 is the scenery's frame (the world), the others belong to actors' bodies.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, surfaces: bool = False) -> None:
+        """With `surfaces`, the table also looks up texture coordinates."""
+        self._surfaces = SurfaceTable() if surfaces else None
         self._size = 1
         self._corners = np.zeros((1, 3, 3), np.float32)
         self._tags = np.full(1, int(Tag.SKY), np.uint8)
@@ -80,6 +88,7 @@ class TriangleTable:
         tags: ByteArray,
         instances: IdArray,
         frame: int = 0,
+        surfaces: MeshSurfaces | None = None,
     ) -> int:
         """Add triangles and return the id of the first; the others count up from it.
 
@@ -88,6 +97,7 @@ class TriangleTable:
             tags: uint8 (N,).
             instances: uint32 (N,).
             frame: number of their frame of reference; 0 is the world.
+            surfaces: their texture coordinates; ignored by tables without.
         """
         first, count = self._size, len(triangles)
         self._reserve(first + count)
@@ -96,11 +106,18 @@ class TriangleTable:
         self._instances[first : first + count] = instances
         self._frames[first : first + count] = frame
         self._size += count
+        if self._surfaces is not None:
+            self._surfaces.add(first, count, surfaces)
         return first
 
     def set_instance(self, first: int, count: int, instance: int) -> None:
         """Change the instance id of the triangles `first` to `first + count - 1`."""
         self._instances[first : first + count] = instance
+
+    def set_surface_key(self, first: int, count: int, key: int) -> None:
+        """Change the key of the surfaces of the triangles `first` to `first + count - 1`."""
+        if self._surfaces is not None:
+            self._surfaces.set_key(first, count, key)
 
     def images(
         self,
@@ -127,9 +144,17 @@ class TriangleTable:
         row = scratch.row
         row[...] = self._visible_row.take(ids)
         planes, nearest_m, farthest_m = self._planes(visible, frames_to_camera)
-        depth_m = _depth_m(scratch, camera, planes, nearest_m, farthest_m)
         tags, instances = self._tags[visible], self._instances[visible]
-        return CameraImages(tags.take(row, mode="clip"), depth_m, instances.take(row, mode="clip"))
+        cut_leaves(row, tags, planes, camera, np.linalg.inv(frames_to_camera[0]))
+        depth_m = _depth_m(scratch, camera, planes, nearest_m, farthest_m)
+        surfaces = None
+        if self._surfaces is not None:
+            surfaces = self._surfaces.surfaces(
+                visible, row, camera, lambda some: self._in_camera(some, frames_to_camera)
+            )
+        return CameraImages(
+            tags.take(row, mode="clip"), depth_m, instances.take(row, mode="clip"), surfaces
+        )
 
     def _planes(
         self, visible: npt.NDArray[np.intp], frames_to_camera: npt.NDArray[np.float64]

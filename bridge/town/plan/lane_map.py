@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -159,9 +160,12 @@ def _conflicts(layout: Layout, inside: list[Lane], paths: PathSet) -> tuple[Floa
     conflict_end = np.full((count + 1, count + 1), -np.inf)
     shared_until = np.zeros((count + 1, count + 1))
     start = {after: lane.lane_id for lane in layout.lanes for after in lane.next_ids}
+    at_junction: defaultdict[int | None, list[tuple[int, Lane]]] = defaultdict(list)
+    for index, lane in enumerate(inside):
+        at_junction[lane.junction_id].append((index, lane))
     for a, lane_a in enumerate(inside):
-        for b, lane_b in enumerate(inside):
-            if a == b or lane_a.junction_id != lane_b.junction_id:
+        for b, lane_b in at_junction[lane_a.junction_id]:
+            if a == b:
                 continue
             touches = _touches(paths, lane_a.lane_id, lane_b.lane_id)
             if not touches.any():
@@ -186,8 +190,10 @@ def _touches(paths: PathSet, a: int, b: int) -> Bools:
     distance = np.hypot(
         paths.x_m[at_a][:, None] - paths.x_m[at_b], paths.y_m[at_a][:, None] - paths.y_m[at_b]
     )
-    swing = np.abs(paths.curvature_1pm) * _CAR_HALF_LENGTH_M**2 / 2.0
-    needed = _CAR_WIDTH_M + _CLEARANCE_M + swing[at_a][:, None] + swing[at_b]
+    swing_a, swing_b = (
+        np.abs(paths.curvature_1pm[at]) * _CAR_HALF_LENGTH_M**2 / 2.0 for at in (at_a, at_b)
+    )
+    needed = _CAR_WIDTH_M + _CLEARANCE_M + swing_a[:, None] + swing_b
     return np.asarray((distance < needed).any(axis=1))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim2street.bridge.town.plan.layout import Points
-from sim2street.bridge.town.plan.polyline import Floats, arc_lengths, curvatures, headings
+from sim2street.bridge.town.plan.polyline import Floats, arc_lengths, heading_slopes, headings
 
 Ints = npt.NDArray[np.int64]
 
@@ -39,7 +39,10 @@ class PathSet:
     def of(cls, lines: Sequence[Points]) -> PathSet:
         """A PathSet of lines (N, 2) of equally spaced points."""
         count = np.array([len(line) for line in lines], np.int64)
-        length = np.array([arc_lengths(line)[-1] for line in lines])
+        lengths = [arc_lengths(line) for line in lines]
+        headings_rad = [headings(line) for line in lines]
+        curvatures = [heading_slopes(*pair) for pair in zip(headings_rad, lengths, strict=True)]
+        length = np.array([along[-1] for along in lengths])
         points = np.concatenate(lines)
         return cls(
             first=np.concatenate([[0], np.cumsum(count)[:-1]]).astype(np.int64),
@@ -48,8 +51,8 @@ class PathSet:
             spacing_m=length / (count - 1),
             x_m=np.ascontiguousarray(points[:, 0]),
             y_m=np.ascontiguousarray(points[:, 1]),
-            heading_rad=np.concatenate([headings(line) for line in lines]),
-            curvature_1pm=np.concatenate([curvatures(line) for line in lines]),
+            heading_rad=np.concatenate(headings_rad),
+            curvature_1pm=np.concatenate(curvatures),
         )
 
     def locate(self, path: Ints, s_m: Floats) -> tuple[Ints, Floats]:

@@ -66,10 +66,14 @@ def headings(points_m: Points) -> Floats:
 
 def curvatures(points_m: Points) -> Floats:
     """Curvature (N,) at each point in 1/m; positive bends left."""
-    heading, lengths = headings(points_m), arc_lengths(points_m)
-    if len(points_m) < 3:
-        return np.zeros(len(points_m))
-    curvature: Floats = np.gradient(heading, lengths)
+    return heading_slopes(headings(points_m), arc_lengths(points_m))
+
+
+def heading_slopes(heading_rad: Floats, lengths_m: Floats) -> Floats:
+    """Curvature (N,) in 1/m from the `headings` and the `arc_lengths` of a line."""
+    if len(heading_rad) < 3:
+        return np.zeros(len(heading_rad))
+    curvature: Floats = np.gradient(heading_rad, lengths_m)
     return curvature
 
 

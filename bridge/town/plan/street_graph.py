@@ -116,8 +116,9 @@ def _draw(rng: np.random.Generator, config: GraphConfig, turn_factor: float) -> 
     ys = np.cumsum(rng.uniform(*config.spacing_m, rows))
     turn = math.radians(config.turn_deg) * turn_factor
     nodes = [(i, j) for i in range(columns) for j in range(rows)]
+    middle = xs.mean(), ys.mean()
     place = {
-        (i, j): np.array([xs[i] - xs.mean(), ys[j] - ys.mean()])
+        (i, j): np.array([xs[i] - middle[0], ys[j] - middle[1]])
         + rng.uniform(-config.shift_m, config.shift_m, 2)
         for i, j in nodes
     }
@@ -181,22 +182,21 @@ def _streets(
     if len(junctions) < _MIN_JUNCTIONS:
         return None
     number = {node: index for index, node in enumerate(junctions)}
+    chains = [_chain(links, node, first) for node in junctions for first in sorted(links[node])]
+    if any(chain[0] == chain[-1] for chain in chains):  # before the curves, which take longer
+        return None
     streets: list[Street] = []
-    for start in junctions:
-        for first in sorted(links[start]):
-            chain = _chain(links, start, first)
-            end = chain[-1]
-            if end == start:
-                return None
-            if (end, chain[-2]) < (start, first):
-                continue  # the same street, from its other end
-            curve = _curve(chain, place, angle)
-            if np.abs(curvatures(curve)).max() > 1.0 / _MIN_RADIUS_M:
-                return None
-            start_rad = _direction_rad(start, first, place, angle)
-            end_rad = _direction_rad(end, chain[-2], place, angle)
-            wide = avenue[2] and _on_avenue(chain, avenue)
-            streets.append(Street(number[start], number[end], curve, start_rad, end_rad, wide))
+    for chain in chains:
+        (start, first), (before, end) = chain[:2], chain[-2:]
+        if (end, before) < (start, first):
+            continue  # the same street, from its other end
+        curve = _curve(chain, place, angle)
+        if np.abs(curvatures(curve)).max() > 1.0 / _MIN_RADIUS_M:
+            return None
+        start_rad = _direction_rad(start, first, place, angle)
+        end_rad = _direction_rad(end, before, place, angle)
+        wide = avenue[2] and _on_avenue(chain, avenue)
+        streets.append(Street(number[start], number[end], curve, start_rad, end_rad, wide))
     centres = np.array([place[node] for node in junctions])
     return StreetGraph(centres, tuple(streets))
 

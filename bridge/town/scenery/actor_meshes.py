@@ -13,6 +13,7 @@ from sim2street.bridge.town.scenery.person_meshes import (
     two_wheeler_mesh,
 )
 from sim2street.bridge.town.scenery.vehicle_meshes import far_vehicle_mesh, vehicle_mesh
+from sim2street.bridge.town.scenery.vehicle_sheets import with_sheet
 
 _FINE_UP_TO_M = 27.0
 _MEDIUM_UP_TO_M = 75.0
@@ -35,13 +36,16 @@ def actor_layer(tag: int) -> Layer:
 
 
 @cache
-def actor_levels(name: str) -> tuple[tuple[Mesh, float], ...]:
+def actor_levels(name: str, surfaces: bool = False) -> tuple[tuple[Mesh, float], ...]:
     """The meshes of a model from fine to coarse, each with the distance it is drawn up to.
 
-    They are in the actor's body frame, metres.
+    They are in the actor's body frame, metres. With `surfaces`, those of cars, trucks and buses
+    have texture coordinates.
     """
     model = next(model for model in ACTOR_MODELS if model.name == name)
     tag = Tag(model.tag)
+    if surfaces and tag not in _PERSON_MESHES:
+        return tuple((with_sheet(shape, model), far_m) for shape, far_m in actor_levels(name))
     if tag in _PERSON_MESHES:
         fine, coarse = (_PERSON_MESHES[tag](model, is_fine) for is_fine in (True, False))
         if tag is not Tag.PEDESTRIAN:

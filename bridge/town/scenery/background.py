@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sim2street.bridge.labels import Tag
+from sim2street.bridge.surfaces import WallMaterial
 from sim2street.bridge.town.plan.layout import Layout
 from sim2street.bridge.town.scenery.build_state import BuildState
-from sim2street.bridge.town.scenery.building_meshes import Style, house, tower
-from sim2street.bridge.town.scenery.meshes import Layer, SceneryItem, mesh, placed
+from sim2street.bridge.town.scenery.building_meshes import Building, Part, Style, house, tower
+from sim2street.bridge.town.scenery.building_surfaces import building_meshes
+from sim2street.bridge.town.scenery.meshes import Layer, SceneryItem, placed
 from sim2street.bridge.town.scenery.plant_meshes import plants
 from sim2street.bridge.town.scenery.trees import plant_items, tree_items
 
@@ -57,11 +58,15 @@ def _churches(layout: Layout, state: BuildState) -> Iterator[SceneryItem]:
 def _church(state: BuildState, x: float, y: float) -> Iterator[SceneryItem]:
     """A church at (x, y) whose tower rises above the roofs."""
     rng = state.rng
-    nave = house(rng, (-6.0, 6.0, -5.0, 18.0), Style(7.0, 23.0, "across", 1.1, chimneys=0))
+    style = Style(7.0, 23.0, "across", 1.1, chimneys=0, wall=WallMaterial.STONE)
+    nave = house(rng, (-6.0, 6.0, -5.0, 18.0), style)
     high = float(rng.uniform(16.0, 22.0))
-    body = np.concatenate([nave.coarse, tower(0.0, -7.0, 5.0, high, float(rng.uniform(8.0, 14.0)))])
-    yaw, number = float(rng.uniform(0, 2 * math.pi)), state.new_id()
-    yield SceneryItem(placed(mesh(body, Tag.BUILDING, number), x, y, 0.0, yaw), Layer.SOLID, (x, y))
+    spire = tower(0.0, -7.0, 5.0, high, float(rng.uniform(8.0, 14.0)))
+    whole = np.concatenate([nave.fine, spire])
+    built = Building(whole, whole, (*nave.parts, (Part.BLIND, len(spire))))
+    yaw = float(rng.uniform(0, 2 * math.pi))
+    body, _ = building_meshes(built, style, state.new_id(), state.surface_seed)
+    yield SceneryItem(placed(body, x, y, 0.0, yaw), Layer.SOLID, (x, y))
 
 
 def _skyline(layout: Layout, state: BuildState, distance_m: float) -> Iterator[SceneryItem]:
@@ -80,10 +85,10 @@ def _skyline(layout: Layout, state: BuildState, distance_m: float) -> Iterator[S
             wide, deep = float(rng.uniform(8, 24)), float(rng.uniform(8, 11))
             eaves = float(rng.uniform(4.8, 9.0 + distance_m / 25))
             roof = str(rng.choice(["along", "hip", "flat", "across"]))
-            built = house(rng, (-wide / 2, wide / 2, 0.0, deep), Style(eaves, deep, roof))
-            body = placed(
-                mesh(built.coarse, Tag.BUILDING, state.new_id()), x, y, 0.0, angle - math.pi / 2
-            )
+            style = Style(eaves, deep, roof, wall=WallMaterial.PLASTER)
+            built = house(rng, (-wide / 2, wide / 2, 0.0, deep), style)
+            _, far = building_meshes(built, style, state.new_id(), state.surface_seed)
+            body = placed(far, x, y, 0.0, angle - math.pi / 2)
             yield SceneryItem(body, Layer.SOLID, (float(x), float(y)))
             step = wide * 0.9
         else:

@@ -12,10 +12,15 @@ from sim2street.bridge.town.plan.plots import FreeGround
 
 @dataclass(slots=True)
 class BuildState:
-    """Random generator, free ground and the next unused instance id of a town being built."""
+    """Random generator, free ground and the next unused instance id of a town being built.
+
+    Attributes:
+        surface_seed: the town's seed where its meshes get texture coordinates, else None.
+    """
 
     rng: np.random.Generator
     ground: FreeGround
+    surface_seed: int | None = None
     next_id: int = FIRST_SCENERY_ID
 
     def new_id(self) -> int:

@@ -5,12 +5,14 @@ All coordinates are those of a plot: x along the front, y away from the street, 
 
 from __future__ import annotations
 
+import enum
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from sim2street.bridge.surfaces import WallMaterial
 from sim2street.bridge.town.scenery.meshes import Floats
 from sim2street.bridge.town.scenery.primitives import (
     both_sides,
@@ -26,12 +28,32 @@ Rect = tuple[float, float, float, float]
 """Footprint of a building: (x0, x1, y0, y1) in plot coordinates, metres."""
 
 
+class Part(enum.IntEnum):
+    """What a part of a building is."""
+
+    WALLS = 0
+    """With windows and doors."""
+    ROOF = 1
+    """With its gables."""
+    DORMER = 2
+    """The walls of a dormer; the one towards the street has a window."""
+    BLIND = 3
+    """Without windows: chimneys, parapets, plant rooms, the sides of porches."""
+
+
 @dataclass(frozen=True, slots=True)
 class Building:
-    """Triangles (T, 3, 3) of a building, with details (`fine`) and without (`coarse`)."""
+    """The triangles of a building.
+
+    Attributes:
+        fine: float64 (T, 3, 3), with details.
+        coarse: the first ones of `fine`, without details.
+        parts: what each part is and its number of triangles, in the order of `fine`.
+    """
 
     fine: Floats
     coarse: Floats
+    parts: tuple[tuple[Part, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +68,8 @@ class Style:
         pitch: rise of the roof over its run.
         bay, dormer, porch: probability of each at a building.
         chimneys: 0 (none), 1 (on one side) or 2 (on both).
+        wall: material of the walls.
+        shop: the wall towards the street is a shop front.
     """
 
     eaves_m: float
@@ -56,6 +80,8 @@ class Style:
     dormer: float = 0.0
     porch: float = 0.0
     chimneys: int = 1
+    wall: WallMaterial = WallMaterial.ANY
+    shop: bool = False
 
 
 def house(rng: np.random.Generator, rect: Rect, style: Style) -> Building:
@@ -65,20 +91,24 @@ def house(rng: np.random.Generator, rect: Rect, style: Style) -> Building:
     outline = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
     top, ridge = _roof(rect, eaves, style)
     body = walls(outline, 0.0, eaves)
-    coarse, fine = [body, top], [body, top]
+    parts = [(Part.WALLS, body), (Part.ROOF, top)]
+    count = len(body) + len(top)
     if style.chimneys and style.roof != "flat":
-        stacks = _chimneys(rng, rect, ridge, style)
-        coarse.append(stacks[0][:8])  # the walls of the first chimney
-        fine += stacks
+        parts += [(Part.BLIND, stack) for stack in _chimneys(rng, rect, ridge, style)]
+        count += 8  # the walls of the first chimney
     if style.roof == "flat":
-        fine += _flat_roof_structures(rng, rect, eaves)
+        parts += [(Part.BLIND, each) for each in _flat_roof_structures(rng, rect, eaves)]
     if rng.random() < style.bay:
-        fine += _bay(rng, rect, eaves)
+        parts += zip(itertools.chain([Part.WALLS], itertools.repeat(Part.ROOF)),
+                     _bay(rng, rect, eaves), strict=False)  # fmt: skip
     if rng.random() < style.porch:
-        fine += _porch(rng, rect)
+        parts += zip(itertools.chain([Part.ROOF], itertools.repeat(Part.BLIND)),
+                     _porch(rng, rect), strict=False)  # fmt: skip
     if rng.random() < style.dormer and style.roof in ("along", "mansard"):
-        fine += _dormers(rect, eaves, style)
-    return Building(np.concatenate(fine), np.concatenate(coarse))
+        parts += zip(itertools.cycle([Part.DORMER, Part.ROOF]),
+                     _dormers(rect, eaves, style), strict=False)  # fmt: skip
+    fine = np.concatenate([triangles for _, triangles in parts])
+    return Building(fine, fine[:count], tuple((part, len(each)) for part, each in parts))
 
 
 def _roof(rect: Rect, eaves_m: float, style: Style) -> tuple[Floats, float]:

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim2street.bridge.labels import Tag
+from sim2street.bridge.surfaces import SignShape, WallMaterial
 from sim2street.bridge.town.plan.layout import Layout
 from sim2street.bridge.town.plan.plots import Plot, StreetFront, street_fronts
 from sim2street.bridge.town.scenery.build_state import BuildState
-from sim2street.bridge.town.scenery.building_meshes import Building, Rect, Style, house
+from sim2street.bridge.town.scenery.building_meshes import Rect, Style, house
+from sim2street.bridge.town.scenery.building_surfaces import building_meshes, with_blind_walls
 from sim2street.bridge.town.scenery.furniture_meshes import (
     fascia_sign,
     garden_wall,
@@ -25,7 +27,6 @@ from sim2street.bridge.town.scenery.furniture_meshes import (
     railing,
 )
 from sim2street.bridge.town.scenery.meshes import (
-    Floats,
     Layer,
     Mesh,
     Occluder,
@@ -33,8 +34,10 @@ from sim2street.bridge.town.scenery.meshes import (
     mesh,
     placed,
 )
+from sim2street.bridge.town.scenery.plane_faces import mixed, place_key
 from sim2street.bridge.town.scenery.plant_meshes import hedge
 from sim2street.bridge.town.scenery.primitives import polygon
+from sim2street.bridge.town.scenery.sign_surfaces import with_sign_faces
 from sim2street.bridge.town.scenery.trees import tree_items
 
 _FINE_BUILDING_M = 80.0
@@ -63,6 +66,8 @@ class Zone:
         bay, dormer, porch: probability of each at a building.
         signs: probability of signs at a building.
         paved: the setback is paved.
+        walls: materials of walls; one is chosen for each row.
+        shop: the walls towards the street are shop fronts.
     """
 
     width_m: tuple[float, float]
@@ -78,21 +83,27 @@ class Zone:
     porch: float = 0.0
     signs: float = 0.0
     paved: bool = False
+    walls: tuple[WallMaterial, ...] = (WallMaterial.PLASTER, WallMaterial.BRICK)
+    shop: bool = False
 
+
+_PLASTER, _BRICK, _STONE = WallMaterial.PLASTER, WallMaterial.BRICK, WallMaterial.STONE
 
 ZONES: dict[str, Zone] = {
     "terrace": Zone((4.6, 6.2), (0.0, 0.0), (0.0, 2.6), (5.0, 7.4), (8, 10),
                     ("along", "along", "along", "mansard"), (4, 9), bay=0.4, dormer=0.15,
-                    porch=0.25, signs=0.04),
+                    porch=0.25, signs=0.04, walls=(_BRICK, _BRICK, _PLASTER, _PLASTER, _STONE)),
     "shops": Zone((5.0, 8.5), (0.0, 0.0), (0.0, 0.0), (6.6, 9.8), (9, 12),
                   ("along", "flat", "across", "mansard"), (1, 3), bay=0.1, dormer=0.25,
-                  signs=0.75, paved=True),
+                  signs=0.75, paved=True, walls=(_PLASTER, _PLASTER, _BRICK, _STONE), shop=True),
     "villas": Zone((7.5, 11.0), (2.5, 5.5), (4.0, 7.5), (4.8, 6.2), (7, 10),
-                   ("along", "hip", "across"), (1, 3), bay=0.4, porch=0.5),
+                   ("along", "hip", "across"), (1, 3), bay=0.4, porch=0.5,
+                   walls=(_PLASTER, _PLASTER, _BRICK, WallMaterial.WOOD)),
     "flats": Zone((14.0, 26.0), (4.0, 9.0), (2.5, 6.0), (6.8, 11.0), (10, 13),
                   ("flat", "along", "hip"), (1, 2), porch=0.3),
     "offices": Zone((16.0, 28.0), (2.0, 6.0), (0.0, 3.0), (7.4, 11.5), (12, 16),
-                    ("flat",), (1, 1), signs=0.5, paved=True, borders=("none", "railing")),
+                    ("flat",), (1, 1), signs=0.5, paved=True, borders=("none", "railing"),
+                    walls=(WallMaterial.OFFICE,)),
 }  # fmt: skip
 
 _ZONE_PROBABILITIES = {
@@ -141,6 +152,7 @@ def _row(
         float(rng.uniform(*zone.eaves_m)), float(rng.uniform(*zone.depth_m)),
         str(rng.choice(zone.roofs)), float(rng.uniform(0.6, 0.95)), zone.bay, zone.dormer,
         zone.porch, int(rng.choice([0, 1, 1, 2])),
+        zone.walls[mixed(state.next_id) % len(zone.walls)], zone.shop,
     )  # fmt: skip
     border = str(rng.choice(zone.borders)) if setback > 0 else "none"
     width = float(rng.uniform(*zone.width_m))
@@ -180,13 +192,14 @@ def _plot(
     state.ground.take(plot.cells(0.0, wide, 0.0, setback + deep))
     built = house(rng, rect, style)
     footprint = Occluder(plot.cells(0.0, wide, setback, setback + deep), style.eaves_m - 0.3)
-    yield from _building_items(state, plot, built, footprint)
+    meshes = building_meshes(built, style, state.new_id(), state.surface_seed)
+    yield from _building_items(plot, meshes, footprint)
     if setback > 0.8:
         yield from _front_garden(state, plot, setback, border)
     if setback <= 0.8 or zone.paved:
         yield from _paving(plot, setback + 0.5)
     if rng.random() < zone.signs:
-        yield from _signs(rng, plot, setback)
+        yield from _signs(state, plot, setback)
 
 
 def _in_world(plot: Plot, shape: Mesh, x: float = 0.0, y: float = 0.0) -> Mesh:
@@ -201,15 +214,13 @@ def _world_xy(plot: Plot, x: float, y: float) -> tuple[float, float]:
 
 
 def _building_items(
-    state: BuildState, plot: Plot, built: Building, occluder: Occluder
+    plot: Plot, meshes: tuple[Mesh, Mesh], occluder: Occluder
 ) -> Iterator[SceneryItem]:
-    here, number = _world_xy(plot, plot.width_m / 2, 4.0), state.new_id()
-    levels: list[tuple[Floats, float, float]] = [
-        (built.fine, 0.0, _FINE_BUILDING_M),
-        (built.coarse, _FINE_BUILDING_M, _BUILDING_FAR_M),
-    ]
-    for shape, near_m, far_m in levels:
-        body = _in_world(plot, mesh(shape, Tag.BUILDING, number))
+    """A building by its fine and coarse mesh."""
+    here = _world_xy(plot, plot.width_m / 2, 4.0)
+    levels = [(0.0, _FINE_BUILDING_M), (_FINE_BUILDING_M, _BUILDING_FAR_M)]
+    for shape, (near_m, far_m) in zip(meshes, levels, strict=True):
+        body = _in_world(plot, shape)
         # One of the two levels is enough to carry the occluder.
         yield SceneryItem(body, Layer.SOLID, here, near_m, far_m, occluder if near_m else None)
 
@@ -252,6 +263,8 @@ def _border(state: BuildState, plot: Plot, border: str, length: float) -> Iterat
     coarse: Mesh | None = None
     if border == "wall":
         shape = garden_wall(length, float(rng.uniform(0.6, 1.2)))
+        if state.surface_seed is not None:
+            shape = with_blind_walls(shape, place_key(state.surface_seed, plot.x_m, plot.y_m))
     elif border == "hedge":
         deep, high = float(rng.uniform(0.6, 1.0)), float(rng.uniform(0.9, 2.0))
         shape, coarse = hedge(rng, length, deep, high)
@@ -295,16 +308,20 @@ def _without_building(state: BuildState, plot: Plot) -> Iterator[SceneryItem]:
         yield from _plant(state, "sparse", at)
 
 
-def _signs(rng: np.random.Generator, plot: Plot, setback: float) -> Iterator[SceneryItem]:
+def _signs(state: BuildState, plot: Plot, setback: float) -> Iterator[SceneryItem]:
     """One or two shop signs at the front of a building."""
+    rng = state.rng
     for _ in range(int(rng.integers(1, 3))):
         if rng.random() < 0.62:
             shape, x = projecting_sign(rng), float(rng.uniform(0.4, plot.width_m - 0.4))
         else:
             wide = float(rng.uniform(0.35, 0.75)) * min(plot.width_m, 6.0)
             shape, x = fascia_sign(rng, wide), float(rng.uniform(0.2, plot.width_m - wide - 0.1))
+        here = _world_xy(plot, x, setback)
+        if state.surface_seed is not None:
+            shape = with_sign_faces(shape, place_key(state.surface_seed, *here), SignShape.SHOP)
         body = _in_world(plot, shape, x, setback)
-        yield SceneryItem(body, Layer.SOLID, _world_xy(plot, x, setback), 0.0, _SMALL_FAR_M)
+        yield SceneryItem(body, Layer.SOLID, here, 0.0, _SMALL_FAR_M)
 
 
 def _park(state: BuildState, front: StreetFront, s0: float, s1: float) -> Iterator[SceneryItem]:

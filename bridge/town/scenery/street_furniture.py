@@ -26,6 +26,8 @@ from sim2street.bridge.town.scenery.furniture_meshes import (
 from sim2street.bridge.town.scenery.ground import KERB_HEIGHT_M
 from sim2street.bridge.town.scenery.meshes import Layer, Mesh, SceneryItem, placed
 from sim2street.bridge.town.scenery.person_meshes import parked_bicycles
+from sim2street.bridge.town.scenery.plane_faces import place_key
+from sim2street.bridge.town.scenery.sign_surfaces import with_sign_faces
 from sim2street.bridge.town.scenery.trees import tree_items
 
 _POLE_FAR_M = 170.0
@@ -36,15 +38,21 @@ _FINE_BICYCLE_M = 18.0
 _LAMP_TO_KERB_M = 0.45
 
 
-def street_furniture_items(layout: Layout, rng: np.random.Generator) -> Iterator[SceneryItem]:
-    """Lamps, signs, bollards, bins, bus stops, trees and traffic lights of the whole town."""
+def street_furniture_items(
+    layout: Layout, rng: np.random.Generator, surface_seed: int | None = None
+) -> Iterator[SceneryItem]:
+    """Lamps, signs, bollards, bins, bus stops, trees and traffic lights of the whole town.
+
+    Signs have texture coordinates if `surface_seed`, the town's seed, is given.
+    """
     for road in layout.roads:
         lamp_style = int(rng.integers(3))
         trees = bool(rng.random() < 0.3)
         for side in (0, 1):
-            yield from _side(road, side, rng, lamp_style, trees)
+            sidewalk = _Sidewalk(road, side, surface_seed)
+            yield from _side(sidewalk, side, rng, lamp_style, trees)
     for junction in layout.junctions:
-        yield from _corner_posts(junction, rng)
+        yield from _corner_posts(junction, rng, surface_seed)
     for light in layout.lights:
         yield from _lights(layout, light, rng)
 
@@ -55,13 +63,14 @@ class _Sidewalk:
     Places on it are given by their distance along the kerb and their distance from it.
     """
 
-    def __init__(self, road: Road, side: int) -> None:
+    def __init__(self, road: Road, side: int, surface_seed: int | None) -> None:
         kerb, outer = sidewalk_lines(road, side)
         self.line: Points = kerb[::-1] if side == 0 else kerb
         self.width_m = float(np.hypot(*(kerb[0] - outer[0])))
         self.arc_m = arc_lengths(self.line)
         self.headings_rad = headings(self.line)
         self.length_m = float(self.arc_m[-1])
+        self._surface_seed = surface_seed
 
     def put(
         self, shape: Mesh, s_m: float, back_m: float, far_m: float, turn_rad: float = 0.0
@@ -71,6 +80,8 @@ class _Sidewalk:
         Its +x axis points along the traffic, turned counter-clockwise by `turn_rad`.
         """
         x, y, heading = self.place(s_m, back_m)
+        if self._surface_seed is not None:
+            shape = with_sign_faces(shape, place_key(self._surface_seed, x, y))
         body = placed(shape, x, y, KERB_HEIGHT_M, heading + turn_rad)
         return SceneryItem(body, Layer.SOLID, (x, y), 0.0, far_m)
 
@@ -83,10 +94,9 @@ class _Sidewalk:
 
 
 def _side(
-    road: Road, side: int, rng: np.random.Generator, lamp_style: int, trees: bool
+    sidewalk: _Sidewalk, side: int, rng: np.random.Generator, lamp_style: int, trees: bool
 ) -> Iterator[SceneryItem]:
     """Everything along one side of a road (0 left, 1 right)."""
-    sidewalk = _Sidewalk(road, side)
     yield from _lamps(sidewalk, rng, lamp_style, side)
     yield from _posts(sidewalk, rng)
     if trees and sidewalk.width_m > 2.6:
@@ -151,7 +161,9 @@ def _trees(sidewalk: _Sidewalk, rng: np.random.Generator) -> Iterator[SceneryIte
             yield from tree_items(kind, rng, x, y, near_street=True)
 
 
-def _corner_posts(junction: Junction, rng: np.random.Generator) -> Iterator[SceneryItem]:
+def _corner_posts(
+    junction: Junction, rng: np.random.Generator, surface_seed: int | None
+) -> Iterator[SceneryItem]:
     """Up to two signs or bollards on each corner of a junction."""
     for corner in junction.corners:
         count = len(corner.kerb_m)
@@ -164,6 +176,8 @@ def _corner_posts(junction: Junction, rng: np.random.Generator) -> Iterator[Scen
             heading = math.atan2(*along[::-1]) + float(rng.choice([0.0, math.pi]))
             shape = (post_sign, bollard, board_sign, post_sign)[int(rng.integers(4))](rng)
             here = (float(at[0]), float(at[1]))
+            if surface_seed is not None:
+                shape = with_sign_faces(shape, place_key(surface_seed, *here))
             yield SceneryItem(
                 placed(shape, *here, KERB_HEIGHT_M, heading), Layer.SOLID, here, 0.0, _POLE_FAR_M
             )

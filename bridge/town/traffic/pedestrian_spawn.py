@@ -33,6 +33,9 @@ _OUT_OF_SIGHT_M = 100.0
 _ROUTE_STEP = 4
 """Distances to a route are measured to every fourth of its points."""
 
+_PIECE = 16 * _ROUTE_STEP
+"""Points of a route that are looked at together."""
+
 
 def spawn_pedestrians(
     rng: np.random.Generator, walks: WalkMap, count: int, route_m: Points
@@ -111,9 +114,23 @@ def _sidewalk_points(walks: WalkMap) -> Ints:
 
 
 def _beside(walks: WalkMap, points: Ints, line_m: Points) -> Bools:
-    """bool: which of the points (indices) lie beside the line (R, 2)."""
-    place = np.stack([walks.paths.x_m[points], walks.paths.y_m[points]], axis=1)
-    return np.asarray(_distance_m(place, line_m) < _BESIDE_ROUTE_M)
+    """bool: which of the points (indices) lie beside the line (R, 2).
+
+    Piece by piece of the line, and only for the points near its bounding box: a town has tens of
+    thousands of points, most of them far from every piece.
+    """
+    x, y = walks.paths.x_m[points], walks.paths.y_m[points]
+    beside = np.zeros(len(points), np.bool_)
+    for begin in range(0, len(line_m), _PIECE):
+        piece = line_m[begin : begin + _PIECE]
+        (left, bottom), (right, top) = piece.min(axis=0), piece.max(axis=0)
+        near = (x > left - _BESIDE_ROUTE_M) & (x < right + _BESIDE_ROUTE_M)
+        near &= (y > bottom - _BESIDE_ROUTE_M) & (y < top + _BESIDE_ROUTE_M)
+        left_to_check = np.flatnonzero(near & ~beside)
+        if len(left_to_check):
+            place = np.stack([x[left_to_check], y[left_to_check]], axis=1)
+            beside[left_to_check] = _distance_m(place, piece) < _BESIDE_ROUTE_M
+    return beside
 
 
 def _distance_m(points_m: Points, line_m: Points) -> Floats:

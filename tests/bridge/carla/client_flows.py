@@ -8,6 +8,7 @@ import json
 import os
 import queue
 import random
+import socket
 import sys
 import tempfile
 import time
@@ -328,9 +329,52 @@ def lacking(world, player, mode):
     return errors
 
 
-def free_port():
-    import socket
+def world_queries(port):
+    """Crosswalks, rays, and a sensor that sends every third tick."""
+    _, world = connect(port)
+    town, points = world.get_map(), world.get_map().get_spawn_points()
+    crosswalks = town.get_crosswalks()
+    start = points[2].location + carla.Location(z=3.0)
+    down = world.cast_ray(start, start - carla.Location(z=10.0))
+    below = world.ground_projection(start, 10.0)
+    vehicle = world.spawn_actor(world.get_blueprint_library().filter("vehicle.*")[0], points[2])
+    seldom = camera(world, "depth", vehicle, sensor_tick=0.15)
+    images = queue.Queue()
+    with SynchronousMode(world) as mode:
+        seldom.listen(images.put)
+        first = mode.tick()[0].frame
+        for _ in range(9):
+            mode.tick()
+        frames = [images.get(timeout=TIMEOUT_S).frame - first for _ in range(4)]
+        hit = world.cast_ray(start, start - carla.Location(z=10.0))
+    destroy([seldom, vehicle])
+    return {
+        "crosswalks": [[p.x, p.y] for p in crosswalks],
+        "down": [[p.location.z, str(p.label)] for p in down],
+        "below": [below.location.z, str(below.label)],
+        "on_the_car": [[p.location.z, str(p.label)] for p in hit],
+        "seldom": frames,
+    }
 
+
+def maps(port):
+    """Maps by name: those that there are, and those that there are not."""
+    client, world = connect(port)
+    errors, before = {}, world.get_map().name
+    for name in ("Town99", "MyTown"):
+        try:
+            client.load_world(name)
+        except RuntimeError as error:
+            errors[name] = str(error)
+    return {
+        "names": [name.rsplit("/", 1)[-1] for name in client.get_available_maps()],
+        "errors": errors,
+        "loaded": client.load_world("Town05").get_map().name,
+        "again": client.load_world(before).get_map().name,
+    }
+
+
+def free_port():
     with socket.socket() as probe:
         probe.bind(("", 0))
         return probe.getsockname()[1]
@@ -346,7 +390,10 @@ def destroy(actors):
 
 FLOWS = {
     flow.__name__: flow
-    for flow in (synchronous_mode, tutorial, generate_traffic, automatic_control, manual_control)
+    for flow in (
+        *(synchronous_mode, tutorial, generate_traffic, automatic_control),
+        *(manual_control, world_queries, maps),
+    )
 }
 
 if __name__ == "__main__":

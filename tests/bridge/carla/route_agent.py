@@ -111,8 +111,10 @@ class Agent:
             self.route.pop(0)
         if self.done or self._must_stop(pose):
             return carla.VehicleControl(brake=1.0)
-        distances = [point.transform.location.distance(pose.location) for point in self.route[:20]]
-        target = next((p for p, d in zip(self.route, distances) if d > ahead), self.route[-1])
+        target = next(
+            (p for p in self.route if p.transform.location.distance(pose.location) > ahead),
+            self.route[-1],
+        )
         away = target.transform.location - pose.location
         turn = math.atan2(away.y, away.x) - math.radians(pose.rotation.yaw)
         turn = math.remainder(turn, 2.0 * math.pi)
@@ -135,7 +137,7 @@ class Agent:
                         return True
         for other in self._world.get_actors().filter("vehicle.*"):
             place = other.get_location()
-            if other.id != self._vehicle.id and place.distance(pose.location) < STOP_AHEAD_M:
-                if any(place.distance(point) < 1.5 for point in near):
-                    return True
+            is_near = other.id != self._vehicle.id and place.distance(pose.location) < STOP_AHEAD_M
+            if is_near and any(place.distance(point) < 1.5 for point in near):
+                return True
         return False

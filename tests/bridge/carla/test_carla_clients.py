@@ -76,6 +76,21 @@ def test_the_client_tour_works(standin: StandInProcess, python: str, version: st
     assert tour["left"] == []
 
 
+@pytest.mark.parametrize("flow", ["synchronous_mode", "manual_control", "generate_traffic"])
+def test_example_flows_work(standin: StandInProcess, python: str, version: str, flow: str) -> None:
+    """Their main results; `test_carla_flows.py` checks all of them."""
+    if version == "0.9.13" and flow != "generate_traffic":
+        pytest.skip("this client does not announce that it listens, so the first images are lost")
+    command = [python, str(TOUR.with_name("client_flows.py")), flow, str(standin.port)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout.splitlines()[-1])
+    if flow == "manual_control":
+        assert answer["gnss"][:3] == pytest.approx(answer["gnss"][3:], abs=1e-9)
+    if flow == "generate_traffic":
+        assert sum(metres > 4.0 for metres in answer["walked_m"]) >= 5
+
+
 def test_frames_keep_the_contract(standin: StandInProcess, python: str, version: str) -> None:
     """Before 0.9.16 instance images carry Unreal's ids, so actors are matched by place."""
     settings = {"vehicles": 12, "autopilot": False, "weather": "rain"}

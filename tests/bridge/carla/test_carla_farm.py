@@ -33,8 +33,8 @@ QUICK = {
     "command": "standin",
     "first_port": 0,
     "check_every_s": 0.3,
-    "answer_timeout_s": 0.7,
-    "hang_timeout_s": 1.5,
+    "answer_timeout_s": 1.0,
+    "hang_timeout_s": 2.0,
     "first_pause_s": 0.2,
     "grace_s": 2.0,
 }
@@ -61,9 +61,9 @@ def processes_with(text: str) -> list[psutil.Process]:
 
 def test_a_killed_and_a_stopped_server_are_restarted() -> None:
     lines: list[str] = []
-    with CarlaFarm(FarmConfig(servers=3, **QUICK), lines.append) as farm:
+    with CarlaFarm(FarmConfig(servers=2, **QUICK), lines.append) as farm:
         ports, pids = farm.ports, farm.pids
-        assert [call(port, "version") for port in ports] == [[[1, "0.9.16"]]] * 3
+        assert [call(port, "version") for port in ports] == [[[1, "0.9.16"]]] * 2
         settings = {"cameras": {}, "timeout_s": 1.5, "server_patience_s": SOON_S}
         world = CarlaWorld(CarlaConfig(port=ports[0], **settings))
         world.open()
@@ -76,9 +76,8 @@ def test_a_killed_and_a_stopped_server_are_restarted() -> None:
         assert world.step(Control()).tick == 1
         world.close()
         wait_until(lambda: sum("ready again" in line for line in lines) == 2)
-        assert farm.restarts == [1, 1, 0]
+        assert farm.restarts == [1, 1]
         assert farm.ports == ports
-        assert farm.pids[2] == pids[2]
         assert call(ports[1], "version") == [[1, "0.9.16"]]
     assert any("exit code 137" in line for line in lines)
     assert any("has not answered for" in line for line in lines)
@@ -94,6 +93,7 @@ with CarlaFarm(FarmConfig(servers=1, command="standin", first_port=0)) as farm:
 """
 
 
+@pytest.mark.slow
 def test_the_servers_of_a_killed_farm_end() -> None:
     command = [sys.executable, "-c", FARM]
     with subprocess.Popen(
@@ -194,6 +194,16 @@ def test_a_port_that_is_in_use_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(WorldError, match=f"port {port} is in use"):
             CarlaFarm(FarmConfig(**{**QUICK, "first_port": port})).start()
+
+
+def test_a_vector_needs_a_port_for_each_env() -> None:
+    pytest.importorskip("gymnasium")
+    from sim2street.apps.compose_vector import make_vector_env
+
+    with pytest.raises(ConfigError, match="one for each of 2 envs, got 1"):
+        make_vector_env("carla_route_state", num_envs=2, ports=[2000])
+    with pytest.raises(ConfigError, match="either worlds or ports"):
+        make_vector_env("carla_route_state", num_envs=1, ports=[2000], worlds=[{"port": 1}])
 
 
 @pytest.mark.slow

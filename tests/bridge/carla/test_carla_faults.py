@@ -31,7 +31,7 @@ CLEAN_UP_S = 3.0
 SLACK_S = 20.0
 """For a busy machine. A missed deadline would take longer still."""
 
-SHORT_DEADLINES = {"timeout_s": 2.5, "sensor_deadline_s": 1.5}
+SHORT_DEADLINES = {"timeout_s": 1.5, "sensor_deadline_s": 1.0}
 """So that tests in which something never comes do not wait for long."""
 
 pytestmark = pytest.mark.timeout(400)
@@ -109,7 +109,7 @@ def test_a_missing_image_names_its_sensor(
     impatient: CarlaWorld, standin: StandInProcess, fault: str
 ) -> None:
     standin.fault(fault, DEPTH)
-    with within(1.5 + CLEAN_UP_S), pytest.raises(SensorTimeout, match=r"front\.depth_m"):
+    with within(1.0 + CLEAN_UP_S), pytest.raises(SensorTimeout, match=r"front\.depth_m"):
         impatient.step(Control())
     standin.fault("none")
     check_recovery(impatient)
@@ -121,12 +121,13 @@ def test_late_images_are_waited_for_until_the_deadline(
     standin.fault("delay", 0.2)
     assert len(drive(impatient)) == 3
     standin.fault("delay", 3.0)
-    with within(1.5 + CLEAN_UP_S), pytest.raises(SensorTimeout):
+    with within(1.0 + CLEAN_UP_S), pytest.raises(SensorTimeout):
         impatient.step(Control())
     standin.fault("none")
     check_recovery(impatient)
 
 
+@pytest.mark.slow
 def test_a_frozen_server(impatient: CarlaWorld, standin: StandInProcess) -> None:
     standin.signal(signal.SIGSTOP)
     with within(impatient.config.step_deadline_s + CLEAN_UP_S), pytest.raises(WorldLost):

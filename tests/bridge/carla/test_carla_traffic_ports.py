@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -36,6 +35,7 @@ def check_that_traffic_drives(world: CarlaWorld, ticks: int = 30) -> None:
     assert sum(metres > 1.0 for metres in moved_m) >= 2
 
 
+@pytest.mark.slow
 def test_two_worlds_with_traffic_on_one_host(carla_standin: StandInProcess) -> None:
     with StandInProcess(SMALL_TOWN) as other:
         worlds = [world_with_traffic(server.port) for server in (carla_standin, other)]
@@ -47,21 +47,22 @@ def test_two_worlds_with_traffic_on_one_host(carla_standin: StandInProcess) -> N
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
+def port() -> int:
     with socket.create_server(("", 0)) as free:
-        number = free.getsockname()[1]
-    yield number
+        return int(free.getsockname()[1])
 
 
 def test_a_port_that_is_in_use_is_named(carla_standin: StandInProcess) -> None:
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
-        with world_with_traffic(carla_standin.port, traffic_manager_port=port) as world:
-            with pytest.raises(ConfigError, match=rf"port {port} .*is in use.*any free port"):
-                world.reset(0)
+        message = rf"port {port} .*is in use.*any free port"
+        world = world_with_traffic(carla_standin.port, traffic_manager_port=port)
+        with world, pytest.raises(ConfigError, match=message):
+            world.reset(0)
     assert carla_standin.actors() == []
 
 
+@pytest.mark.slow
 def test_a_given_port_works_again_after_a_crash(carla_standin: StandInProcess, port: int) -> None:
     """The server still names the crashed client's Traffic Manager at this port."""
     with world_with_traffic(carla_standin.port, traffic_manager_port=port) as world:

@@ -109,7 +109,7 @@ def test_cityscapes_as_unpacked_from_its_two_archives(tmp_path: Path) -> None:
     save(street_ids("cityscapes-ids"), labels / f"{frame}_gtFine_instanceIds.png")
     (labels / f"{frame}_gtFine_polygons.json").write_text("{}")
     assert found("cityscapes", tmp_path) == [
-        ("berlin_000000", 19, "berlin_000000_000019_leftImg8bit.png",
+        ("berlin", 19, "berlin_000000_000019_leftImg8bit.png",
          "berlin_000000_000019_gtFine_labelIds.png"),
     ]  # fmt: skip
     [(*_, labels_name)] = found("cityscapes", tmp_path, naming="cityscapes-train")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from street_statistics import GROUPS, measure
+from street_statistics import GROUPS, foliage_roughness, measure
 
 from sim2street.bridge.labels import Tag
 
@@ -41,6 +41,10 @@ def main(folder: Path) -> None:
             "rows": np.round(found.rows, 4).tolist(),
             "edges_per_pixel": round(found.edges_per_pixel, 5),
         }
+    window = [labels[slice(*WINDOW_ROWS)] for labels in maps]
+    result["foliage_roughness"] = {
+        str(k): round(value, 3) for k, value in foliage_roughness(window).items()
+    }
     target = Path(__file__).with_name("street_statistics.json")
     target.write_text(json.dumps(result) + "\n", encoding="utf-8")
 

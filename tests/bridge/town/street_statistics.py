@@ -85,6 +85,35 @@ def measure(label_maps: Iterable[ByteArray]) -> StreetStatistics:
     return StreetStatistics(count, shares, rows, edges / max(count, 1))
 
 
+ROUGHNESS_STEPS = (2, 4, 8)
+
+
+def foliage_roughness(label_maps: Iterable[ByteArray]) -> dict[int, float]:
+    """How much longer outlines of foliage are than in label maps k times smaller, by k.
+
+    An outline that is straight over k pixels gives 1. Maps with less than 1 % foliage are left
+    out.
+    """
+    length = 0.0
+    coarse = dict.fromkeys(ROUGHNESS_STEPS, 0.0)
+    for labels in label_maps:
+        foliage = labels == Tag.VEGETATION
+        if foliage.mean() < 0.01:
+            continue
+        length += _border_length(foliage)
+        for k in ROUGHNESS_STEPS:
+            height, width = (size // k for size in foliage.shape)
+            cells = foliage[: height * k, : width * k].reshape(height, k, width, k)
+            coarse[k] += k * _border_length(cells.mean(axis=(1, 3)) >= 0.5)
+    return {k: length / coarse[k] for k in ROUGHNESS_STEPS}
+
+
+def _border_length(mask: npt.NDArray[np.bool_]) -> int:
+    """Number of horizontal and vertical neighbours that differ."""
+    across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
+    return int(np.count_nonzero(across) + np.count_nonzero(down))
+
+
 def row_distance(a: Floats, b: Floats) -> float:
     """Total variation distance of two `StreetStatistics.rows`, averaged over bands, in [0, 1]."""
     return float(np.abs(a - b).sum(axis=0).mean() / 2)

@@ -1,7 +1,7 @@
 """Label maps of the town resemble those of photographs of streets.
 
-Compared are class shares, shares by image row, and the length of class borders. The reference
-numbers come from measure_street_statistics.py.
+Compared are class shares, shares by image row, the length of class borders, and the roughness of
+the outlines of foliage. The reference numbers come from measure_street_statistics.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from street_statistics import GROUPS, group_table, measure, row_distance
+from street_statistics import (
+    GROUPS,
+    foliage_roughness,
+    group_table,
+    measure,
+    row_distance,
+)
 from town_views import CAMERA
 
 from sim2street.bridge.labels import Tag
@@ -56,6 +62,8 @@ def check(maps, factor):
         assert row_distance(found.rows, np.array(REFERENCE[name]["rows"])) < 0.22, name
     edges = found.edges_per_pixel / REFERENCE["window"]["edges_per_pixel"]
     assert 1 / factor <= edges <= factor
+    for k, roughness in foliage_roughness(maps).items():
+        assert roughness == pytest.approx(REFERENCE["foliage_roughness"][str(k)], rel=0.15), k
 
 
 def test_sixty_frames_of_four_towns_look_like_streets():
