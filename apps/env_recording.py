@@ -32,12 +32,22 @@ class RecordedDrivingEnv(DrivingEnv):
     """
 
     world: Recorder
+    _runs = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode, as in `DrivingEnv.reset`."""
+        made = super().reset(seed=seed, options=options)
+        self._runs = True
+        return made
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Apply an action, as in `DrivingEnv.step`, and record it with its reward."""
-        if not self._episode_over:
+        if self._runs:
             self.world.note(ACTION_TOPIC, {"action": plain(action)})
         observation, reward, terminated, truncated, info = super().step(action)
+        self._runs = not (terminated or truncated)
         note = {
             "reward": float(reward),
             "terms": plain(info["rewards"]),

@@ -7,8 +7,7 @@ number of sessions into images in one forward pass. The recurrent state is expli
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,16 @@ import torch
 from torch import Tensor
 
 from sim2street.bridge.errors import RendererError, UnknownSession
-from sim2street.bridge.frame import MAX_TAG, Actor, ByteArray, check_actor_ids
+from sim2street.bridge.frame import Actor, ByteArray, check_actor_ids
 from sim2street.bridge.renderer import (
     Renderer,
     Rendering,
     RenderRequest,
     SessionConfig,
-    StyleBlob,
     StyleChoice,
-    named_style,
     out_scale,
 )
-from sim2street.neural_renderer.batching import cast, stack_histories, stack_inputs
+from sim2street.neural_renderer.batching import stack_histories, stack_inputs
 from sim2street.neural_renderer.checkpoint import load_generator
 from sim2street.neural_renderer.conditions.history import (
     RenderState,
@@ -37,23 +34,17 @@ from sim2street.neural_renderer.conditions.history import (
     is_cut,
     is_same_tick,
 )
+from sim2street.neural_renderer.conditions.unseen_tags import UnseenTags
 from sim2street.neural_renderer.conditions.view_input import ViewInput, view_input
 from sim2street.neural_renderer.networks.interface import (
-    CompiledStyle,
-    FrameGenerator,
     GeneratorInput,
     History,
 )
-from sim2street.neural_renderer.networks.style import StyleCode, blend_styles, stack_styles
+from sim2street.neural_renderer.networks.style import StyleCode
 from sim2street.neural_renderer.runtimes.devices import chosen_device
 from sim2street.neural_renderer.runtimes.forks import prepare_for_forks
 from sim2street.neural_renderer.runtimes.precision import chosen_dtype
-from sim2street.neural_renderer.styles.files import read_styles, style_from_bytes
-
-MAX_CACHED_BATCHES = 16
-"""Number of batches whose compiled styles are kept."""
-
-_log = logging.getLogger(__name__)
+from sim2street.neural_renderer.style_book import StyleBook
 
 
 @dataclass
@@ -87,26 +78,24 @@ class NeuralRenderer(Renderer):
         dtype = chosen_dtype(precision, self._device)
         generator, self.info = load_generator(weights)
         self._generator = generator.to(self._device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._compiled: dict[tuple[int, ...], tuple[Sequence[StyleCode], CompiledStyle]] = {}
         folders = [styles] if isinstance(styles, Path) else styles or []
-        known = read_styles(folders, self.info.sha256)
-        self._styles = {name: code.to(self._device) for name, code in known.items()}
+        self._styles = StyleBook(self._generator, self.info, folders, self._device)
+        self._unseen = UnseenTags(self.info.seen_tags, self.info.class_map)
         self._sessions: dict[int, _Session] = {}
         self._next_session = 1
-        self._warned_tags: set[int] = set()
 
     def styles(self) -> tuple[str, ...]:
-        return tuple(self._styles)
+        return self._styles.names
 
     def open_session(self, config: SessionConfig) -> int:
         out_scale(config)
         session = self._next_session
         self._next_session += 1
-        self._sessions[session] = _Session(config, self._resolve(config.style))
+        self._sessions[session] = _Session(config, self._styles.resolve(config.style))
         return session
 
     def restyle(self, session: int, style: StyleChoice) -> None:
-        self._session(session).style = self._resolve(style)
+        self._session(session).style = self._styles.resolve(style)
 
     def save_session(self, session: int) -> tuple[RenderState | None, ByteArray | None]:
         kept = self._session(session)
@@ -123,7 +112,7 @@ class NeuralRenderer(Renderer):
 
     def close(self) -> None:
         self._sessions.clear()
-        self._compiled.clear()
+        self._styles.clear_cache()
 
     def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
         out: dict[int, ByteArray] = {}
@@ -135,7 +124,7 @@ class NeuralRenderer(Renderer):
             else:
                 groups.setdefault(session.config.out_size_px, []).append(index)
         for indices in groups.values():
-            # Sorted, so that the same set of sessions always has the same key in `_compiled`.
+            # Sorted, so that the same sessions always have the same key in the cache of styles.
             indices.sort(key=lambda index: requests[index].session)
             images = self._render_group([requests[i] for i in indices])
             out.update(zip(indices, images, strict=True))
@@ -179,7 +168,7 @@ class NeuralRenderer(Renderer):
                     f"this session's views are {expected[1]}x{expected[0]}, got labels "
                     f"{view.labels.shape[1]}x{view.labels.shape[0]}: open another session"
                 )
-            self._warn_unseen(view.labels)
+            self._unseen.check(view.labels)
         check_actor_ids(request.actors)
         # One horizon for a whole drive: a new estimate for each frame would make it flicker.
         before = session.state if _continues(session.state, request) else None
@@ -205,54 +194,13 @@ class NeuralRenderer(Renderer):
     def _forward(
         self, x: GeneratorInput, styles: Sequence[StyleCode], history: History | None
     ) -> Tensor:
-        rgb: Tensor = self._generator(x, self._compile(styles), history).rgb
+        rgb: Tensor = self._generator(x, self._styles.compiled(styles), history).rgb
         return rgb.clamp_(-1.0, 1.0)
-
-    def _compile(self, styles: Sequence[StyleCode]) -> CompiledStyle:
-        """Compiled styles of a batch; cached, because the same sessions come again each tick."""
-        key = tuple(id(style) for style in styles)
-        if key not in self._compiled:
-            if len(self._compiled) >= MAX_CACHED_BATCHES:
-                self._compiled.clear()
-            # The cache keeps the styles alive, so that no other object can get their id.
-            self._compiled[key] = (styles, _compiled(self._generator, styles))
-        return self._compiled[key][1]
 
     def _session(self, session: int) -> _Session:
         if session not in self._sessions:
             raise UnknownSession(f"no session {session}: open it again")
         return self._sessions[session]
-
-    def _resolve(self, style: StyleChoice) -> StyleCode:
-        """A style by name, from bytes, or blended."""
-        if isinstance(style, StyleBlob):
-            groups = len(self.info.class_map.names)
-            code = style_from_bytes(style.data, self.info.sha256, style.name, groups)
-            return code.to(self._device)
-        if isinstance(style, Mapping):
-            parts = [self._resolve(name) for name in style]
-            return blend_styles(parts, list(style.values()))
-        return self._styles[named_style(style, list(self._styles))]
-
-    def _warn_unseen(self, labels: ByteArray) -> None:
-        known = np.zeros(256, np.bool_)
-        # Every data set has unlabelled pixels (tag 0).
-        known[[0, *self.info.seen_tags, *self._warned_tags]] = True
-        if known[labels].all():
-            return
-        for tag in np.unique(labels[~known[labels]]).tolist():
-            if tag > MAX_TAG:
-                raise RendererError(
-                    f"labels are tags 0..{MAX_TAG}, got {tag}: map the engine's ids first"
-                )
-            self._warned_tags.add(tag)
-            group = self.info.class_map.names[self.info.class_map.group_of[tag]]
-            _log.warning("tag %d does not occur in the training data: rendered as '%s'", tag, group)
-
-
-def _compiled(generator: FrameGenerator, styles: Sequence[StyleCode]) -> CompiledStyle:
-    stacked: StyleCode = cast(stack_styles(styles), generator.dtype)
-    return generator.compile_style(stacked)
 
 
 def _continues(state: RenderState | None, request: RenderRequest) -> bool:

@@ -17,11 +17,13 @@ from torch import Tensor
 
 from sim2street.bridge.safetensors_header import (
     ZIP_START,
-    UnreadableFileError,
     is_text,
     metadata_of,
     what_else,
     why_not_opened,
+)
+from sim2street.bridge.safetensors_header import (
+    UnreadableFileError as UnreadableFileError,  # raised here: re-exported
 )
 
 _TORCH_ERRORS = (

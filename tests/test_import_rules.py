@@ -51,6 +51,13 @@ CONTRACTS = {
 }
 """What `envs` may know of the bridge."""
 
+ANSWERING_SERVERS = (
+    "bridge/transport/renderer_server.py",
+    "bridge/transport/world_server.py",
+)
+"""A bug in a served world or renderer is logged with its traceback and answered as an error of
+this request: it must not end the server for its other clients."""
+
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
 MAX_TRAINING_LOOP_LINES = 150
@@ -73,6 +80,7 @@ CORE = (
     "bridge/wire/world_messages.py",
     "neural_renderer/session.py",
     "neural_renderer/batching.py",
+    "neural_renderer/style_book.py",
     "neural_renderer/conditions/assemble.py",
     "neural_renderer/conditions/class_map.py",
     "neural_renderer/conditions/history.py",
@@ -218,6 +226,7 @@ def test_public_names_are_documented_and_annotated(file: Path) -> None:
 
 @pytest.mark.parametrize("file", SOURCES, ids=IDS)
 def test_habits(file: Path) -> None:
+    relative = str(file.relative_to(ROOT))
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ExceptHandler):
             name = getattr(node.type, "id", None)
@@ -225,7 +234,10 @@ def test_habits(file: Path) -> None:
             if name in ("Exception", "BaseException"):  # to clean up and pass on, never to hide
                 last = node.body[-1]
                 passed_on = isinstance(last, ast.Raise) and last.exc is None
-                assert passed_on, f"line {node.lineno}: broad except that does not raise again"
+                handled = ast.unparse(node)
+                logged = ".exception(" in handled or "exc_info=True" in handled
+                answered = relative in ANSWERING_SERVERS and logged
+                assert passed_on or answered, f"line {node.lineno}: broad except hides an error"
         if isinstance(node, ast.ImportFrom):
             assert all(alias.name != "*" for alias in node.names), f"line {node.lineno}: import *"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -246,7 +258,7 @@ def test_the_readme_names_the_core_and_the_reading_path() -> None:
     tree = text[text.index("## The code") :]
     for file in CORE:
         name = Path(file).name
-        assert name in tree or name.removesuffix(".py") in tree or "wire" in file, file
-        assert str(Path(file).parent).split("/")[0] in tree
+        folder = f"● {Path(file).parent.name}/"  # a folder whose files are listed as one
+        assert folder in tree or name in tree or name.removesuffix(".py") in tree, file
     links = [f"({file})" for file in READING_PATH]
     assert all(link in tree for link in links)

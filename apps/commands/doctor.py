@@ -31,7 +31,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "town": ("panda3d", "scipy"),
     "neural": ("torch", "safetensors", "scipy"),
     "env": ("gymnasium",),
-    "recording": ("mcap",),
+    "recording": ("mcap", "foxglove-schemas-protobuf"),
     "film": ("av",),
     "train": ("tensorboard", "matplotlib"),
     "carla": ("carla",),

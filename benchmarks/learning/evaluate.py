@@ -3,7 +3,7 @@
     python -m benchmarks.learning.evaluate --drivers random rules autopilot
     python -m benchmarks.learning.evaluate --agents RUN1/agent.pt RUN2/agent.pt RUN3/agent.pt
 
-The second command adds to the file of the first. Towns and seeds are the same for every
+The second command adds to the file of the first, by default out/learning/town_route.json. Towns and seeds are the same for every
 driver. Run from the repository's root.
 """
 
@@ -89,6 +89,7 @@ def add_results(
             entry = {"commit": _commit(), "date": date.today().isoformat()}
             entry |= {"summary": summary(rows), "episodes": [asdict(row) for row in rows]}
             splits[split][name] = entry
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({**header, "splits": splits}, indent=1) + "\n")
 
 
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", default="PPO", help="name of the agents in the table")
     parser.add_argument("--episodes", type=int, default=40)
     parser.add_argument("--towns", type=int, default=8)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/learning/town_route.json"))
+    parser.add_argument("--out", type=Path, default=Path("out/learning/town_route.json"))
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     drivers = {name: [BASELINES[name]()] for name in chosen.drivers}

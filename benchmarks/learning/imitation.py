@@ -42,8 +42,13 @@ SETTINGS: dict[str, Any] = {
         "cameras": {"front": {"width_px": WIDTH_PX, "height_px": HEIGHT_PX, "fov_deg": FOV_DEG}},
     },
     "observation": {"keys": ["image", "state", "route"]},
+    "task": {
+        "endings": ["collision", "off_lane"],
+        "success": ["time_limit"],
+        "reset_options": {"route_length_m": 5000.0},
+    },
 }
-"""Five steps per second. The route is used only for a turn command."""
+"""Five steps per second, lane and obstacles only. The route is used for a turn command."""
 
 TRAIN_STYLES, TEST_STYLES = ("day", "pale"), ("dusk",)
 TRAIN_TOWNS, TEST_TOWNS = (0, 1, 2, 3), (900, 901)
@@ -209,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--seconds", type=float, default=60.0, help="time limit of an evaluated episode"
     )
     parser.add_argument("--steers-only", action="store_true", help="the rules accelerate and brake")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/learning/imitation.json"))
+    parser.add_argument("--json", type=Path, default=Path("out/imitation/imitation.json"))
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     chosen.out.mkdir(parents=True, exist_ok=True)
@@ -219,7 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         data = {key: torch.from_numpy(np.concatenate([f[key] for f in files])) for key in keys}
         torch.save(train(data, chosen.epochs, seed=0).state_dict(), chosen.out / "imitator.pt")
         return
-    env = gymnasium.make(ENV_ID, task={"time_limit_s": chosen.seconds}, **SETTINGS).unwrapped
+    task = {**SETTINGS["task"], "time_limit_s": chosen.seconds}
+    env = gymnasium.make(ENV_ID, **{**SETTINGS, "task": task}).unwrapped
     assert isinstance(env, DrivingEnv)
     try:
         if chosen.part == "collect":

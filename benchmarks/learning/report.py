@@ -1,6 +1,6 @@
 """Draws learning curves, and writes the tables of docs/learning.md from the saved results.
 
-    python -m benchmarks.learning.report curves RUN1 RUN2 RUN3   # docs/images/learning_curves.png
+    python -m benchmarks.learning.report curves RUN1 RUN2 RUN3   # into out/learning
     python -m benchmarks.learning.report tables                  # into docs/learning.md
 
 Each RUN is a folder of `examples/train_ppo_cleanrl.py`. Run from the repository's root.
@@ -48,6 +48,7 @@ FAILURES = {
     "off_lane": "left its lane",
     "collision": "collided",
     "ran_red_light": "ran a red light",
+    "too_slow": "was too slow",
 }
 """Ending that is a failure -> its name in the plot."""
 
@@ -98,7 +99,7 @@ def draw(curves: Mapping[str, Any], path: Path) -> None:
     left.set(ylabel="return of training episodes", xlabel="thousand steps")
     left.legend(frameon=False)
     right.plot(steps, _share(curves, "success"), "tab:green", lw=2, label="reached the goal")
-    for (name, label), colour in zip(FAILURES.items(), ("C0", "C1", "C3"), strict=True):
+    for (name, label), colour in zip(FAILURES.items(), ("C0", "C1", "C3", "C4"), strict=True):
         right.plot(steps, _share(curves, name), colour, lw=1.2, label=label)
     right.set(ylabel="% of training episodes", xlabel="thousand steps", ylim=(0, 100))
     right.legend(frameon=False)
@@ -177,8 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     curves = commands.add_parser("curves")
     curves.add_argument("runs", type=Path, nargs="+")
-    curves.add_argument("--json", type=Path, default=Path("benchmarks/learning/curves.json"))
-    curves.add_argument("--png", type=Path, default=Path("docs/images/learning_curves.png"))
+    curves.add_argument("--json", type=Path, default=Path("out/learning/curves.json"))
+    curves.add_argument("--png", type=Path, default=Path("out/learning/learning_curves.png"))
     tables = commands.add_parser("tables")
     tables.add_argument("--page", type=Path, default=Path("docs/learning.md"))
     tables.add_argument("--results", type=Path, default=Path("benchmarks/learning"))
@@ -188,6 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     configs = [json.loads((run / "config.json").read_text()) for run in chosen.runs]
     values = {"configs": configs, **binned_curves([read_run(run) for run in chosen.runs])}
+    for path in (chosen.json, chosen.png):
+        path.parent.mkdir(parents=True, exist_ok=True)
     chosen.json.write_text(json.dumps(values) + "\n")
     draw(values, chosen.png)
 

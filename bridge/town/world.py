@@ -15,10 +15,10 @@ from pydantic import Field, NonNegativeInt, model_validator
 from sim2street.bridge.errors import WorldError
 from sim2street.bridge.frame import Camera, Control, FloatArray, SensorFrame, View, WorldSpec
 from sim2street.bridge.labels import taxonomy_fingerprint
+from sim2street.bridge.rendered_world import RenderedState
 from sim2street.bridge.town.plan.layout import TRAIN_TOWNS, Points
 from sim2street.bridge.town.plan.layout_generator import LayoutConfig
 from sim2street.bridge.town.plan.town_map import town_map
-from sim2street.bridge.rendered_world import RenderedState
 from sim2street.bridge.town.simulation import (
     EpisodePlan,
     Simulation,

@@ -15,10 +15,12 @@ connections is limited.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import socket as os_socket
 import struct
+import termios
 import threading
 import time
 from collections.abc import Iterable
@@ -44,9 +46,9 @@ _IDLE_INTERVAL_S = 0.05
 """Interval of checks while nobody is connected."""
 
 _TCP_INFO: int | None = getattr(os_socket, "TCP_INFO", None)
-_ACKED_AND_RECEIVED = struct.Struct("=QQ")
-_ACKED_OFFSET = 120
-"""Place of `tcpi_bytes_acked` and `tcpi_bytes_received` in Linux's `struct tcp_info`."""
+_RECEIVED = struct.Struct("=Q")
+_RECEIVED_OFFSET = 128
+"""Place of `tcpi_bytes_received` in Linux's `struct tcp_info`."""
 
 _HANDSHAKE_BYTES = 4096
 _COMMAND_BYTES_PER_S = 64
@@ -63,6 +65,7 @@ _MEMORY_SLACK_BYTES = 128 << 20
 """This process may grow by that factor of the unread bytes, and the slack. Parts of a few bytes
 take 64 bytes of memory each."""
 
+_INT = struct.Struct("i")
 _RESET = struct.pack("ii", 1, 0)
 
 _LOG = logging.getLogger(__name__)
@@ -78,26 +81,19 @@ class _Connection:
     route: bytes = b""
     received_bytes: int = 0
     taken_bytes: int = 0
-    sent_bytes: int = 0
     is_cut: bool = False
 
     def update(self) -> int:
         """Read the kernel's counters. Returns the bytes that the server has not taken yet."""
-        counts = _kernel_counts(self.peer)
-        if counts is None:
+        received = _received_bytes(self.peer)
+        if received is None:
             return 0
-        acked, self.received_bytes = counts
-        self.sent_bytes = max(self.sent_bytes, acked)
+        self.received_bytes = received
         # Messages of an earlier connection with the same file descriptor may have been added.
-        self.taken_bytes = min(self.taken_bytes, self.received_bytes)
+        self.taken_bytes = min(self.taken_bytes, received)
         age_s = time.monotonic() - self.accepted_s
         allowed = int(_HANDSHAKE_BYTES + _COMMAND_BYTES_PER_S * age_s)
-        return max(0, self.received_bytes - self.taken_bytes - allowed)
-
-    def unsent_bytes(self) -> int:
-        """Bytes that were given to ZeroMQ but have not reached the peer's machine."""
-        counts = _kernel_counts(self.peer)
-        return 0 if counts is None else max(0, self.sent_bytes - counts[0])
+        return max(0, received - self.taken_bytes - allowed)
 
     def name(self) -> str:
         try:
@@ -174,17 +170,11 @@ class ConnectionGuard:
         with self._lock:
             self._orphaned_bytes = 0
 
-    def sent(self, route: bytes, size: int) -> None:
-        """Note that a message of `size` bytes was given to ZeroMQ for the peer of `route`."""
-        with self._lock:
-            if (connection := self._routes.get(route)) is not None:
-                connection.sent_bytes += size
-
-    def unsent_bytes(self, route: bytes) -> int:
-        """Bytes for the peer of `route` that have not reached its machine; 0 if unknown."""
+    def unread_bytes(self, route: bytes) -> int:
+        """Bytes that were sent to the peer of `route` and wait for it to read; 0 if unknown."""
         with self._lock:
             connection = self._routes.get(route)
-            return 0 if connection is None else connection.unsent_bytes()
+            return 0 if connection is None else _waiting_bytes(connection.peer)
 
     def close(self) -> None:
         """Stop the thread. Allowed more than once."""
@@ -289,11 +279,6 @@ class ConnectionGuard:
             connection.peer.shutdown(os_socket.SHUT_RDWR)
 
 
-def message_bytes(sizes: Iterable[int], has_keys: bool) -> int:
-    """Bytes that a message with parts of these sizes takes on the connection."""
-    return sum(_wire_bytes(size, has_keys) for size in sizes)
-
-
 def _wire_bytes(size: int, has_keys: bool) -> int:
     """Bytes of one part in ZMTP 3: flags and length, and with CURVE an encrypted envelope."""
     whole = size + 33 if has_keys else size
@@ -308,18 +293,31 @@ def _descriptor(parts: list[zmq.Frame]) -> int:
         return -1
 
 
-def _kernel_counts(peer: os_socket.socket) -> tuple[int, int] | None:
-    """Bytes that the peer acknowledged, and bytes that it sent; None where this is unknown."""
+def _received_bytes(peer: os_socket.socket) -> int | None:
+    """Bytes that the peer sent, as far as the kernel has received them; None if unknown."""
     if _TCP_INFO is None or peer.family == os_socket.AF_UNIX:
         return None
     try:
         info = peer.getsockopt(os_socket.IPPROTO_TCP, _TCP_INFO, 192)
     except OSError:
         return None
-    if len(info) < _ACKED_OFFSET + _ACKED_AND_RECEIVED.size:
+    if len(info) < _RECEIVED_OFFSET + _RECEIVED.size:
         return None
-    acked, received = _ACKED_AND_RECEIVED.unpack_from(info, _ACKED_OFFSET)
-    return acked, received
+    received: int = _RECEIVED.unpack_from(info, _RECEIVED_OFFSET)[0]
+    return received
+
+
+def _waiting_bytes(peer: os_socket.socket) -> int:
+    """Bytes in the kernel's send queue: not yet acknowledged, or not yet read from an ipc socket.
+
+    As long as ZeroMQ has more to send, that queue is not empty.
+    """
+    try:
+        answer = fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(_INT.size))
+    except OSError:
+        return 0
+    waiting: int = _INT.unpack(answer)[0]
+    return waiting
 
 
 def _local_address(peer: os_socket.socket) -> str:

@@ -21,7 +21,7 @@ import zmq
 
 from sim2street.bridge.errors import ProtocolError
 from sim2street.bridge.transport.config import ServerConfig
-from sim2street.bridge.transport.connection_guard import ConnectionGuard, message_bytes
+from sim2street.bridge.transport.connection_guard import ConnectionGuard
 from sim2street.bridge.transport.endpoints import bind
 from sim2street.bridge.transport.error_replies import (
     dropped_reply,
@@ -336,9 +336,8 @@ class RequestServer:
 
     def _send(self, route: bytes, parts: Sequence[Buffer]) -> bool:
         """Send without waiting; False if the client is gone or does not read its messages."""
-        guard = self._running_guard()
-        size = message_bytes((len(part) for part in parts), self._has_keys)
-        if size > _LARGE_REPLY_BYTES and guard.unsent_bytes(route) > _LARGE_REPLY_BYTES:
+        is_large = sum(len(part) for part in parts) > _LARGE_REPLY_BYTES
+        if is_large and self._running_guard().unread_bytes(route) > _LARGE_REPLY_BYTES:
             self.stats.unroutable += 1
             return False
         try:
@@ -348,5 +347,4 @@ class RequestServer:
                 raise
             self.stats.unroutable += 1
             return False
-        guard.sent(route, size)
         return True

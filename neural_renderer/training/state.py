@@ -240,7 +240,7 @@ def load_state(state: TrainState, config: TrainConfig, path: Path) -> None:
             state.optimiser_g.load_state_dict(content["optimiser_g"])
             state.optimiser_d.load_state_dict(content["optimiser_d"])
     except (RuntimeError, KeyError, ValueError) as error:
-        reason = " ".join(" ".join(str(error).split()[:30]).splitlines())
+        reason = " ".join(str(error).split()[:30])
     if reason:
         raise CheckpointError(
             f"{path} was written by a run with other networks ({reason}): train in another folder, "
@@ -252,8 +252,10 @@ def load_state(state: TrainState, config: TrainConfig, path: Path) -> None:
 
 def _other_networks(state: TrainState, config: TrainConfig, content: Mapping[str, Any]) -> str:
     """How the networks in a state file differ from this run's, in words; "" if they may fit."""
-    written = content.get("config")
-    for key in ("size", "kind") if isinstance(written, dict) else ():
+    written: Any = content.get("config")
+    if not isinstance(written, dict):
+        written = {}
+    for key in ("size", "kind"):
         ours = getattr(config, key)
         if written.get(key, ours) != ours:
             return f"its config has {key}: {written[key]}, this one {key}: {ours}"

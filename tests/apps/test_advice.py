@@ -70,9 +70,10 @@ def texts(file: Path) -> Iterator[tuple[int, str]]:
             inner |= {id(v) for v in ast.walk(node) if v is not node}
             if id(node) not in inner:
                 yield node.lineno, "".join(map(str, parts))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in inner:
-                yield node.lineno, node.value
+        elif (
+            isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner
+        ):
+            yield node.lineno, node.value
 
 
 def advised(file: Path) -> Iterator[tuple[int, str, str | None]]:

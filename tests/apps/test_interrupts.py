@@ -87,9 +87,7 @@ def test_a_second_signal_ends_at_once(capfd) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_recording_that_is_stopped_does_not_look_finished(
-    served_world, tmp_path, capfd
-) -> None:
+def test_a_recording_that_is_stopped_does_not_look_finished(served_world, tmp_path, capfd) -> None:
     file = tmp_path / "drive.mcap"
     part = partial_path(file)
     started_s = time.monotonic()

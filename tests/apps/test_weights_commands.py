@@ -141,6 +141,18 @@ def test_evaluation_writes_a_table_numbers_and_pictures(place, tmp_path, capsys)
         assert sheet.size == (3 * 64, 3 * (32 + 4))
 
 
+def test_an_evaluation_that_measures_nothing_is_an_error(place, tmp_path, capsys) -> None:
+    first = place / "first" / "generator.safetensors"
+    start = ["evaluate", str(first), "-d", str(place), "-c", str(place / "evaluate.yaml")]
+    assert run([*start, "--stills", "1", "-o", str(tmp_path / "out"), "--device", "cpu"]) == 2
+    shown = capsys.readouterr()
+    assert "nothing was measured" in shown.err
+    assert "no --segmenter" in shown.err
+    assert len(shown.err.strip().splitlines()) == 1
+    assert "measure" not in shown.out
+    assert not list((tmp_path / "out").glob("*.json"))
+
+
 def test_styles_are_listed_and_blended(place, capsys) -> None:
     weights = ["--weights", str(place / "first" / "generator.safetensors")]
     for name, count in (("day", "1"), ("dusk", "2")):

@@ -27,10 +27,11 @@ class TestCanvasRenderer(RendererContract):
     @pytest.fixture
     def renderer(self) -> Iterator[Renderer]:
         pytest.importorskip("cv2")
-        from sim2street.neural_renderer.canvas.atlas import default_atlas_path, load_atlas
+        from support.flat_atlas import flat_atlas
+
         from sim2street.neural_renderer.canvas.renderer import CanvasRenderer
 
-        with CanvasRenderer(load_atlas(default_atlas_path())) as renderer:
+        with CanvasRenderer(flat_atlas()) as renderer:
             yield renderer
 
 

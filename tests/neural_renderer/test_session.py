@@ -233,7 +233,7 @@ def test_a_batch_in_any_order_is_compiled_once(renderer: NeuralRenderer) -> None
         again = [render(renderer, sessions[i], tick) for i in order]
         for picture, same in zip(pictures, again, strict=True):
             assert (picture.rgb == same).all()
-    assert len(renderer._compiled) == 1
+    assert len(renderer._styles._compiled) == 1
 
 
 def test_a_style_travels_as_bytes_and_only_to_its_weights(
@@ -242,7 +242,7 @@ def test_a_style_travels_as_bytes_and_only_to_its_weights(
     data = (folder / "styles" / "dusk.safetensors").read_bytes()
     one, two = opened(renderer, style_blob(data, "mine")), opened(renderer, "dusk")
     assert (render(renderer, one, 0) == render(renderer, two, 0)).all()
-    style = renderer._styles["dusk"]
+    style = renderer._styles.resolve("dusk")
     with pytest.raises(StyleError, match="other weights"):
         opened(renderer, style_blob(style_to_bytes(style, "x", "0" * 64), "x"))
     with pytest.raises(StyleError, match="cannot be read"):

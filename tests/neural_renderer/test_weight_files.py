@@ -65,8 +65,9 @@ def wrong_files(folder: Path) -> dict[str, str]:
     (folder / "cut_header.safetensors").write_bytes(whole[:100])
     torch.save({"x": torch.zeros(2)}, folder / "state.safetensors")
     save_file({"x": torch.zeros(2)}, folder / "other.safetensors")
-    save_file({"x": torch.zeros(2)}, folder / "old.safetensors", {"format": "sim2street-generator/0"})
-    save_file({"x": torch.zeros(2)}, folder / "bare.safetensors", {"format": "sim2street-generator/1"})
+    for name, version in (("old", "0"), ("bare", "1")):
+        metadata = {"format": f"sim2street-generator/{version}"}
+        save_file({"x": torch.zeros(2)}, folder / f"{name}.safetensors", metadata)
     shutil.copy(WEIGHTS / "styles" / "day.safetensors", folder / "style.safetensors")
     return {
         "none": "no weights at",
@@ -155,7 +156,7 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="finds no NVIDIA GPU.*nvidia-smi"):
         chosen_device("cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ConfigError, match="cuda:7: there is no such GPU; this machine has cuda:0, cuda:1"):
+    with pytest.raises(ConfigError, match="there is no such GPU; this machine has cuda:0, cuda:1"):
         chosen_device("cuda:7")
 
 

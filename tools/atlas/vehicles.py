@@ -91,6 +91,7 @@ SOURCES = (
         models=("sedan",),
         flipped=True,
         axles=(0.57, -0.5),
+        discs=(0.215, 0.75),
     ),
     Source(
         "truck_box",

@@ -46,6 +46,9 @@ _STEPS_M = np.concatenate(
 ).astype(np.float32)
 """Distances along a ray at which the height map is sampled; farther things are not drawn."""
 
+_AROUND = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)])
+"""A cell and its neighbours."""
+
 _NO_HEIGHT_M = -1e3
 """Height of a cell with nothing in it."""
 
@@ -56,7 +59,7 @@ class CullingResult:
 
     Attributes:
         meshes: bool (M,), False where a mesh is certainly hidden.
-        actor_cells: bool (I, J), False where every actor in this 8 m cell is certainly hidden.
+        actor_cells: bool (I, J), False where what stands in this 8 m cell is certainly hidden.
         origin_m: (2,), corner of cell (0, 0) with the lowest x and y, world frame.
     """
 
@@ -64,11 +67,17 @@ class CullingResult:
     actor_cells: npt.NDArray[np.bool_]
     origin_m: Floats
 
-    def actor_may_be_visible(self, x_m: float, y_m: float) -> bool:
-        """False where an actor at (x, y) is certainly hidden; True for places off the map."""
-        i, j = (int((v - o) // _CELL_M) for v, o in zip((x_m, y_m), self.origin_m, strict=True))
-        inside = 0 <= i < self.actor_cells.shape[0] and 0 <= j < self.actor_cells.shape[1]
-        return not inside or bool(self.actor_cells[i, j])
+    def actors_may_be_visible(self, places_m: Floats) -> npt.NDArray[np.bool_]:
+        """bool (K,): False where an actor at a place (K, 2) is certainly hidden.
+
+        True for places off the map. An actor may reach into the neighbouring cells.
+        """
+        cell = np.floor((places_m - self.origin_m) / _CELL_M).astype(np.intp)
+        limit = np.array(self.actor_cells.shape) - 1
+        inside = ((cell >= 0) & (cell <= limit)).all(axis=1)
+        around = np.clip(cell[:, None] + _AROUND, 0, limit)
+        visible = self.actor_cells[around[..., 0], around[..., 1]].any(axis=1)
+        return np.asarray(visible | ~inside)
 
 
 class OcclusionCuller:
@@ -88,7 +97,11 @@ class OcclusionCuller:
         size = (high[:, :2].max(axis=0) if meshes else np.zeros(2)) - self._origin
         shape = (size / _CELL_M).astype(int) + 2
         self._mesh_top = np.full(shape, _NO_HEIGHT_M, np.float32)
-        self._cells, self._mesh_of_cell = self._enter_meshes(low, high)
+        cells, meshes_of_cells = self._enter_meshes(low, high)
+        # The meshes in cell k are _meshes[_first[k] : _first[k + 1]].
+        order = np.argsort(cells, kind="stable")
+        self._meshes = meshes_of_cells[order]
+        self._first = np.searchsorted(cells[order], np.arange(self._mesh_top.size + 1))
         self._building_top = self._building_heights(occluders, shape * 2**_CELL_SHIFT)
 
     def cull(self, camera: Camera, pose: FloatArray) -> CullingResult:
@@ -116,9 +129,17 @@ class OcclusionCuller:
             self._visible_cells(i, j, blocked, top - np.float32(eye[2]), eye)
             for top in (self._mesh_top[i, j], np.float32(_ACTOR_HEIGHT_M))
         )
+        return CullingResult(self._meshes_in(mesh_cells), actor_cells, self._origin)
+
+    def _meshes_in(self, cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """bool (M,): the meshes that reach into any of the cells (I, J)."""
+        chosen = np.flatnonzero(cells)
+        begin, count = self._first[chosen], self._first[chosen + 1] - self._first[chosen]
+        # Index begin[k], begin[k] + 1, ... begin[k] + count[k] - 1 of every chosen cell.
+        index = np.arange(count.sum()) + np.repeat(begin - np.cumsum(count) + count, count)
         meshes = np.zeros(self._count, np.bool_)
-        meshes[self._mesh_of_cell[mesh_cells.ravel()[self._cells]]] = True
-        return CullingResult(meshes, _dilated(actor_cells), self._origin)
+        meshes[self._meshes[index]] = True
+        return meshes
 
     def _visible_cells(
         self,
@@ -184,17 +205,6 @@ class OcclusionCuller:
         height[samples < _MIN_SAMPLES] = _NO_HEIGHT_M
         height[[0, -1]] = height[:, [0, -1]] = _NO_HEIGHT_M
         return height.astype(np.float32)
-
-
-def _dilated(cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The cells and their neighbours, because an actor may reach into the next cell."""
-    wide = cells.copy()
-    wide[1:] |= cells[:-1]
-    wide[:-1] |= cells[1:]
-    across = wide.copy()
-    wide[:, 1:] |= across[:, :-1]
-    wide[:, :-1] |= across[:, 1:]
-    return wide
 
 
 def _bounds(meshes: Sequence[Triangles]) -> tuple[Corners, Corners]:

@@ -169,12 +169,11 @@ class Scene:
 
     def _place_actors(self, actors: Sequence[Actor], eye: Floats, culling: CullingResult) -> Floats:
         """Draw the actors at their poses; returns float64 (F, 4, 4), all frames to the world."""
-        moving = [
-            actor
-            for actor in actors
-            if actor.actor_id not in self._parked_ids
-            and (not self._cull or culling.actor_may_be_visible(*actor.pose[:2, 3].tolist()))
-        ]
+        moving = [actor for actor in actors if actor.actor_id not in self._parked_ids]
+        if self._cull and moving:
+            places_m = np.array([actor.pose[:2, 3] for actor in moving], np.float64)
+            seen = np.flatnonzero(culling.actors_may_be_visible(places_m))
+            moving = [moving[i] for i in seen.tolist()]
         present = {actor.actor_id for actor in moving}
         for actor_id in [key for key in self._bodies.used if key not in present]:
             self._release(*self._bodies.used.pop(actor_id))

@@ -74,7 +74,7 @@ def test_only_near_vehicles_cast_contact_shadows() -> None:
 
 
 def test_the_canvas_takes_the_weather() -> None:
-    from flat_atlas import flat_atlas
+    from support.flat_atlas import flat_atlas
 
     from sim2street.neural_renderer.canvas.parts import atlas_parts
     from sim2street.neural_renderer.canvas.placement import place

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from flat_atlas import (
+from support.flat_atlas import (
     BLANK_COLOUR,
     CORNICE_M,
     GROUND_COLOUR,
