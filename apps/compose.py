@@ -455,10 +455,24 @@ def _is_config(name: str) -> bool:
 
 
 def _camera_sizes(name: str, data: Settings, size_px: tuple[int, int]) -> dict[str, Any]:
-    if not data.get("cameras"):
+    names = data["cameras"] if "cameras" in data else _default_cameras(data.get("kind"))
+    if not names:
         raise ConfigError(f"{name}: this world's config has no cameras, so it takes no image size")
     size = {"width_px": size_px[0], "height_px": size_px[1]}
-    return {"cameras": dict.fromkeys(data["cameras"], size)}
+    return {"cameras": dict.fromkeys(names, size)}
+
+
+def _default_cameras(kind: Any) -> tuple[str, ...]:
+    """Names of the cameras of a world whose config leaves out the key `cameras`."""
+    if kind == "town":
+        with needs_extra("town"):
+            from sim2street.bridge.town.world import TownConfig
+        return tuple(TownConfig().cameras)
+    if kind in ("carla", "carla-standin"):
+        from sim2street.bridge.carla.config import CarlaConfig
+
+        return tuple(CarlaConfig().cameras)
+    return ()
 
 
 def _merged(data: Settings, changes: Settings) -> dict[str, Any]:

@@ -19,9 +19,12 @@ from sim2street.configs import parse
 
 
 def server_config(
-    endpoint: str, secret_key: Path | None, allowed_clients: Path | None
+    endpoint: str,
+    secret_key: Path | None,
+    allowed_clients: Path | None,
+    max_pixels: int | None = None,
 ) -> ServerConfig:
-    """Settings of a server from command line options.
+    """Settings of a server from command line options; `max_pixels`: the default if None.
 
     Raises:
         ConfigError: the endpoint is malformed, or only one of the two key options is given.
@@ -32,6 +35,8 @@ def server_config(
         "secret_key": secret_key,
         "allowed_clients": allowed_clients,
     }
+    if max_pixels is not None:
+        data["max_pixels"] = max_pixels
     return parse(ServerConfig, data, "serve")
 
 

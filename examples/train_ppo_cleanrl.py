@@ -31,6 +31,7 @@ import sim2street  # noqa: F401  (registers the ids)
 ENV_SETTINGS: dict[str, Any] = {
     "world_settings": {"tick_s": 0.2},
     "episodes": {"train_towns": [0, 8], "traffic": [0.0, 0.0]},
+    "observation": {"keys": ["state", "route"]},  # without traffic there are no hazards
     "task": {"reset_options": {"reuse": True}},  # each env stays in its first town: faster
 }
 

@@ -9,8 +9,7 @@ import tempfile
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Styles of whoever runs the tests must not take part. Tests that write there choose another one.
-_HOME = os.path.join(tempfile.gettempdir(), f"sim2street-tests-{os.getpid()}")
-os.environ["SIM2STREET_HOME"] = _HOME
+os.environ["SIM2STREET_HOME"] = f"{tempfile.gettempdir()}/sim2street-tests-{os.getpid()}"
 
 from sim2street.bridge.carla.standin.fixture import carla_standin  # noqa: F401  (a fixture, started if used)
 

@@ -32,3 +32,11 @@ public.held
 public.counters
 public.prepare  # called by name from the parent process
 public.ping
+public.PROP  # SurfaceKind, on the wire
+public.FOLIAGE
+public.vehicle_model_and_side
+public.NONE  # atlas.Part, in part maps
+public.LAMP
+public.WHEEL
+public.save_atlas  # used by tools/atlas
+public.received_bytes  # connection guard, shown in its log

@@ -12,6 +12,8 @@ from sim2street.apps.commands.options import SecretKeyOption, SeedOption, Server
 from sim2street.apps.compose import build_world, opened
 from sim2street.apps.console import out, say
 from sim2street.bridge.check.run import check_world as find_faults
+from sim2street.bridge.transport import ClientConfig, query_status
+from sim2street.configs import parse
 
 _EXIT_FAULTS = 1
 
@@ -23,7 +25,13 @@ def check_world(
     ticks: Annotated[int, typer.Option("--ticks", min=2, help="How many ticks to drive.")] = 20,
     seed: SeedOption = 0,
     timeout_s: Annotated[
-        float, typer.Option("--timeout", min=0.1, help="How long to wait for the server, seconds.")
+        float,
+        typer.Option(
+            "--timeout",
+            min=0.1,
+            help="How long to wait for a server, and for each tick, in seconds. A reset may take "
+            "as long as it takes sim2street's clients: 120 s.",
+        ),
     ] = 10.0,
     secret_key: SecretKeyOption = None,
     server_key: ServerKeyOption = None,
@@ -34,8 +42,10 @@ def check_world(
     """
     settings: dict[str, Any] = {}
     if "://" in endpoint:
-        settings = {"deadline_s": timeout_s, "open_deadline_s": timeout_s}
-        settings |= {"secret_key": secret_key, "server_key": server_key}
+        settings = {"secret_key": secret_key, "server_key": server_key}
+        first = {"endpoint": endpoint, "open_deadline_s": timeout_s, **settings}
+        query_status(parse(ClientConfig, first, "check-world"))
+        settings["deadline_s"] = timeout_s
     with opened(build_world(endpoint, settings)) as world:
         findings = find_faults(world, seed=seed, ticks=ticks)
     if not findings:

@@ -108,14 +108,19 @@ def evaluate(
             weights, settings, networks, chosen_device(device), watch, folder / "photos",
             style_fit(fit, vgg16, 0, lambda done, of: watch.advance()),
         )  # fmt: skip
+    _check_measured(report)
+    show(report)
+    save(report, folder, weights.stem)
+
+
+def _check_measured(report: Report) -> None:
+    """Raise ConfigError where nothing could be measured."""
     if not report.rows:
         raise ConfigError(
             f"nothing was measured: {'; '.join(report.left_out) or 'the config has no data'}. "
             "Name networks to measure with, such as `sim2street evaluate --segmenter`, or clips "
             "with `sim2street evaluate --town-clips`"
         )
-    show(report)
-    save(report, folder, weights.stem)
 
 
 def save(report: Report, folder: Path, name: str) -> None:

@@ -43,6 +43,16 @@ SuperviseOption = Annotated[
     bool, typer.Option("--supervise", help="Run in a child process; restart it when it dies.")
 ]
 
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        help="Most pixels of one image, sent or rendered; 9437184 (4096 x 2304) if left out. The "
+        "memory that a client can occupy follows from it.",
+    ),
+]
+
 
 @serve.command("world")
 def serve_world_command(
@@ -82,14 +92,16 @@ def serve_renderer_command(
     bind: Annotated[
         str, typer.Option("--bind", "-b", help="Where to listen. Other than loopback needs keys.")
     ] = "tcp://127.0.0.1:5556",
+    max_pixels: MaxPixelsOption = None,
     secret_key: SecretKeyOption = None,
     allowed_clients: AllowedClientsOption = None,
     supervised: SuperviseOption = False,
 ) -> None:
     """Serve a renderer to any number of clients. Their views are rendered in one batch."""
-    config = server_config(bind, secret_key, allowed_clients)
+    config = server_config(bind, secret_key, allowed_clients, max_pixels)
     if supervised:
         arguments = ["renderer", "--renderer", renderer, *_config_arguments(config)]
+        arguments += ["--max-pixels", str(config.max_pixels)]
         _require_fixed_ports(config)
         raise typer.Exit(_supervise(arguments))
     end_with_supervisor()

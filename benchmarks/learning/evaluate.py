@@ -43,8 +43,9 @@ BASELINES: Mapping[str, Callable[[], Driver]] = {
 ENV_SETTINGS: Mapping[str, Any] = {
     "world_settings": {"tick_s": 0.2},
     "episodes": {"traffic": [0.0, 0.0]},
+    "observation": {"keys": ["state", "route"]},
 }
-"""Five actions per second and no traffic, as in training."""
+"""Five actions per second, no traffic and so no hazards to observe, as in training."""
 
 FIRST_SEED = 50_000_000
 """Seed of the first episode; training uses smaller seeds."""

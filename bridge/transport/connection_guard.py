@@ -15,12 +15,10 @@ connections is limited.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import socket as os_socket
 import struct
-import termios
 import threading
 import time
 from collections.abc import Iterable
@@ -313,8 +311,11 @@ def _waiting_bytes(peer: os_socket.socket) -> int:
     As long as ZeroMQ has more to send, that queue is not empty.
     """
     try:
+        import fcntl
+        import termios
+
         answer = fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(_INT.size))
-    except OSError:
+    except (ImportError, OSError):  # Windows has no such modules
         return 0
     waiting: int = _INT.unpack(answer)[0]
     return waiting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from sim2street.apps.compose import build_renderer, build_world, make_env, needs_extra, opened
+from sim2street.bridge.carla.world import CarlaWorld
 from sim2street.bridge.driver import driver_for
 from sim2street.bridge.palette import PaletteRenderer
 from sim2street.bridge.town.world import TownWorld
@@ -73,6 +75,23 @@ def test_renderers_by_name_and_endpoint() -> None:
 def test_mistakes_name_what_was_meant(build, name, settings, message) -> None:
     with pytest.raises(ConfigError, match=message):
         build(name, settings)
+
+
+def test_a_size_is_taken_by_configs_without_cameras_of_their_own(tmp_path: Path) -> None:
+    """They have the cameras of their kind's defaults."""
+    for name in ("town_short", "town_short_state"):
+        [camera] = build_world(name, size_px=(256, 128)).spec.cameras.values()
+        assert (camera.width_px, camera.height_px) == (256, 128)
+    for kind in ("town", "carla", "carla-standin"):
+        path = tmp_path / f"{kind}.yaml"
+        path.write_text(f"kind: {kind}\n")
+        world = build_world(str(path), size_px=(256, 128))
+        assert isinstance(world, TownWorld | CarlaWorld)
+        sizes = [(c.width_px, c.height_px) for c in world.config.cameras.values()]
+        assert sizes == [(256, 128)]
+    path.write_text("kind: town\ncameras: {}\n")
+    with pytest.raises(ConfigError, match="has no cameras"):
+        build_world(str(path), size_px=(256, 128))
 
 
 def test_a_size_belongs_to_worlds_built_here() -> None:

@@ -136,6 +136,32 @@ def test_repeat_returns_the_same_frame(shared_server: ServerProcess) -> None:
         assert remote.step(DRIVE).tick == 2
 
 
+def test_large_frames_arrive_without_being_asked_for_twice() -> None:
+    with (
+        ServerProcess("world", settings={"size": [384, 192]}) as server,
+        RemoteWorld(client_config(server.endpoint, retry_s=5.0)) as remote,
+    ):
+        remote.reset(0)
+        assert [remote.step(DRIVE).tick for _ in range(60)] == list(range(1, 61))
+        counters = query_status(server.endpoint)["counters"]
+        assert (counters["unroutable"], counters["retries"], counters["cut"]) == (0, 0, 0)
+
+
+def test_a_reset_waits_for_its_own_deadline() -> None:
+    with (
+        ServerProcess("world") as server,
+        RemoteWorld(client_config(server.endpoint, deadline_s=0.3, open_deadline_s=1.5)) as remote,
+    ):
+        remote.reset(0)
+        server.signal(signal.SIGSTOP)
+        for _ in range(2):  # the second time it has to connect again
+            started_s = time.monotonic()
+            with pytest.raises(WorldLost, match=r"within 1\.5 s"):
+                remote.reset(0)
+            assert time.monotonic() - started_s > 1.4
+        server.signal(signal.SIGCONT)
+
+
 def test_errors_of_the_world_are_raised_with_their_class(shared_server: ServerProcess) -> None:
     with RemoteWorld(client_config(shared_server.endpoint)) as remote:
         with pytest.raises(ConfigError, match="unknown option 'carz'; did you mean 'cars'"):
