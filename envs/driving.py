@@ -38,6 +38,9 @@ WORLD_LOST_ERRORS = (WorldError, RendererLost, PeerTimeout)
 LOST = "lost"
 """`info["ending"]` of a tick on which the world or its renderer was lost."""
 
+SEED_LIMIT = 2**63
+"""Renderers, messages and arrays of infos hold signed seeds; larger ones wrap around."""
+
 RECORDING_END = "recording_end"
 """`info["ending"]` of a tick after the last one of a recording."""
 
@@ -131,7 +134,8 @@ class DrivingEnv(gymnasium.Env[Observation, Any]):
             WorldError: the world cannot start an episode now.
         """
         super().reset(seed=seed)
-        episode_seed = seed if seed is not None else int(self.np_random.integers(2**31))
+        drawn = int(self.np_random.integers(2**31)) if seed is None else int(seed)
+        episode_seed = drawn % SEED_LIMIT
         task_options = self._task.config.reset_options
         world_options = reset_options(
             self._episodes, episode_seed, task_options, options or {}, self.world.option_names

@@ -96,10 +96,9 @@ def evaluate(
     weights = weights_file(weights)
     given = {"town_clips": town_clips, "stills": stills, "clips": clips, "failures": failures}
     changes = {key: value for key, value in given.items() if value is not None}
-    settings = with_data_root(load(EvaluationConfig, "evaluate", config), data)
-    settings = settings.model_copy(update=changes)
-    if quick:
-        settings = settings.quick()
+    configured = with_data_root(load(EvaluationConfig, "evaluate", config), data)
+    settings = configured.model_copy(update=changes)
+    settings = settings.quick() if quick else settings
     networks = ScoringNetworks(
         segmenter=segmenter, alexnet=alexnet, lpips=lpips, kid_features=kid_features
     )

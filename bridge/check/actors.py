@@ -11,6 +11,15 @@ import numpy.typing as npt
 from sim2street.bridge.check.findings import Finding
 from sim2street.bridge.frame import Actor, SensorFrame, View
 from sim2street.bridge.geometry import inverse_pose, world_points
+from sim2street.bridge.labels import Tag
+
+_ACTOR_TAGS = tuple(range(Tag.PEDESTRIAN, Tag.BICYCLE + 1))
+_NEAR_M = 40.0
+_MIN_ACTOR_PX = 50
+"""Number of near pixels of vehicles and people that is needed to check their ids."""
+
+_MIN_UNMATCHED = 0.5
+"""Share of these that is reported. The ego's own body may be visible without being an actor."""
 
 _MIN_PX = 12
 """Number of pixels that an actor needs in a view to be checked."""
@@ -41,12 +50,10 @@ class _Sighting:
 
 
 def check_actors(frames: Sequence[SensorFrame]) -> list[Finding]:
-    """Findings about actors in views that have instances and depth."""
-    for frame in frames:
-        ids = [actor.actor_id for actor in frame.actors]
-        if len(set(ids)) != len(ids):
-            hint = "ids must be unique in a frame and constant during an episode"
-            return [Finding("actor_ids", "error", "two actors have the same id", hint)]
+    """Findings about actors in views that have instances, and boxes in those with depth."""
+    unknown = list(_check_instances(frames))
+    if unknown:
+        return unknown
     sightings = [
         _Sighting(index, view, actor)
         for index, frame in enumerate(frames)
@@ -60,6 +67,34 @@ def check_actors(frames: Sequence[SensorFrame]) -> list[Finding]:
     findings = list(_check_tags(sightings))
     lags = list(_check_lag(frames, sightings))
     return [*findings, *(lags or _check_boxes(sightings))]
+
+
+def _check_instances(frames: Sequence[SensorFrame]) -> Iterator[Finding]:
+    """Do the pixels of near vehicles and people have the id of an actor?"""
+    unmatched = without_id = total = 0
+    for frame in frames:
+        ids = np.array([actor.actor_id for actor in frame.actors], np.uint32)
+        for view in frame.views.values():
+            if view.labels is None or view.instances is None:
+                continue
+            own = np.isin(view.labels, _ACTOR_TAGS)
+            if view.depth_m is not None:
+                own &= view.depth_m < _NEAR_M
+            seen = view.instances[own]
+            total += seen.size
+            without_id += int((seen == 0).sum())
+            unmatched += int(((seen != 0) & ~np.isin(seen, ids)).sum())
+    if total < _MIN_ACTOR_PX:
+        return
+    hint = "pixels of an actor carry its actors.id; other objects have other ids, or 0"
+    if unmatched > _MIN_UNMATCHED * total:
+        message = (
+            f"{unmatched / total:.0%} of the pixels of vehicles and people have an id of no actor"
+        )
+        yield Finding("instances_unknown", "error", message, hint)
+    elif without_id > _MIN_UNMATCHED * total:
+        message = f"{without_id / total:.0%} of the pixels of vehicles and people have no id"
+        yield Finding("instances_missing", "warning", message, hint)
 
 
 def _check_tags(sightings: Sequence[_Sighting]) -> Iterator[Finding]:

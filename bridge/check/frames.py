@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -70,7 +71,7 @@ def check_spec(spec: WorldSpec) -> list[Finding]:
 
 def check_frame(frame: SensorFrame, spec: WorldSpec) -> list[Finding]:
     """Findings about a single frame."""
-    findings = list(_check_fields(frame, spec))
+    findings = [*_check_fields(frame, spec), *_check_conditions(frame)]
     for name, view in frame.views.items():
         if name in spec.cameras and view.camera != spec.cameras[name]:
             message = f"{name}: the frame has other camera intrinsics than the spec"
@@ -100,6 +101,8 @@ def _check_fields(frame: SensorFrame, spec: WorldSpec) -> Iterator[Finding]:
         optional = {*VIEW_BUFFERS, "surfaces"}
         present = {item for item in optional if getattr(view, item) is not None}
         missing = (spec.fields & optional) - present
+        if frame.tick == 0:
+            missing -= {"motion_px"}  # nothing was seen before
         if missing:
             yield Finding(
                 "missing_field",
@@ -118,7 +121,30 @@ def _check_fields(frame: SensorFrame, spec: WorldSpec) -> Iterator[Finding]:
         yield Finding("no_ego", "warning", "frames have no ego state", hint)
 
 
+def _check_conditions(frame: SensorFrame) -> Iterator[Finding]:
+    """Weather, stamps, and ids of actors."""
+    weather = dataclasses.asdict(frame.weather)
+    sun_deg = weather.pop("sun_altitude_deg")
+    wrong = {name: value for name, value in weather.items() if not 0.0 <= value <= 1.0}
+    if not -90.0 <= sun_deg <= 90.0:
+        wrong["sun_altitude_deg"] = sun_deg
+    if wrong:
+        hint = "cloudiness, rain, fog and wetness are in [0, 1], the sun's altitude in [-90, 90]"
+        yield Finding("weather", "error", f"weather has {wrong}", hint)
+    negative = {name: value for name, value in frame.stamps.items() if not value >= 0.0}
+    if negative:
+        hint = "send how long each stage took, in seconds, not points in time"
+        yield Finding("stamps", "warning", f"stamps has {negative}", hint)
+    ids = [actor.actor_id for actor in frame.actors]
+    if len(set(ids)) != len(ids):
+        hint = "ids must be unique in a frame and constant during an episode"
+        yield Finding("actor_ids", "error", "two actors have the same id", hint)
+
+
 def _check_view(view: View) -> Iterator[Finding]:
+    if view.rgb is not None and view.rgb.size and view.rgb.max() <= 1:
+        hint = "send sRGB values of 0 to 255"
+        yield Finding("rgb_dark", "warning", "rgb is black, or in [0, 1]", hint)
     if view.labels is not None:
         yield from _check_labels(view.labels)
     if view.depth_m is not None:

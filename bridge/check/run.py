@@ -1,8 +1,9 @@
 """Drives a world for a few ticks and explains what is wrong with it.
 
 The checks: spec and single frames (`check.frames`), depth, poses and images of different ticks
-(`check.motion`), ego and cameras (`check.state`), actors (`check.actors`), and here ticks, times,
-repeatability and reuse of memory.
+(`check.motion`), ego and cameras (`check.state`, `check.ego_values`), actors (`check.actors`,
+`check.actor_motion`), an engine's own motion (`check.image_motion`), and here ticks, times,
+controls out of range, repeatability and reuse of memory.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import dataclasses
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from sim2street.bridge.check.actor_motion import check_actor_motion
 from sim2street.bridge.check.actors import check_actors
+from sim2street.bridge.check.ego_values import check_ego_values
 from sim2street.bridge.check.findings import Finding
 from sim2street.bridge.check.frames import check_frame, check_spec
+from sim2street.bridge.check.image_motion import check_image_motion
 from sim2street.bridge.check.motion import check_motion
 from sim2street.bridge.check.state import check_state
 from sim2street.bridge.errors import FrameError, ProtocolError, WorldError
@@ -32,12 +36,20 @@ _SYMPTOMS = {"mount", "views_disagree"}
 _STEERING = (0.25, 0.25, 0.0, -0.25, -0.25, 0.0)
 _THROTTLE = 0.7
 
+_OUT_OF_RANGE = (
+    Control(steer=1.5),
+    Control(steer=-1.5),
+    Control(throttle=-0.5),
+    Control(brake=2.0),
+)
+
 
 @runtime_checkable
 class _ValidatingWorld(Protocol):
-    """A world that validates its own frames, which the check switches off to see bad ones."""
+    """A world that validates frames and controls, which the check switches off to try bad ones."""
 
     validate_frames: bool
+    validate_controls: bool
 
 
 @runtime_checkable
@@ -73,7 +85,11 @@ def check_world(world: World, seed: int = 0, ticks: int = 20) -> list[Finding]:
         first = _drive(world, seed, controls)
         if isinstance(world, _RepeatingWorld):
             findings += _check_repeat(world, first[-1])
-        second = _drive(world, seed, controls)
+        accepted: list[Control] = []
+        second = _drive(world, seed, controls, lambda: accepted.extend(_accepted(world)))
+        findings += _check_control_ranges(accepted, second)
+        if accepted:
+            second = _drive(world, seed, controls)
     except (ProtocolError, FrameError) as error:
         return [*findings, Finding("protocol", "error", str(error), "see docs/protocol.md")]
     except WorldError as error:
@@ -88,7 +104,10 @@ def check_world(world: World, seed: int = 0, ticks: int = 20) -> list[Finding]:
     findings += check_state(frames, controls, world.spec.tick_s)
     findings += check_motion(frames)
     if not any(finding.severity == "error" for finding in findings):
-        findings += check_actors(frames)  # needs correct images, depth and poses
+        # These need correct images, depth and poses.
+        findings += check_ego_values(frames, world.spec.tick_s)
+        findings += check_actor_motion(frames, world.spec.tick_s) or check_actors(frames)
+        findings += check_image_motion(frames)
     findings += _check_determinism(first, second)
     return _merge_repeated(_without_symptoms(findings))
 
@@ -141,10 +160,16 @@ def _check_sequence(
     return findings
 
 
-def _drive(world: World, seed: int, controls: Iterable[Control]) -> list[_Received]:
+def _drive(
+    world: World,
+    seed: int,
+    controls: Iterable[Control],
+    after_reset: Callable[[], None] = lambda: None,
+) -> list[_Received]:
     """Drive one episode."""
     frame = world.reset(seed)
     drive = [_Received(frame, _bytes_of(frame))]
+    after_reset()
     for control in controls:
         frame = world.step(control)
         drive.append(_Received(frame, _bytes_of(frame)))
@@ -163,8 +188,10 @@ def _with_finite_depth(frame: SensorFrame) -> SensorFrame:
 
 def _bytes_of(frame: SensorFrame) -> dict[str, bytes]:
     arrays = {"ego.pose": frame.ego.pose}
+    if frame.actors:
+        arrays["actors.pose"] = np.stack([actor.pose for actor in frame.actors])
     for name, view in frame.views.items():
-        for item in ("pose", "labels", "depth_m", "instances", "rgb"):
+        for item in ("pose", "labels", "depth_m", "instances", "motion_px", "rgb"):
             array = getattr(view, item)
             if array is not None:
                 arrays[f"{name}.{item}"] = array
@@ -202,6 +229,41 @@ def _check_repeat(world: _RepeatingWorld, last: _Received) -> list[Finding]:
             "keep each client's last reply, and send it again for a repeated sequence number",
         )
     ]
+
+
+def _accepted(world: World) -> Iterator[Control]:
+    """Controls out of range that the world does not refuse; at most one, as it then advances."""
+    if isinstance(world, _ValidatingWorld):
+        world.validate_controls = False
+    try:
+        for control in _OUT_OF_RANGE:
+            try:
+                world.step(control)
+            except FrameError:
+                continue
+            yield control
+            return
+    finally:
+        if isinstance(world, _ValidatingWorld):
+            world.validate_controls = True
+
+
+def _check_control_ranges(accepted: Sequence[Control], drive: Sequence[_Received]) -> list[Finding]:
+    """Check that controls out of range are refused, and do not advance the world.
+
+    Args:
+        accepted: those that were not refused.
+        drive: frames of a drive in which they were sent after the reset.
+    """
+    hint = "reply to a control out of range with a FrameError, and leave the world as it is"
+    if accepted:
+        message = f"a control out of range was accepted: {accepted[0]}"
+        return [Finding("control_range", "error", message, hint)]
+    before, after = drive[0].frame.tick, drive[1].frame.tick
+    if after == before + 1 + len(_OUT_OF_RANGE):
+        message = f"controls that were refused advanced the world from tick {before} to {after}"
+        return [Finding("control_range", "error", message, hint)]
+    return []
 
 
 def _check_determinism(first: Sequence[_Received], second: Sequence[_Received]) -> list[Finding]:

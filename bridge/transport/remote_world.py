@@ -8,7 +8,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sim2street.bridge.errors import PeerTimeout, ProtocolError, WorldError, WorldLost
+from sim2street.bridge.errors import (
+    FrameError,
+    PeerTimeout,
+    ProtocolError,
+    WorldError,
+    WorldLost,
+)
 from sim2street.bridge.frame import Control, SensorFrame, WorldSpec
 from sim2street.bridge.labels import taxonomy_fingerprint
 from sim2street.bridge.transport.config import ClientConfig
@@ -29,12 +35,13 @@ class RemoteWorld(World):
 
     Attributes:
         validate_frames: call `SensorFrame.validate` on every frame that arrives.
+        validate_controls: call `Control.validate` before a control is sent.
     """
 
     def __init__(self, config: ClientConfig | str) -> None:
         """`config`: settings, or only an endpoint."""
         self._config = ClientConfig(endpoint=config) if isinstance(config, str) else config
-        self.validate_frames = True
+        self.validate_frames = self.validate_controls = True
         self._client = RequestClient(self._config, role="world")
         self._spec: WorldSpec | None = None
         self._sensors = True
@@ -86,7 +93,8 @@ class RemoteWorld(World):
         return self._read_frame(reply)
 
     def step(self, control: Control) -> SensorFrame:
-        control.validate()
+        if self.validate_controls:
+            control.validate()
         if self._wire_episode is None:
             raise WorldError("no episode to step: call reset first")
         end_s = time.monotonic() + self._config.deadline_s
@@ -94,6 +102,8 @@ class RemoteWorld(World):
             reply = self._request("step", control_body(control), end_s)
         except PeerTimeout as error:
             raise self._lost(str(error)) from error
+        except FrameError:  # the world has not advanced
+            raise
         except BaseException:  # also on Ctrl-C: the world may have advanced by this tick
             self._wire_episode = None
             raise

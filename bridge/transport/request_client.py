@@ -56,6 +56,10 @@ class RequestClient:
         self._socket: Socket | None = None
         self._last_request: tuple[int, Sequence[Buffer]] | None = None
 
+    def __deepcopy__(self, memo: dict[int, object]) -> RequestClient:
+        """Refuse: pyzmq would give the copy the same connection."""
+        raise TypeError("a connection to a server cannot be copied")
+
     def hello(self, deadline_s: float) -> StatusBody:
         """Ask the server what it is and how large a message part it accepts.
 

@@ -15,7 +15,7 @@ from sim2street.apps.cli import app
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("apps", "bridge", "configs", "envs", "neural_renderer")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-NAMED = re.compile(r"(?:sim2street |`)((?:[a-z-]+ )+?)[^`]*?(--[a-z][a-z0-9-]*)")
+NAMED = re.compile(r"(?:sim2street |`)((?:[a-z-]+ )+)[^`]*?(--[a-z][a-z0-9-]*)")
 
 FOREIGN = {"--force-reinstall", "--net", "--nproc-per-node", "--id-type", "--help"}
 """Options of other programs, such as pip, and the one that every command has."""

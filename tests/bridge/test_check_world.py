@@ -295,6 +295,11 @@ class FaultyWorld(ToyWorld):
         self.last: SensorFrame | None = None
 
     def step(self, control: Control) -> SensorFrame:
+        if self.fault == "clips":
+            control = Control(max(-1.0, min(1.0, control.steer)), min(1.0, control.throttle))
+        if self.fault == "counts":
+            self._tick += not -1.0 <= control.steer <= 1.0
+        control.validate()
         if self.fault == "fails" and self._tick == 5:
             raise WorldError("the engine ran out of road")
         if self.fault == "stands":
@@ -324,6 +329,7 @@ class FaultyWorld(ToyWorld):
         ("random", "determinism"),
         ("retries", "retry"),
         ("steers left", "steer_sign"),
+        ("clips", "control_range"),
     ],
 )
 def test_faults_of_running_worlds(fault: str, code: str | None) -> None:

@@ -153,7 +153,7 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """On machines without CUDA, PyTorch's answers stand in for those of a build with it."""
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(ConfigError, match="finds no NVIDIA GPU.*nvidia-smi"):
+    with pytest.raises(ConfigError, match=r"finds no NVIDIA GPU.*nvidia-smi"):
         chosen_device("cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ConfigError, match="there is no such GPU; this machine has cuda:0, cuda:1"):

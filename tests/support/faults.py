@@ -59,6 +59,7 @@ class Playback(World):
         return next(self._remaining)
 
     def step(self, control: Control) -> SensorFrame:
+        control.validate()
         return next(self._remaining)
 
     def close(self) -> None:
