@@ -52,6 +52,15 @@ To change the reward of a task, give other weights: \
 `make(..., task={"rewards": {"collision": -20.0}})`, or edit its config. To add a reward term, \
 write a function in `envs/rewards.py`."""
 
+PACE = """\
+No trick earns more than driving by the rules, and none is a success; a test tries standing, \
+crawling, spinning, the pavement, red lights and speeding in every task. Two imaginary cars decide \
+what is too slow and too fast (`envs/pace.py`). The slow one drives half the speed limit, and \
+waits for a red or yellow light within 30 m, a vehicle ahead within 15 m and a hazard within 30 m. \
+The fast one drives a tenth more than the limit, and brakes gently where the limit falls. \
+`too_slow` is met 30 m behind the slow car, `too_fast` 3 m ahead of the fast one. Ground that was \
+lost can be made up for."""
+
 IDS = """\
 Ids with `State` have no camera. Ids with `Neural` give photorealistic images. All other ids \
 give images in the colours of their labels."""
@@ -61,7 +70,10 @@ Each episode draws its town, its traffic and, with `Neural`, its style from its 
 and test episodes draw from different towns and styles. Training is the default; \
 `make(..., episodes={"split": "test"})` selects test episodes, and \
 `reset(options={"split": "test"})` selects one for this reset only. Ids that are not in the \
-table have no splits."""
+table have no splits.
+
+With a fixed town (`world_settings={"town": 3}`) there are no towns to choose from. Where a split \
+would choose neither a town nor a style, `reset(options={"split": ...})` raises an error."""
 
 RENDERING = """\
 - `make(..., render_mode="rgb_array")`: `render()` returns the camera image, uint8 (kH, kW, 3), \
@@ -69,16 +81,34 @@ where k is `image_scale`.
 - `render_mode="side_by_side"`: `render()` returns labels, depth and camera image in a row.
 - `render_mode="human"`: every step and reset shows the camera image in a window. Needs the \
 extra `human`.
+- `render_mode="rgb_array_list"` or `"side_by_side_list"`: `render()` returns all images since \
+its last call, as a list.
 
 An env whose world has no camera cannot render.
 
 `state = env.unwrapped.get_state()` takes a snapshot, and `env.unwrapped.set_state(state)` goes \
 back to it, including the memory of the renderer. Only the embedded town, in the same process, \
-can save its state; other worlds raise a `WorldError`."""
+can save its state; other worlds raise a `WorldError`.
+
+A snapshot fits every env with the same task in a town with the same tick, layout and ego \
+settings; elsewhere `set_state` raises a `ConfigError` that names what differs. Observations may \
+differ: a snapshot of `TownRouteState-v0` continues in `TownRoute-v0`, with images. Then stacked \
+and delayed observations begin anew, and so does the memory of another renderer or camera.
+
+`copy.deepcopy(env)` gives an env of its own in the same state, where everything in it can be \
+copied; it builds its meshes anew when it renders. An env that talks to a server, a CARLA process \
+or a file raises a `TypeError`."""
 
 VECTORS = """\
-Both are float32 vectors, and every element is clipped to [-1, 1]. `3. lane offset / 2 m` means \
-that element 3 is the lane offset divided by 2 m. Positive is to the left, and counter-clockwise."""
+All are float32 vectors, and every element is clipped to [-1, 1]. `3. lane offset / 2 m` means \
+that element 3 is the lane offset divided by 2 m. Positive is to the left, and counter-clockwise.
+
+`hazards` tells of up to six vehicles, pedestrians and two-wheelers that are on the ego's path or \
+will reach it within six seconds at their present speed, at most 50 m ahead, the nearest first. \
+The path is the route, or the lane where there is no route. Distances are from the ego's front \
+bumper to the near end of the other; offsets are of its centre. A place without a hazard is 0, but \
+its distance is 1. Parked cars beside the lane, oncoming traffic in its own lane and pedestrians \
+on the pavement are no hazards."""
 
 MODELS: Mapping[str, tuple[type[BaseModel], str]] = {
     "The env": (EnvConfig, "Keys of `gymnasium.make` and of `configs/env/*.yaml`."),
@@ -101,10 +131,10 @@ MODELS: Mapping[str, tuple[type[BaseModel], str]] = {
 def page() -> str:
     """The whole page as Markdown."""
     parts = [INTRODUCTION, "## Ids", IDS, _ids(), "## Spaces", _spaces(), "## Tasks", _tasks()]
-    parts += ["## Reward terms and endings", _terms()]
+    parts += ["## Reward terms and endings", PACE, _terms()]
     parts += ["## Splits", SPLITS, _splits()]
     parts += ["## Render modes and snapshots", RENDERING]
-    parts += ["## Elements of `state` and `route`", VECTORS]
+    parts += ["## Elements of `state`, `route` and `hazards`", VECTORS]
     parts += [_vector(key) for key in VECTOR_OBSERVATIONS]
     parts.append("## Options")
     for heading, (model, sentence) in MODELS.items():
@@ -167,7 +197,7 @@ def _tasks() -> str:
         key = (
             ", ".join(f"{term} {weight:g}" for term, weight in task.rewards.items()),
             ", ".join((*task.endings, *(f"{c} (truncates)" for c in task.cutoffs))) or "–",
-            ", ".join(task.success),
+            ", ".join(task.success) or "–",
             f"{task.time_limit_s:g} s",
             ", ".join(f"{k} {v}" for k, v in task.reset_options.items()) or "–",
         )
@@ -271,10 +301,10 @@ def _attributes(docstring: str) -> dict[str, str]:
 
 
 def _info() -> str:
-    """The paragraphs of DrivingEnv's docstring about `info`."""
+    """The paragraph of DrivingEnv's docstring about `info`."""
     paragraphs = (DrivingEnv.__doc__ or "").split("\n\n")
     chosen = [_one_line(text) for text in paragraphs if text.lstrip().startswith("Info of ")]
-    assert len(chosen) == 2
+    assert chosen
     return "\n\n".join(chosen)
 
 

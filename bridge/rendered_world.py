@@ -162,7 +162,7 @@ class RenderedWorld(World):
     def _session_config(
         self, camera: Camera, saved: tuple[SessionConfig, Any | None] | None
     ) -> SessionConfig:
-        """The session for a camera: with the style and seed that were saved, if it has the style."""
+        """The session for a camera, with the saved style and seed if the renderer has them."""
         style, seed = self._default_style, 0
         if saved is not None:
             style, seed = saved[0].style, saved[0].seed

@@ -189,7 +189,7 @@ def fell_behind(t: Transition) -> bool:
 
 
 def parted_by_light(t: Transition) -> bool:
-    """The same, but a red or yellow light less than 50 m ahead is the reason."""
+    """The vehicle ahead is as far away, but a red or yellow light within 50 m is the reason."""
     return _lead_is_far(t) and _light_holds(t)
 
 

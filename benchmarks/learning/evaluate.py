@@ -3,8 +3,8 @@
     python -m benchmarks.learning.evaluate --drivers random rules autopilot
     python -m benchmarks.learning.evaluate --agents RUN1/agent.pt RUN2/agent.pt RUN3/agent.pt
 
-The second command adds to the file of the first, by default out/learning/town_route.json. Towns and seeds are the same for every
-driver. Run from the repository's root.
+The second command adds to the file of the first, by default out/learning/town_route.json. Towns
+and seeds are the same for every driver. Run from the repository's root.
 """
 
 from __future__ import annotations

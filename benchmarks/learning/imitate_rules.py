@@ -21,9 +21,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from benchmarks.learning.drivers import action_of
+from benchmarks.learning.drivers import Action, action_of
 from examples.train_ppo_cleanrl import ENV_SETTINGS, Agent, PpoConfig, save_agent
 from sim2street.bridge.driver import drive
+from sim2street.bridge.frame import EgoState
 from sim2street.envs import DrivingEnv
 
 COLLECT_SETTINGS = {**ENV_SETTINGS, "task": {"reset_options": {"reuse": False}}}
@@ -34,6 +35,9 @@ START_SPREAD = (0.05, 0.2)
 
 Half of those for an agent that was not pretrained.
 """
+
+STANDING_MPS, STARTING_ACCEL = 0.5, 0.15
+"""Below this speed, and without a larger acceleration, the rules let the vehicle stand."""
 
 NORMALISATION_COUNT = 1e9
 """Number of observations that the agent's running mean and variance count for.
@@ -49,7 +53,7 @@ def collect(env: DrivingEnv, steps: int, seed: int) -> tuple[Tensor, Tensor]:
     observation, _ = env.reset(seed=30_000_000 + 10_000 * seed)
     while len(states) < steps:
         assert env.last_frame is not None
-        expert = action_of(drive(env.last_frame.ego))
+        expert = demonstration(env.last_frame.ego)
         states.append(spaces.flatten(env.observation_space, observation))
         actions.append(expert)
         if len(states) % 5 == 0:  # every other second of driving is disturbed
@@ -62,6 +66,17 @@ def collect(env: DrivingEnv, steps: int, seed: int) -> tuple[Tensor, Tensor]:
             observation, _ = env.reset()
     all_states = np.stack(states).astype(np.float32)
     return torch.from_numpy(all_states), torch.from_numpy(np.stack(actions))
+
+
+def demonstration(ego: EgoState) -> Action:
+    """The action of the rules, which holds the brake where they let the vehicle stand.
+
+    The rules neither brake nor accelerate there. A network that learns this creeps over the line.
+    """
+    action = action_of(drive(ego))
+    if ego.speed_mps < STANDING_MPS and action[1] < STARTING_ACCEL:
+        action[1] = -1.0
+    return action
 
 
 def imitate(states: Tensor, actions: Tensor, epochs: int, seed: int) -> Agent:

@@ -11,15 +11,15 @@ import numpy.typing as npt
 from sim2street.bridge.check.findings import Finding
 from sim2street.bridge.frame import Actor, SensorFrame, View
 from sim2street.bridge.geometry import inverse_pose, world_points
-from sim2street.bridge.labels import Tag
 
-_ACTOR_TAGS = tuple(range(Tag.PEDESTRIAN, Tag.BICYCLE + 1))
 _NEAR_M = 40.0
+"""Actors up to this distance are used to check ids."""
+
 _MIN_ACTOR_PX = 50
-"""Number of near pixels of vehicles and people that is needed to check their ids."""
+"""Number of their pixels that this needs."""
 
 _MIN_UNMATCHED = 0.5
-"""Share of these that is reported. The ego's own body may be visible without being an actor."""
+"""Share of these with another id that is reported."""
 
 _MIN_PX = 12
 """Number of pixels that an actor needs in a view to be checked."""
@@ -70,31 +70,48 @@ def check_actors(frames: Sequence[SensorFrame]) -> list[Finding]:
 
 
 def _check_instances(frames: Sequence[SensorFrame]) -> Iterator[Finding]:
-    """Do the pixels of near vehicles and people have the id of an actor?"""
-    unmatched = without_id = total = 0
+    """Do the pixels that lie in an actor's box, and have its tag, have its id?"""
+    without_id = other_id = total = 0
     for frame in frames:
-        ids = np.array([actor.actor_id for actor in frame.actors], np.uint32)
+        near = [actor for actor in frame.actors if _is_near(actor, frame)]
         for view in frame.views.values():
-            if view.labels is None or view.instances is None:
-                continue
-            own = np.isin(view.labels, _ACTOR_TAGS)
-            if view.depth_m is not None:
-                own &= view.depth_m < _NEAR_M
-            seen = view.instances[own]
-            total += seen.size
-            without_id += int((seen == 0).sum())
-            unmatched += int(((seen != 0) & ~np.isin(seen, ids)).sum())
+            for actor, ids in _ids_in_boxes(view, near):
+                total += ids.size
+                without_id += int((ids == 0).sum())
+                other_id += int(((ids != 0) & (ids != actor.actor_id)).sum())
     if total < _MIN_ACTOR_PX:
         return
     hint = "pixels of an actor carry its actors.id; other objects have other ids, or 0"
-    if unmatched > _MIN_UNMATCHED * total:
-        message = (
-            f"{unmatched / total:.0%} of the pixels of vehicles and people have an id of no actor"
-        )
+    if other_id > _MIN_UNMATCHED * total:
+        message = f"{other_id / total:.0%} of the actors' pixels have another id than the actor"
         yield Finding("instances_unknown", "error", message, hint)
     elif without_id > _MIN_UNMATCHED * total:
-        message = f"{without_id / total:.0%} of the pixels of vehicles and people have no id"
+        message = f"{without_id / total:.0%} of the actors' pixels have no id"
         yield Finding("instances_missing", "warning", message, hint)
+
+
+def _is_near(actor: Actor, frame: SensorFrame) -> bool:
+    distances = (np.linalg.norm(v.pose[:3, 3] - actor.pose[:3, 3]) for v in frame.views.values())
+    return any(distance < _NEAR_M for distance in distances)
+
+
+def _ids_in_boxes(
+    view: View, actors: Sequence[Actor]
+) -> Iterator[tuple[Actor, npt.NDArray[np.uint32]]]:
+    """For each actor, the instance ids of the pixels of its tag that lie in its box."""
+    if view.labels is None or view.instances is None or view.depth_m is None:
+        return
+    own = np.isin(view.labels, [actor.tag for actor in actors]) & (view.depth_m < _NEAR_M)
+    points_m = world_points(view.camera, view.pose, view.depth_m)[own].astype(np.float64)
+    labels, ids = view.labels[own], view.instances[own]
+    for actor in actors:
+        to_body = inverse_pose(actor.pose)
+        in_body_m = points_m @ to_body[:3, :3].T + to_body[:3, 3]
+        in_body_m[:, 2] -= actor.extent_m[2]  # relative to the middle of the box
+        inside = (np.abs(in_body_m) <= np.array(actor.extent_m)).all(axis=1)
+        found = ids[inside & (labels == actor.tag)]
+        if found.size:
+            yield actor, found
 
 
 def _check_tags(sightings: Sequence[_Sighting]) -> Iterator[Finding]:

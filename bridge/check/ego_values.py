@@ -180,9 +180,10 @@ def _check_curvature(
 
 def _check_ahead(drive: _Drive) -> Iterator[Finding]:
     """What stands ahead comes closer by the distance travelled; so does the goal."""
-    distances = {
+    lights = [ego.next_light for ego in drive.egos]
+    distances: dict[str, list[float | None]] = {
         "route_distance_m": [ego.route_distance_m for ego in drive.egos],
-        "next_light.distance_m": [e.next_light and e.next_light.distance_m for e in drive.egos],
+        "next_light.distance_m": [light.distance_m if light else None for light in lights],
     }
     for name, values in distances.items():
         closer_m, travelled_m = _closer(values, drive.travelled_m)
@@ -196,7 +197,8 @@ def _check_ahead(drive: _Drive) -> Iterator[Finding]:
     leads = [ego.lead for ego in drive.egos]
     speeds = np.array([lead.speed_mps if lead else 0.0 for lead in leads])
     approach_m = drive.of("speed_mps")[1:] * drive.tick_s - speeds[1:] * drive.tick_s
-    closer_m, expected_m = _closer([lead and lead.distance_m for lead in leads], approach_m)
+    gaps_m = [lead.distance_m if lead else None for lead in leads]
+    closer_m, expected_m = _closer(gaps_m, approach_m)
     factor = _factor(closer_m, expected_m)
     if np.abs(expected_m).sum() > _MIN_TRAVEL_M and not -0.3 < factor < 5.0:
         message = f"lead.distance_m falls {factor:.3g} times as fast as the speeds say"

@@ -75,7 +75,9 @@ def _check_offsets(
     name: str, pairs: Sequence[tuple[SensorFrame, SensorFrame]]
 ) -> Iterator[Finding]:
     """Compare the offsets with depth and poses where they are known, else with labels."""
-    as_sent, lengths, undone = [], [], {key: [] for key in _UNDO}  # type: dict[str, list[float]]
+    as_sent: list[float] = []
+    lengths: list[float] = []
+    undone: dict[str, list[float]] = {key: [] for key in _UNDO}
     for earlier, frame in pairs:
         view, before = frame.views[name], earlier.views[name]
         assert view.motion_px is not None

@@ -188,8 +188,6 @@ def _with_finite_depth(frame: SensorFrame) -> SensorFrame:
 
 def _bytes_of(frame: SensorFrame) -> dict[str, bytes]:
     arrays = {"ego.pose": frame.ego.pose}
-    if frame.actors:
-        arrays["actors.pose"] = np.stack([actor.pose for actor in frame.actors])
     for name, view in frame.views.items():
         for item in ("pose", "labels", "depth_m", "instances", "motion_px", "rgb"):
             array = getattr(view, item)

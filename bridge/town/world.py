@@ -265,11 +265,10 @@ class TownWorld(World):
         """
         self._check_open()
         start_s = time.perf_counter()
-        if isinstance(state, RenderedState):
-            state = state.world
-        self._check_saved(state)
-        town = town_map(state.plan.town, self.config.layout)
-        self._simulation = Simulation(town, state.copy(), self.config.ego, self.config.tick_s)
+        saved: TownState = state.world if isinstance(state, RenderedState) else state
+        self._check_saved(saved)
+        town = town_map(saved.plan.town, self.config.layout)
+        self._simulation = Simulation(town, saved.copy(), self.config.ego, self.config.tick_s)
         return self._frame(start_s)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TownWorld:

@@ -154,7 +154,8 @@ def test_an_env_over_a_socket_by_configuration_alone(served_world) -> None:
 
 
 def test_mistakes_in_an_env_are_named() -> None:
-    with pytest.raises(ConfigError, match="unexpected keyword argument 'wrld'; did you mean 'world'"):
+    message = "unexpected keyword argument 'wrld'; did you mean 'world'"
+    with pytest.raises(ConfigError, match=message):
         make_env(wrld="town")
     with pytest.raises(ConfigError, match="unknown key 'kyes'; did you mean 'keys'"):
         make_env(observation={"kyes": ["state"]})

@@ -73,7 +73,7 @@ def test_frames_are_collected_in_a_vector() -> None:
 def test_a_list_mode_without_gymnasium_says_what_to_do() -> None:
     from sim2street.apps.compose import make_env
 
-    with pytest.raises(ConfigError, match="gymnasium.wrappers.RenderCollection"):
+    with pytest.raises(ConfigError, match=r"gymnasium\.wrappers\.RenderCollection"):
         make_env("town_follow", render_mode="rgb_array_list", world_settings=SMALL)
 
 
@@ -94,7 +94,7 @@ def test_a_deep_copy_goes_on_by_itself(env_id: str) -> None:
 
 def test_a_connection_is_not_copied(served_world: str) -> None:
     env = make("TownFollow", world=served_world, world_settings={})
-    with pytest.raises(TypeError, match="connection .* cannot be copied.*set_state"):
+    with pytest.raises(TypeError, match=r"connection .* cannot be copied.*set_state"):
         copy.deepcopy(env)
     env.close()
 

@@ -102,12 +102,23 @@ def test_a_killed_world_truncates_the_episode_and_a_restarted_one_takes_the_next
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_killed_supervisor_takes_its_server_along_and_the_port_is_free_again(town) -> None:
+    endpoint = free_endpoint()
+    with served("world", town, "--supervise", endpoint=endpoint) as supervisor:
+        [server] = psutil.Process(supervisor.pid).children()
+        supervisor.kill()
+        with served("world", town, endpoint=endpoint) as next_one:
+            assert next_one.poll() is None
+        gone, _ = psutil.wait_procs([server], timeout=20.0)
+        assert gone
+
+
 def test_every_env_id_without_images_works_with_a_served_world() -> None:
     """No id needs settings that only a world in its own process would know."""
     ids = [name for name in envs.ENV_CONFIGS if "/Town" in name and "State" in name]
     assert len(ids) >= 5
     endpoint = free_endpoint()
-    with served("world", "town_short", endpoint=endpoint):
+    with served("world", "town_short", "--size", "64x32", endpoint=endpoint):
         for env_id in ids:
             env = gymnasium.make(env_id, world=endpoint)
             env.reset(seed=5)

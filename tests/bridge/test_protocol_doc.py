@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zmq
 from support.processes import ServerProcess
 from support.restart_logging_renderer import RestartLoggingRenderer
 
@@ -21,9 +22,29 @@ from sim2street.bridge.errors import WorldLost
 from sim2street.bridge.frame import EGO_UNKNOWN, POSE_UNKNOWN, Camera, Control
 from sim2street.bridge.labels import Tag
 from sim2street.bridge.rendered_world import RenderedWorld
-from sim2street.bridge.transport import ClientConfig, RemoteWorld
-from sim2street.bridge.wire.codec import DTYPES, Body, Limits, decode, encode, pack
-from sim2street.bridge.wire.world_messages import VIEW_BUFFERS, read_control, read_frame
+from sim2street.bridge.transport import (
+    ClientConfig,
+    RemoteWorld,
+    connection_guard,
+    render_checks,
+)
+from sim2street.bridge.wire.codec import (
+    DTYPES,
+    MAX_STYLE_BYTES,
+    Body,
+    Limits,
+    decode,
+    encode,
+    pack,
+)
+from sim2street.bridge.wire.renderer_messages import MAX_ERROR_TEXT
+from sim2street.bridge.wire.schema import MAX_BLENDED_STYLES, MAX_REQUESTS
+from sim2street.bridge.wire.world_messages import (
+    MAX_ACTORS,
+    VIEW_BUFFERS,
+    read_control,
+    read_frame,
+)
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 
@@ -140,8 +161,6 @@ def test_the_example_server_is_a_world(engine: str) -> None:
 
 
 def test_the_example_server_refuses_another_version(engine: str) -> None:
-    import zmq
-
     context = zmq.Context()
     client = context.socket(zmq.DEALER)
     client.connect(engine)
@@ -151,6 +170,44 @@ def test_the_example_server_refuses_another_version(engine: str) -> None:
     reply = decode(client.recv_multipart(), Limits())
     assert reply.body["error"] == "ProtocolError"
     context.destroy(linger=0)
+
+
+NONSENSE = [
+    b"[1]", b"1", b"null", b'"text"', b"{}", b"", b"\x80", b"[" * 100_000,
+    b'{"sender": [1], "seq": 1}', b'{"sender": "a", "seq": "b"}', b'{"sender": "a", "seq": 1}',
+    *(
+        json.dumps({"protocol": "sim2street/1", "kind": kind, "seq": 1, "sender": kind + str(body),
+                    "episode": 0, "body": body, "buffers": []}).encode()
+        for kind in ("hello", "open", "reset", "step", "close", "fly")
+        for body in ([1], "x", {"seed": "x"}, {"seed": [1]}, {"steer": "left"}, {"steer": [2]})
+    ),
+]  # fmt: skip
+
+
+def test_no_message_ends_the_example_server(engine: str) -> None:
+    context = zmq.Context()
+    client = context.socket(zmq.DEALER)
+    client.connect(engine)
+    for message in NONSENSE:
+        client.send(message)
+        assert client.poll(5000), message
+        assert decode(client.recv_multipart(), Limits()).kind
+    context.destroy(linger=0)
+    with RemoteWorld(ClientConfig(endpoint=engine)) as world:
+        assert world.reset(0).tick == 0
+
+
+def test_the_limits_are_documented() -> None:
+    for number in (
+        connection_guard.MAX_CONNECTIONS, MAX_ACTORS, MAX_ERROR_TEXT, MAX_BLENDED_STYLES,
+        render_checks.MAX_SESSIONS, render_checks.MAX_SESSIONS_OF_CLIENT,
+        render_checks.MAX_IMAGES_OF_SESSIONS, MAX_REQUESTS,
+    ):  # fmt: skip
+        assert re.search(rf"\b{number}\b", TEXT), number
+    mib = 1 << 20
+    assert f"at most {MAX_STYLE_BYTES // mib} MiB" in TEXT
+    assert f"{render_checks.MAX_STYLE_BYTES_OF_SESSIONS // mib} MiB of sent styles" in TEXT
+    assert f"{Limits().max_header_bytes // mib} MiB" in TEXT
 
 
 def test_the_example_client_drives_a_world(tmp_path: Path) -> None:

@@ -83,14 +83,13 @@ def test_a_client_that_floods_a_busy_world_and_leaves_does_not_end_it(
     busy_world: ServerProcess, pings: bool
 ) -> None:
     """A full queue, a lost connection and a heartbeat made libzmq abort the server."""
-    for _ in range(2):
-        peer = RawPeer(busy_world.endpoint)
-        keep_busy(peer)
-        flood = [frame(header("hello", 20 + n)) for n in range(60)]
-        peer.send(b"".join([*flood, ping()] * 3 if pings else flood))
-        time.sleep(0.1)
-        peer.reset()
-        time.sleep(1.5)
+    peer = RawPeer(busy_world.endpoint)
+    keep_busy(peer)
+    flood = [frame(header("hello", 20 + n)) for n in range(60)]
+    peer.send(b"".join([*flood, ping()] * 3 if pings else flood))
+    time.sleep(0.1)
+    peer.reset()
+    time.sleep(1.5)
     assert_alive(busy_world)
 
 
@@ -224,7 +223,7 @@ def test_replies_to_clients_that_left_are_dropped() -> None:
     """Their sessions end with the lease, and so do the replies that were kept for a repetition."""
     settings = {"max_pixels": 4 * MIB, "lease_s": 0.5}
     with ServerProcess("renderer", settings=settings) as server, bounded_memory(server):
-        for number in range(120):  # 360 MiB of images
+        for number in range(100):  # 300 MiB of images
             with dealer(server.endpoint) as client:
                 client.send_multipart(render(client, f"client {number}"))
                 assert len(client.recv_multipart()) == 2

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 import zmq
 from support.frames import assert_same_frame
+from support.raw_peer import RawPeer
+from support.raw_peer import frame as frame_of
 from support.toy_world import ToyWorld
 
 from sim2street.bridge.errors import PeerTimeout, ProtocolError
 from sim2street.bridge.frame import Control, SensorFrame
-from sim2street.bridge.transport import ClientConfig, FramePublisher, FrameSubscriber, ServerConfig
+from sim2street.bridge.transport import (
+    ClientConfig,
+    FramePublisher,
+    FrameSubscriber,
+    ServerConfig,
+    frame_stream,
+)
 from sim2street.bridge.wire.codec import Message, encode, pack
+from sim2street.bridge.wire.world_messages import frame_parts
 
 FREE_PORT = ServerConfig(endpoint="tcp://127.0.0.1:0")
 
@@ -90,6 +101,84 @@ def test_a_publisher_does_not_wait_for_subscribers(drive: list[SensorFrame]) -> 
     assert time.monotonic() - started_s < 30.0
     idle.close()
     publisher.close()
+
+
+def test_repeated_numbers_never_lower_the_count_of_dropped_frames(
+    drive: list[SensorFrame],
+) -> None:
+    """A publisher in another language may send the same `seq` twice, or count downwards."""
+    context = zmq.Context()
+    socket = context.socket(zmq.PUB)
+    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    subscriber = FrameSubscriber(f"tcp://127.0.0.1:{port}")
+    body, arrays = frame_parts(drive[0])
+    dropped = []
+    for seq in (5, 5, 5, 9, 9, 3, 4):
+        for _ in range(100):
+            socket.send(pack(encode(Message("frame", seq, "mine", 0, body, arrays))))
+            try:
+                subscriber.latest(0.05)
+                break
+            except PeerTimeout:
+                continue
+        dropped.append(subscriber.dropped)
+    assert dropped == [0, 0, 0, 3, 3, 3, 3]
+    subscriber.close()
+    context.destroy(linger=0)
+
+
+def test_frames_are_packed_only_while_somebody_watches(
+    drive: list[SensorFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed: list[SensorFrame] = []
+
+    def counted(frame: SensorFrame) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        packed.append(frame)
+        return frame_parts(frame)
+
+    monkeypatch.setattr(frame_stream, "frame_parts", counted)
+    with FramePublisher(FREE_PORT) as publisher:
+        for frame in drive[:5]:
+            publisher.publish(frame)
+        assert packed == []
+        with FrameSubscriber(publisher.endpoint) as subscriber:
+            for _ in range(200):
+                publisher.publish(drive[5])
+                try:
+                    assert subscriber.latest(0.05).tick == 5
+                    break
+                except PeerTimeout:
+                    continue
+        until_s = time.monotonic() + 10.0
+        while publisher._guard is not None and publisher._guard.connections:
+            assert time.monotonic() < until_s
+            time.sleep(0.01)
+        before = len(packed)
+        assert before > 0
+        publisher.publish(drive[6])
+        assert len(packed) == before
+
+
+def test_a_peer_that_floods_a_publisher_with_subscriptions_is_cut(
+    drive: list[SensorFrame],
+) -> None:
+    with FramePublisher(FREE_PORT) as publisher:
+        with RawPeer(publisher.endpoint, "SUB") as peer:
+            for number in range(200):
+                if not peer.send(frame_of(b"\x01" + str(number).encode() * 200)):
+                    break
+                publisher.publish(drive[0])
+                time.sleep(0.002)
+            assert peer.is_closed()
+        with FrameSubscriber(publisher.endpoint) as subscriber:
+            for _ in range(200):
+                publisher.publish(drive[1])
+                try:
+                    assert subscriber.latest(0.05).tick == 1
+                    break
+                except PeerTimeout:
+                    continue
+            assert subscriber.received == 1
 
 
 def test_a_restarted_publisher_does_not_count_as_dropped_frames(drive: list[SensorFrame]) -> None:

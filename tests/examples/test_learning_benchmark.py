@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from pathlib import Path
 
 import pytest
@@ -72,20 +72,56 @@ def test_all_baselines_are_evaluated_into_a_table(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_the_recipe_writes_curves_and_page(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    page = tmp_path / "page.md"
-    markers = [f"<!-- {name} -->\n\n<!-- end of {name} -->\n" for name in ("drivers", "imitation")]
-    page.write_text("".join(markers))
-    for file in report.IMAGE_DRIVER_FILES.values():
-        shutil.copy(ROOT / "benchmarks" / "learning" / file, tmp_path)
+    before = tracked_results()
     short = ["--seeds", "1", "2", "--demonstration-steps", "300", "--ppo-steps", "2048"]
-    where = ["--out", str(tmp_path / "runs"), "--results", str(tmp_path)]
-    where += ["--page", str(page), "--png", str(tmp_path / "curves.png")]
-    recipe.main([*short, *where, "--episodes", "1"])
+    recipe.main([*short, "--out", str(tmp_path), "--episodes", "1"])
+    page = (tmp_path / "learning.md").read_text()
     for row in ("train | random", "test | autopilot", "train | taught", "test | PPO"):
-        assert f"| {row} |" in page.read_text()
-    curves = json.loads((tmp_path / "curves.json").read_text())
+        assert f"| {row} |" in page
+    curves = json.loads((tmp_path / "results" / "curves.json").read_text())
     assert [config["seed"] for config in curves["configs"]] == [1, 2]
-    assert (tmp_path / "curves.png").exists()
+    assert (tmp_path / "learning_curves.png").exists()
+    assert tracked_results() == before
+
+
+def tracked_results() -> dict[Path, bytes]:
+    """Path -> content of everything that `--publish` replaces."""
+    files = [*(ROOT / recipe.RESULTS).glob("*.json"), ROOT / recipe.PNG, ROOT / recipe.PAGE]
+    return {file: file.read_bytes() for file in files}
+
+
+def test_no_script_replaces_tracked_results_unless_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The defaults of all scripts lie below `out`, and the recipe writes below its `--out`."""
+    monkeypatch.chdir(ROOT)
+    written: list[Path] = []
+    monkeypatch.setattr(recipe, "pretrain", lambda *_: [])
+    monkeypatch.setattr(recipe, "train", lambda *_: [])
+    monkeypatch.setattr(evaluate, "main", lambda told: written.append(path_after(told, "--out")))
+    monkeypatch.setattr(
+        report,
+        "main",
+        lambda told: written.extend(
+            path_after(told, name)
+            for name in ("--json", "--png", "--results", "--page")
+            if name in told
+        ),
+    )
+    recipe.main(["--out", str(tmp_path)])
+    assert len(written) == 7
+    assert all(path.is_relative_to(tmp_path) for path in written)
+    written.clear()
+    recipe.main(["--out", str(tmp_path), "--publish"])
+    assert {recipe.RESULTS / "town_route.json", recipe.PNG, recipe.PAGE} <= set(written)
+    sources = [Path(module.__file__).read_text() for module in (evaluate, imitation, report)]
+    for source in sources:
+        for default in re.findall(r'"--(?:out|json|png)".*default=Path\("([^"]*)"', source):
+            assert default.startswith("out/"), default
+
+
+def path_after(told: list[str], name: str) -> Path:
+    return Path(told[told.index(name) + 1])
 
 
 def test_the_tables_on_the_page_match_the_results() -> None:

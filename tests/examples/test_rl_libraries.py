@@ -83,3 +83,39 @@ def test_torchrl_wraps_an_env() -> None:
     finally:
         plain.close()
         wrapped.close()
+
+
+def test_torchrl_makes_an_env_by_its_id() -> None:
+    pytest.importorskip("torchrl", reason="torchrl is not installed")
+    from torchrl.envs import GymEnv
+
+    env = GymEnv(STATE_IDS[0], device="cpu", frame_skip=2, world_settings=SMALL)
+    try:
+        rollout = env.rollout(3)
+        assert rollout.shape == (3,)
+        assert env._env.unwrapped.last_frame.tick == 6
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize("observation", [{}, {"keys": ["state"], "flat": True}])
+def test_torchrl_wraps_a_vector(observation) -> None:
+    """TorchRL resets the envs itself, so the vector must not."""
+    pytest.importorskip("torchrl", reason="torchrl is not installed")
+    from torchrl.envs import GymWrapper
+
+    vector = gymnasium.make_vec(
+        "sim2street/TownRouteState-v0",
+        num_envs=2,
+        autoreset_mode="Disabled",
+        world_settings=SMALL,
+        observation=observation,
+        task={"time_limit_s": 0.2},
+    )
+    env = GymWrapper(vector, device="cpu")
+    try:
+        rollout = env.rollout(9, break_when_any_done=False)
+        assert rollout.shape == (2, 9)
+        assert int(rollout["next", "done"].sum()) == 4  # two episodes of four ticks in each env
+    finally:
+        env.close()

@@ -15,7 +15,8 @@ from examples import train_ppo_cleanrl as ppo  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 WORLD = {"town": 0, "vehicles": 4, "pedestrians": 0, "tick_s": 0.2}
-SETTINGS = {"world_settings": WORLD, "task": {"time_limit_s": 6.0}}
+KEYS = {"keys": ["state", "route"]}
+SETTINGS = {"world_settings": WORLD, "task": {"time_limit_s": 6.0}, "observation": KEYS}
 SHORT = {"env_settings": SETTINGS, "envs": 2, "rollout": 32, "epochs": 2, "minibatches": 2}
 
 

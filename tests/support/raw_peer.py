@@ -32,13 +32,13 @@ def header(kind: str, seq: int = 1, sender: str = "raw", **body: Any) -> bytes:
 
 
 class RawPeer:
-    """A TCP connection to a ROUTER, past the handshake."""
+    """A TCP connection to a listening socket, past the handshake."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, kind: str = "DEALER") -> None:
         host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
         self.tcp = socket.create_connection((host, int(port)), timeout=20.0)
         self.tcp.sendall(GREETING)
-        properties = b"\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
+        properties = b"\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind.encode()
         self.tcp.sendall(frame(b"\x05READY" + properties, command=True))
         self._receive(len(GREETING))
         _, size = self._receive(2)
