@@ -74,7 +74,7 @@ def test_meshes_and_actors_in_visible_cells() -> None:
         corner = rng.uniform(0.0, 200.0, 2)
         size = rng.uniform(1.0, 30.0, 2)
         shape = np.zeros((1, 3, 3), np.float32)
-        shape[0, :, :2] = [corner, corner + size, (*corner, size[0], 0.0)]
+        shape[0, :, :2] = [corner, corner + size, corner + size * (1.0, 0.0)]
         meshes.append(shape)
     culler = OcclusionCuller(meshes, [])
     cells = rng.random(culler._mesh_top.shape) < 0.02
