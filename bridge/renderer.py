@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
+from sim2street.bridge.closing import Closing
 from sim2street.bridge.errors import RendererError
 from sim2street.bridge.render_request import (
     DEFAULT_STYLE,
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-class Renderer(StillImages):
+class Renderer(StillImages, Closing):
     """Renders views of any number of sessions in one batch; `render_labels` makes stills.
 
     A session holds a style and a temporal state (such as the previous image, which keeps videos
@@ -107,14 +107,3 @@ class Renderer(StillImages):
     @abstractmethod
     def close(self) -> None:
         """Close all sessions and release all resources. Calling it twice is allowed."""
-
-    def __enter__(self) -> Renderer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -6,16 +6,16 @@ The embedded town, CARLA, recordings and worlds behind a socket all implement it
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
+from sim2street.bridge.closing import Closing
 from sim2street.bridge.errors import WorldError
 from sim2street.bridge.frame import Control, SensorFrame, WorldSpec
 
 
-class World(ABC):
+class World(Closing):
     """A driving world in lockstep: simulated time advances only in `step`.
 
     Call `open`, then `reset`, then `step` repeatedly (and `reset` again for the next episode),
@@ -87,11 +87,3 @@ class World(ABC):
     def __enter__(self) -> World:
         self.open()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

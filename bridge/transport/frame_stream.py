@@ -10,11 +10,11 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 import zmq
 
+from sim2street.bridge.closing import Closing
 from sim2street.bridge.errors import PeerTimeout, ProtocolError
 from sim2street.bridge.frame import Control, SensorFrame, WorldSpec
 from sim2street.bridge.transport.config import ClientConfig, ServerConfig
@@ -32,7 +32,7 @@ _MAX_BYTES_OF_SUBSCRIBERS = 4 << 20
 """What subscribers may send: only subscriptions, which ZeroMQ remembers."""
 
 
-class FramePublisher:
+class FramePublisher(Closing):
     """A PUB socket that sends frames to all connected subscribers and never waits for them.
 
     Attributes:
@@ -84,17 +84,6 @@ class FramePublisher:
             self._authenticator = None
         self._context.destroy(linger=0)
 
-    def __enter__(self) -> FramePublisher:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 class PublishedWorld(World):
     """A World that publishes every frame of the world it wraps, and returns it unchanged.
@@ -139,7 +128,7 @@ class PublishedWorld(World):
         return frame
 
 
-class FrameSubscriber:
+class FrameSubscriber(Closing):
     """A SUB socket that receives the newest frame of a publisher.
 
     Attributes:
@@ -209,17 +198,6 @@ class FrameSubscriber:
     def close(self) -> None:
         """Close the socket. Allowed more than once."""
         self._context.destroy(linger=0)
-
-    def __enter__(self) -> FrameSubscriber:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _count(self, message: Message) -> None:
         same_publisher = message.sender == self._publisher  # a restarted one has a new name

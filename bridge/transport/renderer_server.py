@@ -167,7 +167,7 @@ class _RendererRequestHandler:
         if len(jobs) > 1:
             try:
                 self._render_and_reply(jobs)
-            except Exception:
+            except Exception:  # of whichever request: below, each gets its own answer
                 logger.info("a batch failed: its requests are rendered one by one", exc_info=True)
             else:
                 return
@@ -175,7 +175,7 @@ class _RendererRequestHandler:
             try:
                 with self._answering_failures(job.request):
                     self._render_and_reply([job])
-            except Exception as error:
+            except Exception as error:  # a fault of the renderer: nobody is left waiting for it
                 for other in jobs[index + 1 :]:
                     self._server.reply_with_error(other.request, _crash_error(error))
                 raise
@@ -218,7 +218,7 @@ class _RendererRequestHandler:
                 self._renderer.close_session(session)
         except Sim2StreetError:
             return True  # it has no style of its own, but it answers
-        except Exception:
+        except Exception:  # of any kind, raised by somebody's network
             logger.exception("the renderer fails on every request")
             return False
         return True

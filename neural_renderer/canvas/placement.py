@@ -26,7 +26,7 @@ from sim2street.neural_renderer.canvas.parts import AtlasParts, Ints
 from sim2street.neural_renderer.canvas.plants import place_plants
 from sim2street.neural_renderer.canvas.sky import place_sky
 from sim2street.neural_renderer.canvas.surface_map import SurfaceMap, jacobian
-from sim2street.neural_renderer.canvas.walls import Walls, place_walls, texels_per_metre
+from sim2street.neural_renderer.canvas.walls import Walls, place_walls
 from sim2street.neural_renderer.conditions.facade_windows import wall_coordinates
 
 FIRST_ROW = 64
@@ -95,8 +95,7 @@ def place(
     walls = _exact_walls(view.surfaces) if view.surfaces is not None else _guessed_walls(view)
     if walls is not None:
         pixels, row, along_m, up_m, table = walls
-        place_walls(surfaces, pixels, row, along_m, up_m, table, parts, seed)
-        across, upward = texels_per_metre(row, table, parts, seed)
+        across, upward = place_walls(surfaces, pixels, row, along_m, up_m, table, parts, seed)
         flat = continuous.reshape(2, -1)
         flat[0, pixels], flat[1, pixels] = along_m * across, -up_m * upward
         surface.reshape(-1)[pixels] = row + FIRST_ROW

@@ -80,16 +80,20 @@ def place_walls(
     walls: Walls,
     parts: AtlasParts,
     seed: int,
-) -> None:
+) -> tuple[Reals, Reals]:
     """Fill texture, texel, tint and window of wall pixels.
 
     Args:
         pixels: integers (P,), indices into the flattened image.
         wall: int32 (P,), row of `walls`.
         along_m, up_m: float32 (P,), from the wall's left end and above its ground line.
+
+    Returns:
+        Texels per metre along and up, float32 (P,) each: texel coordinates jump from piece to
+        piece, so a pixel's footprint is computed from metres.
     """
-    if not len(parts.facades) or not len(pixels):
-        return
+    if not len(parts.facades):
+        return np.ones_like(along_m), np.ones_like(up_m)
     plan = _layout(walls, parts.facades, seed)
     of, pick = plan.facade.take(wall), parts.facades
     bay_m, ground_m, storey_m = (a.take(wall) for a in (plan.bay_m, plan.ground_m, plan.storey_m))
@@ -122,15 +126,9 @@ def place_walls(
     shown = np.flatnonzero(windowed)
     panes = parts_at(parts, piece[shown], x[shown], y[shown]) == Part.PANE
     surfaces.window.reshape(-1)[pixels[shown]] = panes
-
-
-def texels_per_metre(wall: Ints, walls: Walls, parts: AtlasParts, seed: int) -> tuple[Reals, Reals]:
-    """Texels per metre along and up, float32 (P,) each, for the footprint of wall pixels."""
-    plan = _layout(walls, parts.facades, seed)
-    ratio = parts.facades.bay_m.take(plan.facade) / plan.bay_m
-    rise = parts.facades.storey_m.take(plan.facade) / plan.storey_m
-    scale = parts.facades.px_per_m.take(plan.facade)
-    return (scale * ratio).take(wall), (scale * rise).take(wall)
+    across = pick.px_per_m.take(plan.facade) * pick.bay_m.take(plan.facade) / plan.bay_m
+    upward = pick.px_per_m.take(plan.facade) * pick.storey_m.take(plan.facade) / plan.storey_m
+    return across.take(wall), upward.take(wall)
 
 
 def _layout(walls: Walls, facades: Facades, seed: int) -> _Layout:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
+from sim2street.bridge.closing import Closing
 from sim2street.bridge.frame import ByteArray
 
 WRITE_EVERY = 25
 """Steps that one point of a curve averages."""
 
 
-class RunLog:
+class RunLog(Closing):
     """Writes to `tensorboard/`: scalars, each as its mean over `WRITE_EVERY` steps, and images."""
 
     def __init__(self, out_dir: Path) -> None:
@@ -35,14 +35,6 @@ class RunLog:
         self._writer.add_image(name, rgb, step, dataformats="HWC")
         self._writer.flush()
 
-    def __enter__(self) -> RunLog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Flush and close the event file."""
         self._writer.close()

@@ -50,8 +50,8 @@ def _values(server: StandIn, calls: _Calls) -> dict[str, Callable[..., Any]]:
         "get_actor_definitions": lambda: [b.definition for b in server.blueprints.values()],
         "get_spectator": lambda: server.description(server.actor(SPECTATOR_ID)),
         "get_actors_by_id": calls.actors_by_id,
-        "spawn_actor": server.spawn,
-        "spawn_actor_with_parent": server.spawn,
+        "spawn_actor": server.spawn_and_show,
+        "spawn_actor_with_parent": server.spawn_and_show,
         "destroy_actor": server.destroy,
         "get_actor_bounding_box": server.bounding_box,
         "get_physics_control": lambda actor: physics_control(server.actor(actor)),
@@ -154,12 +154,16 @@ class _Calls:
         self._server.managers[port] = (host, port)
         return True
 
-    def batch(self, commands: list[Any], do_tick: bool) -> list[Any]:
+    async def batch(self, commands: list[Any], do_tick: bool) -> list[Any]:
         """Results of the commands, in their order."""
         del do_tick  # the Python client asks for the tick in a call of its own
         command_index = self._server.protocol.command_index
         pairs = (command[0] for command in commands)
-        return [self._command(command_index(index), fields) for index, fields in pairs]
+        spawned = any(command_index(command[0][0]) == _SPAWN_COMMAND for command in commands)
+        results = [self._command(command_index(index), fields) for index, fields in pairs]
+        if spawned and not self._server.synchronous:
+            await self._server.tick()  # as `spawn_and_show`
+        return results
 
     def _command(self, index: int, fields: list[Any]) -> list[Any]:
         try:

@@ -58,10 +58,12 @@ def test_synchronous_mode_again_and_again(standin: StandInProcess) -> None:
 
 @pytest.mark.slow
 def test_tutorial(standin: StandInProcess) -> None:
-    flow = run(standin, "tutorial")
-    assert flow["saved"] >= 3
-    assert flow["driven_m"] > 1.0
-    assert flow["others"] == 4
+    """Again and again: whether a Traffic Manager sees a new vehicle must not be left to chance."""
+    for _ in range(6):
+        flow = run(standin, "tutorial")
+        assert flow["saved"] >= 3
+        assert flow["driven_m"] > 1.0
+        assert flow["others"] == 4
 
 
 @pytest.mark.slow
