@@ -93,7 +93,10 @@ class PaletteConfig(StrictModel):
 
 
 def build_world(
-    name: str, settings: Settings | None = None, size_px: tuple[int, int] | None = None
+    name: str,
+    settings: Settings | None = None,
+    size_px: tuple[int, int] | None = None,
+    surfaces: bool = False,
 ) -> World:
     """A World by name, endpoint, recording or YAML file.
 
@@ -101,6 +104,7 @@ def build_world(
         settings: keys of its config to change. The key `remap`, such as
             `{building: vegetation}`, replaces labels, in any world.
         size_px: (width, height) of its cameras.
+        surfaces: views have exact texture coordinates, if it is an embedded town.
     """
     if size_px is not None and not _is_config(name):
         raise ConfigError(
@@ -114,6 +118,8 @@ def build_world(
     data = _merged(read_yaml(file), settings or {})
     if size_px is not None:
         data = _merged(data, _camera_sizes(name, data, size_px))
+    if surfaces and data.get("kind") == "town":
+        data = _merged(data, {"surfaces": True})
     return _build_world(data, name)
 
 

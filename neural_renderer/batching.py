@@ -19,8 +19,19 @@ def stack_inputs(parts: Sequence[GeneratorInput]) -> GeneratorInput:
     """One batch of inputs of equal size."""
     if len(parts) == 1:
         return parts[0]
-    names = [field.name for field in fields(GeneratorInput)]
-    return GeneratorInput(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    stacked = {
+        field.name: _stacked([getattr(part, field.name) for part in parts])
+        for field in fields(GeneratorInput)
+    }
+    return GeneratorInput(**stacked)  # type: ignore[arg-type]
+
+
+def _stacked(planes: Sequence[Tensor | None]) -> Tensor | None:
+    """One batch of planes; missing ones become zeros. None where all are missing."""
+    known = next((plane for plane in planes if plane is not None), None)
+    if known is None:
+        return None
+    return torch.cat([torch.zeros_like(known) if plane is None else plane for plane in planes])
 
 
 def stack_histories(parts: Sequence[History | None], x: GeneratorInput) -> History | None:

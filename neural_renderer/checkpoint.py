@@ -54,6 +54,7 @@ class CheckpointInfo:
         loss_networks: sha256 of the files of pretrained networks used in training losses; an
             evaluation must not score with them.
         kind: one of `networks.build.KINDS`.
+        canvas: whether the generator uses a canvas.
     """
 
     size: str
@@ -64,6 +65,7 @@ class CheckpointInfo:
     sha256: str = ""
     loss_networks: tuple[str, ...] = ()
     kind: str = "few-shot"
+    canvas: bool = False
 
 
 def save_generator(path: Path, generator: FrameGenerator, info: CheckpointInfo) -> None:
@@ -78,6 +80,7 @@ def save_generator(path: Path, generator: FrameGenerator, info: CheckpointInfo) 
         "license": info.license,
         "loss_networks": json.dumps(list(info.loss_networks)),
         "kind": info.kind,
+        "canvas": json.dumps(info.canvas),
     }
     write_tensors(path, tensors, metadata)
 
@@ -103,7 +106,7 @@ def load_generator(path: Path) -> tuple[FrameGenerator, CheckpointInfo]:
         CheckpointError: the file cannot be read or does not fit exactly.
     """
     tensors, info = read_checkpoint(path)
-    generator = build_frame_generator(info.kind, info.size, len(info.class_map.names))
+    generator = build_frame_generator(info.kind, info.size, info.class_map.names, info.canvas)
     try:
         generator.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
@@ -172,4 +175,5 @@ def _checked_info(path: Path, metadata: dict[str, Any]) -> CheckpointInfo:
         digest,
         tuple(json.loads(metadata.get("loss_networks", "[]"))),
         kind,
+        bool(json.loads(metadata.get("canvas", "false"))),
     )

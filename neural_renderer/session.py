@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sim2street.bridge.errors import RendererError, UnknownSession
 from sim2street.bridge.frame import Actor, ByteArray, check_actor_ids
@@ -27,6 +26,8 @@ from sim2street.bridge.renderer import (
     out_scale,
 )
 from sim2street.neural_renderer.batching import stack_histories, stack_inputs
+from sim2street.neural_renderer.canvas.atlas import default_atlas_path, load_atlas
+from sim2street.neural_renderer.canvas.source import CanvasSource
 from sim2street.neural_renderer.checkpoint import load_generator
 from sim2street.neural_renderer.conditions.history import (
     RenderState,
@@ -38,6 +39,7 @@ from sim2street.neural_renderer.conditions.unseen_tags import UnseenTags
 from sim2street.neural_renderer.conditions.view_input import ViewInput, view_input
 from sim2street.neural_renderer.networks.interface import (
     GeneratorInput,
+    GeneratorOutput,
     History,
 )
 from sim2street.neural_renderer.networks.style import StyleCode
@@ -64,6 +66,7 @@ class NeuralRenderer(Renderer):
             its own style as bytes.
         device: "auto" (a GPU where there is one), "cpu", "cuda", ...; see `devices.py`.
         precision: "float32", "bfloat16", or "auto": the faster one on this kind of processor.
+        atlas: textures of the canvas, for weights that use one; None: the shipped ones.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class NeuralRenderer(Renderer):
         styles: Sequence[Path] | Path | None,
         device: str = "auto",
         precision: str = "auto",
+        atlas: Path | None = None,
     ) -> None:
         self._device = chosen_device(device)
         prepare_for_forks(self._device)
@@ -81,6 +85,7 @@ class NeuralRenderer(Renderer):
         folders = [styles] if isinstance(styles, Path) else styles or []
         self._styles = StyleBook(self._generator, self.info, folders, self._device)
         self._unseen = UnseenTags(self.info.seen_tags, self.info.class_map)
+        self._canvas = _canvas_source(atlas) if self.info.canvas else None
         self._sessions: dict[int, _Session] = {}
         self._next_session = 1
 
@@ -141,12 +146,13 @@ class NeuralRenderer(Renderer):
         x = stack_inputs([view.x for view in views])
         width_px, height_px = sessions[0].config.out_size_px
         out = self._forward(x, [s.style for s in sessions], stack_histories(histories, x))
-        rgb = out[..., :height_px, :width_px]
+        rgb = out.rgb.clamp(-1.0, 1.0)[..., :height_px, :width_px]
+        painted = out.painted.clamp(-1.0, 1.0)[..., :height_px, :width_px]
         images = (rgb * 127.5).add_(128.0).to(torch.uint8).cpu().numpy()
         for i, (session, request) in enumerate(zip(sessions, requests, strict=True)):
             age = session.state.age + 1 if histories[i] and session.state else 0
             session.state = RenderState(
-                rgb=rgb[i : i + 1].clone(),
+                rgb=painted[i : i + 1].clone(),
                 depth_m=views[i].depth_m,
                 horizon=views[i].horizon,
                 ids=views[i].ids,
@@ -181,6 +187,7 @@ class NeuralRenderer(Renderer):
             self._device,
             self._generator.dtype,
             before.horizon if before else None,
+            self._canvas,
         )
 
     def _history(
@@ -193,14 +200,18 @@ class NeuralRenderer(Renderer):
 
     def _forward(
         self, x: GeneratorInput, styles: Sequence[StyleCode], history: History | None
-    ) -> Tensor:
-        rgb: Tensor = self._generator(x, self._styles.compiled(styles), history).rgb
-        return rgb.clamp_(-1.0, 1.0)
+    ) -> GeneratorOutput:
+        out: GeneratorOutput = self._generator(x, self._styles.compiled(styles), history)
+        return out
 
     def _session(self, session: int) -> _Session:
         if session not in self._sessions:
             raise UnknownSession(f"no session {session}: open it again")
         return self._sessions[session]
+
+
+def _canvas_source(atlas: Path | None) -> CanvasSource:
+    return CanvasSource(load_atlas(atlas or default_atlas_path()))
 
 
 def _continues(state: RenderState | None, request: RenderRequest) -> bool:

@@ -116,10 +116,10 @@ TrafficOption = Annotated[
 ]
 
 
-def make_world(name: str, size: str | None = None) -> World:
+def make_world(name: str, size: str | None = None, surfaces: bool = False) -> World:
     """The world that `--world` and `--size` name. A server must answer within `FIRST_ANSWER_S`."""
     _check_answers(name)
-    return build_world(name, size_px=parse_size(size))
+    return build_world(name, size_px=parse_size(size), surfaces=surfaces)
 
 
 def make_renderer(name: str) -> Renderer:

@@ -5,6 +5,8 @@ Everything here is a pure function of torch tensors, batch dimension first, on a
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -33,6 +35,7 @@ def assemble(
     has_depth: Tensor,
     noise_seed: Tensor,
     movers: Movers | None = None,
+    canvas: Tensor | None = None,
 ) -> GeneratorInput:
     """All inputs of the generator from labels, layout and geometry.
 
@@ -49,6 +52,7 @@ def assemble(
         has_depth: bool (B,).
         noise_seed: int64 (B,).
         movers: the pixels that belong to actors; None: nothing moves on its own.
+        canvas: float32 (B, 4, H, W), see `GeneratorInput.canvas`.
     """
     points_m = surface_points(depth_m, intrinsics, camera_to_anchors, movers)
     noise = anchored_noise(points_m, depth_m, intrinsics[:, 0], noise_seed)
@@ -58,7 +62,7 @@ def assemble(
     geometry = torch.stack([inverse_depth(depth_m), height], dim=1) * shown
     edges, places, sizes, windows = layout.split([1, LAYOUT_CHANNELS - 4, 2, 1], dim=1)
     planes = torch.cat([edges, places, sizes_in_pixels(sizes), windows * shown], dim=1)
-    return GeneratorInput(groups, planes, geometry, shown, noise)
+    return GeneratorInput(groups, planes, geometry, shown, noise, canvas)
 
 
 def inverse_depth(depth_m: Tensor) -> Tensor:
@@ -117,10 +121,11 @@ def pad_to_multiple(x: Tensor, multiple: int = SIZE_MULTIPLE) -> Tensor:
 
 def padded(x: GeneratorInput) -> GeneratorInput:
     """The input with every plane padded to a size that the generator accepts."""
-    return GeneratorInput(
-        pad_to_multiple(x.groups),
-        pad_to_multiple(x.layout),
-        pad_to_multiple(x.geometry),
-        x.has_depth,
-        pad_to_multiple(x.noise),
+    return replace(
+        x,
+        groups=pad_to_multiple(x.groups),
+        layout=pad_to_multiple(x.layout),
+        geometry=pad_to_multiple(x.geometry),
+        noise=pad_to_multiple(x.noise),
+        canvas=None if x.canvas is None else pad_to_multiple(x.canvas),
     )

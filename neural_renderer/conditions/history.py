@@ -35,7 +35,7 @@ class RenderState:
     """What a session keeps of the last view that it rendered; tensors are batches of one.
 
     Attributes:
-        rgb: float32 (1, 3, H, W) in [-1, 1], the output image.
+        rgb: float32 (1, 3, H, W) in [-1, 1], the painted image, without the canvas.
         depth_m: float32 (1, H, W), or None where the view had no depth.
         horizon: the guessed horizon of a view without depth, as a share of the height.
         ids: int32 (1, H, W) instance ids, 0 where there are none.

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from sim2street.bridge.errors import RendererError
-from sim2street.bridge.frame import Actor, View
+from sim2street.bridge.frame import Actor, View, Weather
+from sim2street.neural_renderer.canvas.source import CanvasSource
 from sim2street.neural_renderer.conditions.assemble import assemble, padded
 from sim2street.neural_renderer.conditions.class_map import ClassMap
 from sim2street.neural_renderer.conditions.facade_windows import place_windows
@@ -61,6 +62,8 @@ def view_input(
     device: torch.device,
     dtype: torch.dtype,
     horizon: float | None = None,
+    canvas: CanvasSource | None = None,
+    weather: Weather | None = None,
 ) -> ViewInput:
     """Everything that the generator and the motion between frames need of a view.
 
@@ -70,6 +73,8 @@ def view_input(
         scale: size of the output image over the size of the labels.
         horizon: of the session's last view without depth; None: it is estimated from this view.
         dtype: of the label groups, that of the generator's weights.
+        canvas: of a generator that uses one.
+        weather: of the canvas; None: the default.
 
     Raises:
         RendererError: the view has no labels.
@@ -98,9 +103,25 @@ def view_input(
         torch.ones(1, dtype=torch.bool, device=device),
         torch.tensor([noise_seed], device=device),
         movers,
+        _canvas(canvas, view, actors, scale, noise_seed, weather, device),
     )
     exact_depth_m = depth_m if has_depth else None
     return ViewInput(padded(x), exact_depth_m, horizon, ids, movers, intrinsics)
+
+
+def _canvas(
+    source: CanvasSource | None,
+    view: View,
+    actors: tuple[Actor, ...],
+    scale: int,
+    seed: int,
+    weather: Weather | None,
+    device: torch.device,
+) -> Tensor | None:
+    if source is None:
+        return None
+    planes = source.planes(view, seed, actors, weather, scale)
+    return torch.from_numpy(planes).to(device)[None]
 
 
 def _windows(view: View) -> npt.NDArray[np.bool_]:

@@ -36,6 +36,8 @@ class Batch:
         has_depth: bool (B,).
         layout: float32 (B, 8, H, W), see `conditions.layout`.
         valid: float32 (B, 1, H, W), 1 where a label is known; losses count only there.
+        canvas: float32 (B, 4, H, W), see `GeneratorInput.canvas`; zeros without a canvas.
+        foreign: float32 (B, 1, H, W), 1 where the canvas shows other things than `rgb`.
         camera: float32 (B, 4), fx, fy, cx, cy in pixels of the crop.
         pose: float32 (B, 4, 4), camera (OpenCV axes) to world (z up), at a random place, since the
             true one is not known.
@@ -52,6 +54,8 @@ class Batch:
     has_depth: Tensor
     layout: Tensor
     valid: Tensor
+    canvas: Tensor
+    foreign: Tensor
     camera: Tensor
     pose: Tensor
     exemplar_rgb: Tensor
@@ -81,6 +85,8 @@ class ClipBatch:
         depth_m: float32 (B, T, 1, H, W), planar z, sky = 1000.
         layout: float32 (B, T, 8, H, W).
         valid: float32 (B, T, 1, H, W).
+        canvas: float32 (B, T, 4, H, W), see `GeneratorInput.canvas`; it comes from the atlas, and
+            so is foreign to any photograph. Zeros without a canvas.
         instances: int64 (B, T, 1, H, W), 1 + index into the clip's actors; 0 for pixels that do
             not move on their own.
         camera: float32 (B, 4), fx, fy, cx, cy, the same in all frames.
@@ -99,6 +105,7 @@ class ClipBatch:
     depth_m: Tensor
     layout: Tensor
     valid: Tensor
+    canvas: Tensor
     instances: Tensor
     camera: Tensor
     pose: Tensor

@@ -42,6 +42,7 @@ from sim2street.neural_renderer.data.crops import (
     multihot_tags,
     random_pose,
 )
+from sim2street.neural_renderer.data.photo_canvas import PhotoCanvas, crop_view
 from sim2street.neural_renderer.data.prepare import PreparedPhoto
 
 RARE_OBJECTS = tuple(DEFAULT_GROUPS[name] for name in ("person", "cyclist", "sign"))
@@ -80,6 +81,7 @@ class PhotoDataset:
         config: which crops are drawn.
         sources: photographs by source name.
         seed: start of all random numbers.
+        canvas: makes the canvas of each crop, or None.
     """
 
     def __init__(
@@ -87,13 +89,18 @@ class PhotoDataset:
         config: PhotoDatasetConfig,
         sources: Mapping[str, Sequence[PreparedPhoto]],
         seed: int,
+        canvas: PhotoCanvas | None = None,
     ) -> None:
-        """Raises ConfigError for no source, or a source without photographs."""
+        """Raises ConfigError for no source, or a source without photographs.
+
+        canvas: makes the canvas of each crop; None: there is none.
+        """
         if not sources or not all(sources.values()):
             raise ConfigError("a dataset needs at least one source, and photographs in each")
         self.config = config
         self.sources = {name: list(photos) for name, photos in sources.items()}
         self.seed = seed
+        self.canvas = canvas
         self._drives: dict[str, list[PreparedPhoto]] = defaultdict(list)
         for photos in self.sources.values():
             for photo in photos:
@@ -152,15 +159,25 @@ class PhotoDataset:
         sets = resolve_label_sets(photo, rng, config.single_tag)
         tags = photo.primary[labels.ids]
         exemplar_rgb, exemplar_tags = self.exemplars(photo, rng, tone)
+        rgb = crop_rgb(photo, crop, config.size_px, tone)
+        camera = crop_camera(photo, crop, config.size_px)
+        pose = random_pose(photo.camera.height_m, rng)
+        has_depth = rng.random() >= config.depth_dropout
+        canvas, foreign = np.zeros((4, *tags.shape), np.float32), np.zeros((1, *tags.shape))
+        if self.canvas is not None:
+            view = crop_view(tags, labels.depth_m, labels.facades, camera.numpy(), pose)
+            canvas, foreign = self.canvas.still(view, rgb.numpy(), labels.facades, rng)
         return Batch(
-            rgb=crop_rgb(photo, crop, config.size_px, tone)[None],
+            rgb=rgb[None],
             tags=multihot_tags(labels.ids, sets)[None],
             depth_m=_plane(labels.depth_m),
-            has_depth=torch.tensor([rng.random() >= config.depth_dropout]),
+            has_depth=torch.tensor([has_depth]),
             layout=torch.from_numpy(photo_layout(tags, labels.facades))[None],
             valid=_plane(tags != Tag.UNKNOWN),
-            camera=crop_camera(photo, crop, config.size_px)[None],
-            pose=torch.from_numpy(random_pose(photo.camera.height_m, rng))[None],
+            canvas=torch.from_numpy(canvas)[None],
+            foreign=torch.from_numpy(foreign.astype(np.float32))[None],
+            camera=camera[None],
+            pose=torch.from_numpy(pose)[None],
             exemplar_rgb=exemplar_rgb[None],
             exemplar_tags=exemplar_tags[None],
             own_style=torch.tensor([True]),

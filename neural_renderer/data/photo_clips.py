@@ -38,6 +38,7 @@ from sim2street.neural_renderer.data.motion_paths import (
     find_movers,
     moves_to,
 )
+from sim2street.neural_renderer.data.photo_canvas import crop_view
 from sim2street.neural_renderer.data.prepare import PreparedPhoto
 from sim2street.neural_renderer.data.splat import PointCloud, fill_from_nearest, point_cloud, splat
 
@@ -139,6 +140,15 @@ def photo_clip(
             np.stack([photo_layout(photo.primary[layer.ids], layer.facades) for layer in layers])
         ),
         "valid": _stack([layer.valid for layer in layers]).float(),
+        "canvas": canvas_of_frames(
+            dataset,
+            [photo.primary[layer.ids] for layer in layers],
+            [layer.depth_m for layer in layers],
+            [layer.facades for layer in layers],
+            camera,
+            path.camera.astype(np.float32),
+            rng,
+        ),
         "instances": _stack([layer.slots for layer in layers]).long(),
         "camera": camera,
         "pose": torch.from_numpy(path.camera.astype(np.float32)),
@@ -150,6 +160,31 @@ def photo_clip(
     }
     batched = {name: tensor[None] for name, tensor in parts.items()}
     return ClipBatch(**batched, drives=(photo.drive,))
+
+
+def canvas_of_frames(
+    dataset: PhotoDataset,
+    labels: Sequence[ByteArray],
+    depths_m: Sequence[FloatArray],
+    facades: Sequence[ByteArray],
+    camera: torch.Tensor,
+    poses: FloatArray,
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    """Canvases of a clip's T frames, float32 (T, 4, H, W); zeros if the dataset makes none.
+
+    Args:
+        labels, depths_m, facades: of each frame, see `crop_view`.
+        camera: fx, fy, cx, cy in pixels of all frames.
+        poses: float32 (T, 4, 4), camera to world.
+    """
+    if dataset.canvas is None:
+        return torch.zeros(len(labels), 4, *labels[0].shape)
+    views = [
+        crop_view(tags, depth_m, numbers, camera.numpy(), pose)
+        for tags, depth_m, numbers, pose in zip(labels, depths_m, facades, poses, strict=True)
+    ]
+    return torch.from_numpy(np.stack(dataset.canvas.frames(views, rng)))
 
 
 def collate_clips(clips: Sequence[ClipBatch]) -> ClipBatch:

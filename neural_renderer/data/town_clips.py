@@ -100,6 +100,8 @@ def crop_clip(
         _windows(clip, t).take(flat) for t, flat in zip(range(count)[chosen], pixels, strict=True)
     ]
     layouts = [layout(*planes) for planes in zip(labels, instances, windows, strict=True)]
+    canvases = [clip.canvas_planes(t) for t in range(count)[chosen]]
+    canvas = [planes.reshape(4, -1)[:, flat] for planes, flat in zip(canvases, pixels, strict=True)]
     return ClipBatch(
         rgb=torch.zeros(1, frames, 3, *labels.shape[1:]),
         has_rgb=torch.zeros(1, frames, dtype=torch.bool),
@@ -107,6 +109,7 @@ def crop_clip(
         depth_m=torch.from_numpy(depth_m)[None, :, None],
         layout=torch.from_numpy(np.stack(layouts))[None],
         valid=torch.from_numpy(labels != Tag.UNKNOWN).float()[None, :, None],
+        canvas=torch.from_numpy(np.stack(canvas))[None],
         instances=torch.from_numpy(_slots(instances, kept))[None, :, None],
         camera=_camera(clip, crop, config.size_px)[None],
         pose=torch.from_numpy(clip.pose[chosen])[None],

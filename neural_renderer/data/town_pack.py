@@ -11,9 +11,10 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
@@ -23,11 +24,15 @@ from sim2street.bridge.frame import SKY_DEPTH_M, ByteArray, Control, FloatArray,
 from sim2street.bridge.labels import taxonomy_fingerprint
 from sim2street.bridge.world import World
 from sim2street.configs import StrictModel
+from sim2street.neural_renderer.canvas.source import CanvasSource
 
 NEAREST_M = 0.5
 """Smaller depths are stored as this."""
 
-FORMAT = 1
+FORMAT = 2
+
+CANVAS_QUALITY = 92
+"""Of WebP, 0 to 100."""
 
 
 class PackConfig(StrictModel):
@@ -61,6 +66,7 @@ class PackedClip:
         actor_pose: float32 (T, A, 4, 4), body to world, identity where absent.
         actor_present: bool (T, A).
         name: world and seed.
+        canvas: of each frame, an image as `encode_canvas` writes it; empty without a canvas.
     """
 
     labels: ByteArray
@@ -71,6 +77,13 @@ class PackedClip:
     actor_pose: FloatArray
     actor_present: npt.NDArray[np.bool_]
     name: str
+    canvas: tuple[bytes, ...] = ()
+
+    def canvas_planes(self, frame: int) -> FloatArray:
+        """The canvas of a frame as the generator takes it: float32 (4, H, W)."""
+        if not self.canvas:
+            return np.zeros((4, *self.labels.shape[1:]), np.float32)
+        return decode_canvas(self.canvas[frame])
 
 
 def pack_clips(
@@ -80,6 +93,7 @@ def pack_clips(
     config: PackConfig,
     report: Callable[[int, int], None] = lambda done, total: None,
     recorded: bool = False,
+    canvas: CanvasSource | None = None,
 ) -> int:
     """Drive an opened world and write clips; returns the number of bytes written.
 
@@ -92,6 +106,7 @@ def pack_clips(
         config: how many clips and how.
         report: called after each clip with its number and the number of clips.
         recorded: the world is a recording, whose episodes have numbers and no seeds.
+        canvas: adds the canvas of each frame; None: clips without canvases.
 
     Raises:
         RecordingError: the folder cannot be written, or a view has no labels or no depth.
@@ -109,7 +124,11 @@ def pack_clips(
             start = world.reset(options={"episode": number}) if recorded else world.reset(number)
             frames = drive_clip(world, drive, config, start)
             name = f"{world.spec.name}/{number}"
-            data = encode_clip(clip_from_frames(frames, name))
+            packed = clip_from_frames(frames, name)
+            if canvas is not None:
+                drawn = [canvas.planes(f.view, number, f.actors) for f in frames]
+                packed = replace(packed, canvas=tuple(map(encode_canvas, drawn)))
+            data = encode_clip(packed)
             temporary = path.with_suffix(".tmp")
             temporary.write_bytes(data)
             temporary.rename(path)  # so that there are no incomplete clips
@@ -180,6 +199,8 @@ def encode_clip(clip: PackedClip) -> bytes:
         pose=clip.pose,
         actor_pose=clip.actor_pose,
         actor_present=clip.actor_present,
+        canvas=np.frombuffer(b"".join(clip.canvas), np.uint8),
+        canvas_bytes=np.array([len(image) for image in clip.canvas], np.int64),
     )
     return buffer.getvalue()
 
@@ -210,9 +231,37 @@ def decode_clip(data: bytes, source: str) -> PackedClip:
             parts["actor_pose"],
             parts["actor_present"],
             str(header["name"]),
+            _split(parts["canvas"].tobytes(), parts["canvas_bytes"]),
         )
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
         raise RecordingError(f"{source}: not a packed clip ({error})") from error
+
+
+def encode_canvas(planes: FloatArray) -> bytes:
+    """A canvas, float32 (4, H, W), as WebP: 8 bits, colours as they are where it is opaque."""
+    coverage = planes[3:]
+    rgb = (planes[:3] / np.maximum(coverage, 1e-3) + 1.0) * 127.5
+    rgba = np.concatenate([rgb[::-1], coverage * 255.0]).transpose(1, 2, 0)
+    pixels = np.clip(np.rint(rgba), 0, 255).astype(np.uint8)
+    return cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, CANVAS_QUALITY])[1].tobytes()
+
+
+def decode_canvas(image: bytes) -> FloatArray:
+    """What `encode_canvas` wrote: float32 (4, H, W)."""
+    pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim != 3:
+        raise RecordingError("a packed canvas cannot be decoded: pack the clips again")
+    if pixels.shape[2] == 3:  # WebP leaves out an alpha channel that is opaque everywhere
+        pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+    planes = pixels.transpose(2, 0, 1).astype(np.float32)
+    coverage = planes[3] / np.float32(255.0)
+    rgb = (planes[2::-1] / np.float32(127.5) - np.float32(1.0)) * coverage
+    return np.concatenate([rgb, coverage[None]])
+
+
+def _split(data: bytes, sizes: npt.NDArray[np.int64]) -> tuple[bytes, ...]:
+    ends = np.cumsum(sizes).tolist()
+    return tuple(data[end - size : end] for end, size in zip(ends, sizes.tolist(), strict=True))
 
 
 def inverse_depth(depth_m: FloatArray) -> npt.NDArray[np.uint16]:

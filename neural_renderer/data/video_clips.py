@@ -20,7 +20,7 @@ from sim2street.neural_renderer.data.crops import (
     multihot_tags,
 )
 from sim2street.neural_renderer.data.dataset import PhotoDataset, concatenate, resolve_label_sets
-from sim2street.neural_renderer.data.photo_clips import collate_clips
+from sim2street.neural_renderer.data.photo_clips import canvas_of_frames, collate_clips
 from sim2street.neural_renderer.data.video import Video
 
 
@@ -71,6 +71,17 @@ def video_clip(
     exemplar_rgb, exemplar_tags = dataset.exemplars(photos[0], rng, tone)
     instances = torch.zeros(1, frames, 1, size_px[1], size_px[0], dtype=torch.int64)
     valid = np.stack([labels != Tag.UNKNOWN for labels in tags])
+    camera = crop_camera(photos[0], crop, size_px)
+    poses = video.poses[start : start + frames].astype(np.float32)
+    canvas = canvas_of_frames(
+        dataset,
+        tags,
+        [layer.depth_m for layer in layers],
+        [layer.facades for layer in layers],
+        camera,
+        poses,
+        rng,
+    )
     return ClipBatch(
         rgb=concatenate([crop_rgb(photo, crop, size_px, tone)[None] for photo in photos])[None],
         has_rgb=torch.ones(1, frames, dtype=torch.bool),
@@ -78,9 +89,10 @@ def video_clip(
         depth_m=torch.from_numpy(np.stack([layer.depth_m for layer in layers]))[None, :, None],
         layout=torch.from_numpy(np.stack(layouts))[None],
         valid=torch.from_numpy(valid.astype(np.float32))[None, :, None],
+        canvas=canvas[None],
         instances=instances,
-        camera=crop_camera(photos[0], crop, size_px)[None],
-        pose=torch.from_numpy(video.poses[start : start + frames].astype(np.float32))[None],
+        camera=camera[None],
+        pose=torch.from_numpy(poses)[None],
         actor_pose=torch.zeros(1, frames, 0, 4, 4),
         actor_present=torch.zeros(1, frames, 0, dtype=torch.bool),
         exemplar_rgb=exemplar_rgb[None],

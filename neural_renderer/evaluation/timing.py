@@ -84,9 +84,10 @@ class Timing:
 
 def frame_gmac(kind: str, size: str, history: bool = False) -> float:
     """GMAC (10^9 multiply-adds) of a 512x256 frame in a compiled style, counted on meta tensors."""
-    groups = len(ClassMap.default().names)
+    names = ClassMap.default().names
+    groups = len(names)
     with torch.device("meta"), torch.no_grad():
-        generator = build_frame_generator(kind, size, groups).eval()
+        generator = build_frame_generator(kind, size, names).eval()
         plane, image = torch.empty(1, 1, 256, 512), torch.empty(1, 3, 256, 512)
         scalar = torch.empty(1, 1, 1, 1)
         labels, layout, geometry = (
@@ -138,7 +139,7 @@ def renderer_frames(
         weights = Path(folder) / "untrained.safetensors"
         class_map = ClassMap.default()
         torch.manual_seed(0)
-        untrained = build_frame_generator("few-shot", size, len(class_map.names))
+        untrained = build_frame_generator("few-shot", size, class_map.names)
         save_generator(weights, untrained, CheckpointInfo(size, 0, class_map, tuple(range(29)), ""))
         generator, info = load_generator(weights)
         renderer = NeuralRenderer(weights, None, device, precision)

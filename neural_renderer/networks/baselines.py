@@ -113,7 +113,7 @@ class PlainGenerator(FrameGenerator):
             h = functional.interpolate(h, scale_factor=2.0)
             h = functional.relu(_instance_norm(up(h)))
         raw = torch.tanh(functional.pixel_shuffle(self.to_pixels(h), 2).float())
-        return GeneratorOutput(raw, raw, torch.zeros_like(raw[:, :1]))
+        return GeneratorOutput(raw, torch.zeros_like(raw[:, :1]), raw)
 
 
 class _Residual(nn.Module):

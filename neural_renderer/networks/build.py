@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sim2street.neural_renderer.networks.baselines import PlainGenerator, UnstyledGenerator
 from sim2street.neural_renderer.networks.generator import Generator
+from sim2street.neural_renderer.networks.harmonise import slot_of_groups
 from sim2street.neural_renderer.networks.interface import FrameGenerator
 
 KINDS = ("few-shot", "spade", "plain")
@@ -24,16 +27,19 @@ PLAIN_SIZES: dict[str, tuple[tuple[int, ...], int]] = {
 """The same for `PlainGenerator`: channels at 1/2, 1/4, 1/8, 1/16, and residual blocks at 1/16."""
 
 
-def build_frame_generator(kind: str, size: str, groups: int) -> FrameGenerator:
+def build_frame_generator(
+    kind: str, size: str, groups: Sequence[str], canvas: bool = False
+) -> FrameGenerator:
     """An untrained generator; all kinds of a size cost about the same.
 
     Args:
         kind: one of `KINDS`.
         size: one of `SIZES`.
-        groups: number of label groups.
+        groups: names of the label groups.
+        canvas: whether it uses a canvas; the plain one cannot.
     """
     if kind == "plain":
         widths, blocks = PLAIN_SIZES[size]
-        return PlainGenerator(groups, widths, blocks)
+        return PlainGenerator(len(groups), widths, blocks)
     cls = UnstyledGenerator if kind == "spade" else Generator
-    return cls(groups, *SIZES[size])
+    return cls(len(groups), *SIZES[size], slot_of_groups(groups) if canvas else None)

@@ -8,14 +8,17 @@ and level 4 at 1/32:
 
 * Style (see `style`): weights of SPADE that depend on it, class features, and attention to the
   exemplars at 1/16.
-* History: the previous output, warped along the motion. It is a SPADE map at 1/2 and 1/4, and the
-  new image is blended with it (see `blend`).
+* History: what was painted before, warped along the motion. It is a SPADE map at 1/2 and 1/4, and
+  the new image is blended with it (see `blend`).
+* Canvas: photographic textures on the surfaces. It adds to the first embedding, and the painted
+  image is harmonised with it (see `harmonise`).
 
 `build` has the sizes, `baselines` the generators that this one is compared with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -24,10 +27,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sim2street.neural_renderer.networks.blend import blend_history
+from sim2street.neural_renderer.networks.harmonise import Harmoniser
 from sim2street.neural_renderer.networks.interface import (
     GEOMETRY_CHANNELS,
     LAYOUT_CHANNELS,
     NOISE_CHANNELS,
+    WEATHER_CHANNELS,
     CompiledStyle,
     FrameGenerator,
     GeneratorInput,
@@ -60,6 +65,8 @@ LEVELS = 5
 HISTORY_LEVELS = 2
 """The history is a SPADE map at level 0 and level 1."""
 ATTENTION_LEVEL = 3
+GRID_LEVEL = 2
+"""Features of this level, at 1/8, decide gain and offset of the canvas."""
 REPLICATE_FROM_LEVEL = 2
 """From this level on, blocks pad by replication. Zero padding at coarse levels would affect half of
 a training image; on larger images the edge of that zone would show as streaks."""
@@ -78,9 +85,17 @@ class Generator(FrameGenerator):
         groups: G, number of label groups.
         widths: channels of each level.
         blocks: number of SPADE blocks of each level.
+        slots: the slot of each label group in the canvas (`harmonise.slot_of_groups`); None: a
+            generator that uses neither canvas nor weather.
     """
 
-    def __init__(self, groups: int, widths: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        groups: int,
+        widths: tuple[int, ...],
+        blocks: tuple[int, ...],
+        slots: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.style_encoder = StyleEncoder(groups)
         self.query = LabelKey(groups)
@@ -118,6 +133,11 @@ class Generator(FrameGenerator):
         self.binomial: Tensor
         binomial = torch.tensor([0.25, 0.5, 0.25])
         self.register_buffer("binomial", binomial[:, None] * binomial, persistent=False)
+        self.harmoniser: Harmoniser | None = None
+        self.weather: nn.Linear | None = None
+        if slots is not None:
+            self.harmoniser = Harmoniser(slots, widths[0], widths[GRID_LEVEL], widths[0])
+            self.weather = nn.Linear(WEATHER_CHANNELS, widths[-1], bias=False)
         self._initialise(groups)
 
     def _initialise(self, groups: int) -> None:
@@ -127,6 +147,8 @@ class Generator(FrameGenerator):
           the noise, get less: with one scale for all, they drown the sparse labels.
         * The four sub-pixels of a cell start equal (ICNR, Aitken et al., 2017), so that the pixel
           shuffle starts without a lattice, and `smooth` undoes most of the blur of `binomial`.
+        * Canvas and weather start without any effect on the layers they share with a generator that
+          has neither.
         * The history weight starts high, at sigmoid(2), or training would not raise it, while the
           weights that read the history map start at zero.
         """
@@ -156,6 +178,9 @@ class Generator(FrameGenerator):
                         spade.modulation.weight.mul_(0.5)
             for weight in self.history_weights():
                 weight[:, -HISTORY_CHANNELS:] = 0.0
+        if self.harmoniser is not None and self.weather is not None:
+            self.harmoniser.start_at_zero()
+            nn.init.zeros_(self.weather.weight)
 
     def history_weights(self) -> list[Tensor]:
         """Weights (out, in, 1, 1) whose last `HISTORY_CHANNELS` inputs are the history map."""
@@ -195,18 +220,32 @@ class Generator(FrameGenerator):
         embeddings = self._embed(x)
         coverage = downsample2x(x.groups.to(self.dtype))
         maps = self._spade_maps(x, coverage, style, embeddings, history)
-        h = embeddings[-1] + style.start.to(embeddings[-1].dtype)
+        h = coarse = self._start(embeddings[-1], x, style)
         for level in reversed(range(LEVELS)):
             for block, weights in zip(self._level(level), style.modulation[level], strict=True):
                 h = block(h, maps[level], weights)
+            coarse = h if level == GRID_LEVEL else coarse
             if level > 0:
                 h = upsample2x(self.ups[level - 1](h))
-        pixels = self._to_pixels(functional.leaky_relu_(h, 0.2))
+        fine = functional.leaky_relu_(h, 0.2)
+        pixels = self._to_pixels(fine)
         raw = apply_colours(torch.tanh(pixels[:, :3]), coverage, style.colour)
-        if history is None:
-            return GeneratorOutput(raw, raw, torch.zeros_like(raw[:, :1]))
-        weight = torch.sigmoid(pixels[:, 3:]).clamp_max(MAX_HISTORY_WEIGHT) * history.validity
-        return GeneratorOutput(blend_history(raw, history.rgb, weight), raw, weight)
+        painted, weight = raw, torch.zeros_like(raw[:, :1])
+        if history is not None:
+            weight = torch.sigmoid(pixels[:, 3:]).clamp_max(MAX_HISTORY_WEIGHT) * history.validity
+            painted = blend_history(raw, history.rgb, weight)
+        if self.harmoniser is None or x.canvas is None:
+            return GeneratorOutput(raw, weight, painted)
+        harmonised = self.harmoniser(x.canvas, x.groups, coarse, fine, painted)
+        return GeneratorOutput(raw, weight, painted, harmonised)
+
+    def _start(self, embedding: Tensor, x: GeneratorInput, style: CompiledStyle) -> Tensor:
+        """The coarsest embedding with what style and weather add to it."""
+        h = embedding + style.start.to(embedding.dtype)
+        if self.weather is None or x.weather is None:
+            return h
+        added: Tensor = self.weather(x.weather.flatten(1).to(embedding.dtype))
+        return h + added[:, :, None, None]
 
     def _to_pixels(self, h: Tensor) -> Tensor:
         """RGB and history weight before tanh and sigmoid: float32 (B, 4, H, W).
@@ -229,7 +268,10 @@ class Generator(FrameGenerator):
         # Two convolutions, because groups are stored channels last and the rest is not.
         weight = unshuffle_weight(self.stem)
         h = functional.conv2d(x.groups.to(self.dtype), weight[:, :groups], self.stem.bias, stride=2)
-        h = functional.leaky_relu_(h + functional.conv2d(rest, weight[:, groups:], stride=2), 0.2)
+        h = h + functional.conv2d(rest, weight[:, groups:], stride=2)
+        if self.harmoniser is not None and x.canvas is not None:
+            h = h + self.harmoniser.embed(x.canvas)
+        h = functional.leaky_relu_(h, 0.2)
         embeddings = [h]
         for down in self.downs:
             h = functional.leaky_relu_(down(h), 0.2)

@@ -9,12 +9,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from sim2street.neural_renderer.networks.harmonise import Harmonised
 from sim2street.neural_renderer.networks.spade import ModulationWeights
 from sim2street.neural_renderer.networks.style import StyleCode
 
 LAYOUT_CHANNELS = 8
 GEOMETRY_CHANNELS = 2
 NOISE_CHANNELS = 3
+WEATHER_CHANNELS = 5
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class GeneratorInput:
             sample has no depth.
         has_depth: float (B, 1, 1, 1), 1 where the sample has depth, else 0.
         noise: float (B, 3, H, W) in [-1, 1], fixed to world coordinates, three cell sizes.
+        canvas: float (B, 4, H, W), the textures that lie on the surfaces (see `harmonise`): RGB in
+            [-1, 1] times coverage, and coverage in [0, 1]; None: no canvas.
+        weather: float (B, 5, 1, 1) in [0, 1]: fog, rain, wetness, cloud, darkness; None: all 0.
     """
 
     groups: Tensor
@@ -37,14 +42,16 @@ class GeneratorInput:
     geometry: Tensor
     has_depth: Tensor
     noise: Tensor
+    canvas: Tensor | None = None
+    weather: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class History:
-    """The generator's previous output, resampled into the current camera.
+    """What the generator painted before, resampled into the current camera.
 
     Attributes:
-        rgb: float (B, 3, H, W) in [-1, 1].
+        rgb: float (B, 3, H, W) in [-1, 1], `GeneratorOutput.painted` of the previous frame.
         validity: float (B, 1, H, W), 0 where the previous frame did not show the surface.
         age: float (B, 1, 1, 1), frames since the last restart divided by 8, at most 1.
     """
@@ -78,14 +85,22 @@ class GeneratorOutput:
     """One rendered frame.
 
     Attributes:
-        rgb: float (B, 3, H, W) in [-1, 1], the new image blended with the history.
         raw: float (B, 3, H, W) in [-1, 1], the new image alone.
-        history_weight: float (B, 1, H, W) in [0, 1], share of the history in `rgb`.
+        history_weight: float (B, 1, H, W) in [0, 1], share of the history in `painted`.
+        painted: float (B, 3, H, W) in [-1, 1], the new image blended with the history: the
+            history of the next frame.
+        harmonised: `painted` with the canvas put in; None without a canvas.
     """
 
-    rgb: Tensor
     raw: Tensor
     history_weight: Tensor
+    painted: Tensor
+    harmonised: Harmonised | None = None
+
+    @property
+    def rgb(self) -> Tensor:
+        """The frame: float (B, 3, H, W) in [-1, 1]."""
+        return self.painted if self.harmonised is None else self.harmonised.rgb
 
 
 class FrameGenerator(nn.Module, ABC):

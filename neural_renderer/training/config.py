@@ -30,13 +30,8 @@ class LossWeights(StrictModel):
         style: VGG16 statistics of each label group against the exemplars', without a target.
         temporal: L1 between a frame of a clip and its warped predecessor.
         steady: the same for the frame before the history is blended in.
-        windows: brightness of facade and vehicle windows, `surfaces.window_darkness`.
-        paint: colour variation of cars and signs, `surfaces.colour_variation`; without a target
-            also brightness variation of cars, `surfaces.car_brightness_variation`.
-        ground: brightness variation of roads without a target, `surfaces.road_fine_variation` and
-            `surfaces.road_coarse_variation`.
-        walls: variation of facades without a target, `surfaces.facade_variation`.
-        tone: brightness of people and signs without a target, `surfaces.relative_brightness`.
+        take: share of the canvas that the generator replaces by its own pixels.
+        grid: differences between neighbours in the grid of gain and offset (`harmonise`).
         temporal_adversarial: hinge loss of the temporal discriminator; needs real video.
         r1: gradient penalty of the patch and the temporal discriminator.
     """
@@ -51,11 +46,8 @@ class LossWeights(StrictModel):
     style: float = 0.0
     temporal: float = 12.0
     steady: float = 2.0
-    windows: float = 1.0
-    paint: float = 15.0
-    ground: float = 0.0
-    walls: float = 0.0
-    tone: float = 2.0
+    take: float = 0.4
+    grid: float = 0.5
     temporal_adversarial: float = 0.0
     r1: float = 40.0
 
@@ -118,6 +110,8 @@ class TrainConfig(StrictModel):
         workers: processes that prepare batches ahead; 0: the training process does it itself.
         teacher: a checkpoint whose images are the targets, in place of the photographs
             (distillation); None: photographs.
+        canvas: whether the generator uses a canvas of an atlas' textures.
+        atlas: the .atlas file; None: the shipped one.
         history_map: whether the previous frame is also an input of the generator; if not, it is
             only blended into the output. As an input, learnt from clips of few frames, it lets long
             drives drift.
@@ -144,6 +138,8 @@ class TrainConfig(StrictModel):
     accumulate: int = Field(1, ge=1)
     workers: int = Field(0, ge=0)
     teacher: Path | None = None
+    canvas: bool = False
+    atlas: Path | None = None
     history_map: bool = True
     seed: int = 1
     exemplars: int = Field(2, ge=1)
@@ -184,6 +180,8 @@ class TrainConfig(StrictModel):
             raise ValueError(
                 "history_map: false has no meaning for kind 'plain': it has no history"
             )
+        if self.kind == "plain" and self.canvas:
+            raise ValueError("canvas: true has no meaning for kind 'plain': it cannot use one")
         return self
 
     @property

@@ -87,15 +87,22 @@ def label_mix(real: Tensor, fake: Tensor, targets: Tensor, pick: Tensor) -> tupl
     return mask * real + (1.0 - mask) * fake, mask
 
 
-def perceptual(fake: Sequence[Tensor], real: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+def perceptual(
+    fake: Sequence[Tensor],
+    real: Sequence[Tensor],
+    weights: Sequence[float],
+    trust: Tensor | None = None,
+) -> Tensor:
     """Weighted L1 between lists of feature maps, each divided by the real map's mean magnitude.
 
-    weights: one for each map.
+    Args:
+        weights: one for each map.
+        trust: (B, 1, H, W), how much each pixel counts; None: 1.
     """
     total = torch.zeros((), device=fake[0].device)
     for f, r, weight in zip(fake, real, weights, strict=True):
         scale = r.float().abs().mean().clamp_min(1e-4)
-        total = total + weight * (f.float() - r.float()).abs().mean() / scale
+        total = total + weight * _trusted_mean((f.float() - r.float()).abs(), trust) / scale
     return total
 
 
@@ -161,13 +168,24 @@ def _group_moments(x: Tensor, groups: Tensor, k: int) -> tuple[Tensor, Tensor, T
     return mean, deviation, pixels[..., 0] / (k * masks.shape[-2] * masks.shape[-1])
 
 
-def feature_matching(fake: DiscriminatorOutput, real: DiscriminatorOutput) -> Tensor:
+def _trusted_mean(difference: Tensor, trust: Tensor | None) -> Tensor:
+    """Mean of (B, C, h, w), each pixel times the mean trust of the pixels below it."""
+    if trust is None:
+        return difference.mean()
+    h, w = difference.shape[-2:]
+    return (difference * functional.adaptive_avg_pool2d(trust, (h, w))).mean()
+
+
+def feature_matching(
+    fake: DiscriminatorOutput, real: DiscriminatorOutput, trust: Tensor | None = None
+) -> Tensor:
     """L1 between a discriminator's hidden maps, averaged over layers.
 
-    pix2pixHD (Wang et al., CVPR 2018, eq. 4). No gradients flow into the real maps.
+    pix2pixHD (Wang et al., CVPR 2018, eq. 4). No gradients flow into the real maps. trust: see
+    `perceptual`.
     """
     losses = [
-        (f.float() - r.detach().float()).abs().mean()
+        _trusted_mean((f.float() - r.detach().float()).abs(), trust)
         for f, r in zip(fake.features, real.features, strict=True)
     ]
     return torch.stack(losses).mean()

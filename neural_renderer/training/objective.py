@@ -19,6 +19,7 @@ from sim2street.neural_renderer.networks.discriminators import (
     DiscriminatorOutput,
     PatchDiscriminator,
 )
+from sim2street.neural_renderer.networks.harmonise import Harmonised
 from sim2street.neural_renderer.networks.interface import CompiledStyle, GeneratorInput
 from sim2street.neural_renderer.training import losses
 from sim2street.neural_renderer.training.config import LossWeights
@@ -67,6 +68,7 @@ def still_input(groups: Tensor, batch: Batch, rng: torch.Generator) -> Generator
         batch.pose[:, None],
         batch.has_depth,
         noise_seed,
+        canvas=batch.canvas,
     )
 
 
@@ -162,15 +164,18 @@ def adversarial_losses(
     groups: Tensor,
     weights: LossWeights,
     paired: bool = True,
+    trust: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Terms of the generator's loss that come from the discriminators.
+
+    trust: (B, 1, H, W), how much feature matching counts at each pixel; None: 1.
 
     Unpaired images get no feature matching, which needs a target, and no score from the feature
     discriminator, which never saw such images as fakes.
     """
     terms = {"g_patch": weights.adversarial * losses.hinge_generator(fake.patch)}
     if paired:
-        matching = losses.feature_matching(fake.patch, real.patch)
+        matching = losses.feature_matching(fake.patch, real.patch, trust)
         terms["g_matching"] = weights.feature_matching * matching
     if fake.feature is None:
         return terms
@@ -191,27 +196,45 @@ def target_losses(
     fake: Tensor,
     target: Tensor,
     valid: Tensor,
+    trust: Tensor,
     weights: LossWeights,
     rng: torch.Generator,
 ) -> dict[str, Tensor]:
     """Terms of the generator's loss that compare with the target image.
 
-    valid: (B, 1, H, W), 1 where the target counts (not used by the perceptual term).
+    Args:
+        valid: (B, 1, H, W), 1 where the target counts (not used by the perceptual term).
+        trust: (B, 1, H, W), how much its details count; its coarse colours count fully.
     """
     terms = {"g_colour": weights.coarse_colour * losses.coarse_colour(fake, target, valid)}
     if weights.pixel:
-        difference = (fake.float() - target.float()).abs() * valid
+        difference = (fake.float() - target.float()).abs() * valid * trust
         terms["g_pixel"] = weights.pixel * difference.sum() / (3.0 * valid.sum()).clamp_min(1.0)
     if state.vgg is None or not weights.perceptual:
         return terms
-    both = torch.cat([fake, target.to(fake.dtype)])
-    (both,) = _half_size_or_quarter(state.step, [both], rng)
-    b = fake.shape[0]
+    images = [fake, target.to(fake.dtype), trust]
+    fake, target, trust = _half_size_or_quarter(state.step, images, rng)
     with torch.no_grad():
-        target_features = state.vgg(both[b:].detach())
-    distance = losses.perceptual(state.vgg(both[:b]), target_features, PERCEPTUAL_LAYER_WEIGHTS)
+        target_features = state.vgg(target.detach())
+    distance = losses.perceptual(state.vgg(fake), target_features, PERCEPTUAL_LAYER_WEIGHTS, trust)
     terms["g_perceptual"] = weights.perceptual * distance
     return terms
+
+
+def canvas_losses(
+    harmonised: Harmonised | None, canvas: Tensor, weights: LossWeights
+) -> dict[str, Tensor]:
+    """Terms that keep the generator from replacing the canvas, or painting on it.
+
+    canvas: (B, 4, H, W).
+    """
+    if harmonised is None:
+        return {}
+    coverage = canvas[:, 3:]
+    replaced = (coverage - harmonised.take).sum() / coverage.sum().clamp_min(1.0)
+    grid = harmonised.grid
+    roughness = grid.diff(dim=-1).abs().mean() + grid.diff(dim=-2).abs().mean()
+    return {"g_take": weights.take * replaced, "g_grid": weights.grid * roughness}
 
 
 def style_losses(

@@ -20,6 +20,7 @@ from sim2street.neural_renderer.conditions.reprojection import (
     visible_before,
 )
 from sim2street.neural_renderer.data.batch import ClipBatch
+from sim2street.neural_renderer.networks.harmonise import Harmonised
 from sim2street.neural_renderer.networks.interface import (
     CompiledStyle,
     FrameGenerator,
@@ -44,11 +45,11 @@ class Rollout:
 
     Attributes:
         rgb: (B, 3, H, W) in [-1, 1], with gradients.
-        raw: the same before the history is blended in.
-        previous: the rendered predecessor, warped into the last frame, without gradients.
+        raw: what was painted, before history and canvas are put in.
+        previous: the rendered predecessor (`rgb`), warped into the last frame, without gradients.
         validity: (B, 1, H, W), 1 where the predecessor shows the same surface point.
         groups: (B, G, H, W), label groups of the last frame.
-        windows: (B, 1, H, W), windows in the generator's input.
+        harmonised: of the last frame; None without a canvas.
     """
 
     rgb: Tensor
@@ -56,7 +57,7 @@ class Rollout:
     previous: Tensor
     validity: Tensor
     groups: Tensor
-    windows: Tensor
+    harmonised: Harmonised | None
 
 
 def roll_out(
@@ -73,19 +74,25 @@ def roll_out(
     b, t = groups.shape[:2]
     seeds = torch.randint(0, 2**20, (b,), generator=rng).to(groups.device)
     drop_depth = (torch.rand(b, generator=rng) < DEPTH_DROPOUT).to(groups.device)
-    history, rgb, raw = None, None, None
+    history, out = None, None
     for frame in range(t):
         x = frame_input(clip, groups[:, frame], frame, seeds, ~drop_depth)
-        if rgb is not None:
-            warped, validity = warp_previous(clip, rgb.detach().float(), frame)
-            age = torch.full((b, 1, 1, 1), min((frame - 1) / 8.0, 1.0), device=rgb.device)
-            history = degraded(History(warped, validity, age), rng)
+        if out is not None:
+            both = torch.cat([out.painted, out.rgb], dim=1).detach().float()
+            warped, validity = warp_previous(clip, both, frame)
+            age = torch.full((b, 1, 1, 1), min((frame - 1) / 8.0, 1.0), device=both.device)
+            history = degraded(History(warped[:, :3], validity, age), rng)
         with torch.set_grad_enabled(frame == t - 1):
             out = generator(x, style, history)
-            rgb, raw = out.rgb, out.raw
-    assert rgb is not None
-    assert raw is not None
-    return Rollout(rgb, raw, warped, validity, groups[:, -1], x.layout[:, -1:])
+    assert out is not None
+    return Rollout(
+        out.rgb,
+        out.raw,
+        warped[:, 3:],
+        validity,
+        groups[:, -1],
+        out.harmonised,
+    )
 
 
 def frame_input(
@@ -103,11 +110,12 @@ def frame_input(
         has_depth,
         noise_seed,
         movers_in(clip.instances[:, frame, 0]),
+        clip.canvas[:, frame],
     )
 
 
 def warp_previous(clip: ClipBatch, rgb: Tensor, frame: int) -> tuple[Tensor, Tensor]:
-    """Warp `rgb` (B, 3, H, W), an image of frame `frame - 1`, into frame `frame`.
+    """Warp `rgb` (B, C, H, W) in [-1, 1], an image of frame `frame - 1`, into frame `frame`.
 
     Returns:
         The warped image, and the validity (B, 1, H, W): 1 where frame `frame - 1` showed the same

@@ -10,9 +10,12 @@ import numpy as np
 
 from sim2street.bridge.datasets.label_images import LabelReader
 from sim2street.configs import ConfigError
+from sim2street.neural_renderer.canvas.atlas import default_atlas_path, load_atlas
+from sim2street.neural_renderer.canvas.source import CanvasSource
 from sim2street.neural_renderer.data.batch import Batch, ClipBatch
 from sim2street.neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
 from sim2street.neural_renderer.data.photo_cache import load_cached_photos
+from sim2street.neural_renderer.data.photo_canvas import PhotoCanvas
 from sim2street.neural_renderer.data.photo_clips import photo_clips
 from sim2street.neural_renderer.data.photos import (
     PhotoSourceConfig,
@@ -99,6 +102,10 @@ class BatchSource:
         self._config = config
         self._photos = load_sources(config.sources, cache)
         self._validation = load_sources(config.validation, cache)
+        self._canvas = None
+        if config.canvas:
+            atlas = load_atlas(config.atlas or default_atlas_path())
+            self._canvas = PhotoCanvas(CanvasSource(atlas))
         self._datasets = [self._dataset(phase) for phase in config.phases]
         self._towns = [self._town_clips(phase) for phase in config.phases]
         self._videos = self._load_videos()
@@ -135,7 +142,8 @@ class BatchSource:
             size_px=phase.size_px, exemplars=self._config.exemplars, zoom=(0.9, 1.0),
             flip=False, tone=0.0, depth_dropout=0.0, roughen=None,
         )  # fmt: skip
-        return PhotoDataset(config, self._validation or self._photos, seed=7).batch(0, count)
+        photos = self._validation or self._photos
+        return PhotoDataset(config, photos, 7, self._canvas).batch(0, count)
 
     def _clips(self, step: int, draw: int) -> ClipBatch | None:
         """The clips of a batch; None in a step of stills."""
@@ -161,7 +169,7 @@ class BatchSource:
             size_px=phase.size_px, exemplars=self._config.exemplars, zoom=phase.zoom,
             rare_share=phase.rare_share,
         )  # fmt: skip
-        return PhotoDataset(config, self._photos, self._config.seed)
+        return PhotoDataset(config, self._photos, self._config.seed, self._canvas)
 
     def _load_videos(self) -> list[Video]:
         """The sources' videos with camera poses, if a phase asks for video."""

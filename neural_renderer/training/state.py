@@ -106,7 +106,7 @@ def build_state(config: TrainConfig, device: torch.device) -> TrainState:
             f"unknown generator size '{config.size}'{did_you_mean(config.size, list(SIZES))}"
         )
     teacher = _load_teacher(config, class_map, device)
-    generator = build_frame_generator(config.kind, config.size, groups)
+    generator = build_frame_generator(config.kind, config.size, class_map.names, config.canvas)
     efficientnet = (
         load_efficientnet_lite0(config.efficientnet_lite0) if config.efficientnet_lite0 else None
     )
@@ -280,5 +280,6 @@ def export_ema(
         config.license,
         loss_networks=state.loss_networks,
         kind=config.kind,
+        canvas=config.canvas,
     )
     save_generator(path, state.ema, info)

@@ -128,8 +128,13 @@ def _crop(
     def cut(plane: Tensor) -> Tensor:
         return plane[..., top : top + h, left : left + w]
 
-    cropped = GeneratorInput(
-        cut(x.groups), cut(x.layout), cut(x.geometry), x.has_depth, cut(x.noise)
+    cropped = replace(
+        x,
+        groups=cut(x.groups),
+        layout=cut(x.layout),
+        geometry=cut(x.geometry),
+        noise=cut(x.noise),
+        canvas=None if x.canvas is None else cut(x.canvas),
     )
     return cropped, cut(rgb), cut(groups)
 

@@ -46,6 +46,9 @@ from sim2street.neural_renderer.training.update import StepImages, update_networ
 STATE_FILE = "state.pt"
 EXPORT_FILE = "generator.safetensors"
 
+FOREIGN_DISTRUST = 0.85
+"""Where the canvas shows other things than the photograph, its details count by so much less."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -151,18 +154,19 @@ def still_step(
     with state.autocast():
         given = objective.conditions(state, stills, rng)
         real, valid, paired = still_target(state, stills, given.x, given.exemplars)
-        fake = state.generator(given.x, given.style).rgb
+        out = state.generator(given.x, given.style)
     images = StepImages(
-        fake=fake,
+        fake=out.rgb,
         real=real,
         fake_groups=given.groups,
         real_groups=given.groups,
-        windows=given.x.layout[:, -1:],
         valid=valid,
+        trust=1.0 - FOREIGN_DISTRUST * stills.foreign,
         paired=paired,
         exemplars=given.exemplars,
+        extra_terms=objective.canvas_losses(out.harmonised, stills.canvas, config.weights),
     )
-    return update_networks(state, config, images, rng, batch), fake.detach()
+    return update_networks(state, config, images, rng, batch), out.rgb.detach()
 
 
 def clip_step(
@@ -184,6 +188,7 @@ def clip_step(
         real, valid, paired = clip_target(state, clips, stills, exemplars, groups, rng)
         style = style_of(state.generator, exemplars)
         out = roll_out(state.generator, style, clips, groups, rng)
+    canvas = clips.canvas[:, -1]
     temporal, steady = (
         losses.temporal(rgb.float(), out.previous, out.validity) for rgb in (out.rgb, out.raw)
     )
@@ -192,13 +197,14 @@ def clip_step(
         real=real,
         fake_groups=out.groups,
         real_groups=out.groups if paired else state.class_map.groups_from_multihot(stills.tags),
-        windows=out.windows,
         valid=valid,
+        trust=1.0 - FOREIGN_DISTRUST * (canvas[:, 3:] > 0.0).float(),
         paired=paired,
         exemplars=exemplars,
         extra_terms={
             "g_temporal": config.weights.temporal * temporal,
             "g_steady": config.weights.steady * steady,
+            **objective.canvas_losses(out.harmonised, canvas, config.weights),
         },
     )
     if state.temporal_discriminator is not None:

@@ -11,7 +11,6 @@ from sim2street.neural_renderer.training import losses, objective
 from sim2street.neural_renderer.training.config import TrainConfig
 from sim2street.neural_renderer.training.optimise import BatchOfStep, backward_and_step, frozen
 from sim2street.neural_renderer.training.state import TrainState
-from sim2street.neural_renderer.training.surfaces import surface_losses
 from sim2street.neural_renderer.training.targets import Exemplars
 
 R1_EVERY = 16
@@ -28,9 +27,9 @@ class StepImages:
     Attributes:
         fake, real: (B, 3, H, W) in [-1, 1].
         fake_groups, real_groups: their label groups (B, G, H, W).
-        windows: (B, 1, H, W), windows in the generator's input.
         valid: (B, 1, H, W), 1 where a target counts.
         paired: `real` is the target of `fake`; if not, it is only an example of real images.
+        trust: (B, 1, H, W), how much the target's details count: less where the canvas is foreign.
         exemplars: what the style of `fake` was read from.
         extra_terms: further terms of the generator's loss.
         temporal_pairs: generated and real frames with their predecessors, (B, 6, H, W) each; None
@@ -41,8 +40,8 @@ class StepImages:
     real: Tensor
     fake_groups: Tensor
     real_groups: Tensor
-    windows: Tensor
     valid: Tensor
+    trust: Tensor
     paired: bool
     exemplars: Exemplars
     extra_terms: dict[str, Tensor] = field(default_factory=dict)
@@ -124,13 +123,15 @@ def generator_terms(
     with torch.no_grad():
         real_outputs = objective.discriminate(state, augmented.real, None)
     fake_outputs = objective.discriminate(state, augmented.fake, augmented.fake_features)
-    terms = objective.adversarial_losses(fake_outputs, real_outputs, groups, weights, paired)
+    terms = objective.adversarial_losses(
+        fake_outputs, real_outputs, groups, weights, paired, images.trust
+    )
     if paired:
-        terms |= objective.target_losses(state, fake, images.real, images.valid, weights, rng)
+        terms |= objective.target_losses(
+            state, fake, images.real, images.valid, images.trust, weights, rng
+        )
     else:
         terms |= objective.style_losses(state, fake, groups, images.exemplars, weights, rng)
-    names = state.class_map.names
-    terms |= surface_losses(names, fake, groups, images.windows, weights, paired)
     if images.temporal_pairs is not None and state.temporal_discriminator is not None:
         output = state.temporal_discriminator(images.temporal_pairs[0])
         hinge = losses.hinge_generator(output)

@@ -121,7 +121,7 @@ def networks(root: Path) -> ScoringNetworks:
 
 def test_fit_is_refused_at_once_for_weights_without_styles(root: Path, tmp_path: Path) -> None:
     _, info = load_generator(root / "tiny.safetensors")
-    plain = build_frame_generator("spade", info.size, len(info.class_map.names))
+    plain = build_frame_generator("spade", info.size, info.class_map.names)
     path = tmp_path / "spade.safetensors"
     save_generator(path, plain, dataclasses.replace(info, kind="spade"))
     stages: list[str] = []

@@ -19,7 +19,6 @@ from sim2street.neural_renderer.networks.interface import (
 )
 from sim2street.neural_renderer.networks.motion import catmull_rom_warp
 from sim2street.neural_renderer.networks.style import StyleCode, attend, attention_tokens
-from sim2street.neural_renderer.training import surfaces
 
 GROUPS = len(ClassMap.default().names)
 
@@ -70,22 +69,6 @@ def test_history_is_clamped_to_the_5x5_neighbourhood() -> None:
     low = -functional.max_pool2d(-wide, 5, stride=1) - 0.25
     expected = history.minimum(high).maximum(low)
     torch.testing.assert_close(clamp_to_neighbourhood(history, raw), expected)
-
-
-@pytest.mark.parametrize("side_px", [5, 25])
-def test_separable_mean_equals_the_masked_local_mean_a_square(side_px: int) -> None:
-    """Also at the border; without any masked pixel, the values themselves are returned."""
-    rng = torch.Generator().manual_seed(side_px)
-    x = torch.rand(2, 3, 20, 31, generator=rng)
-    mask = (torch.rand(2, 1, 20, 31, generator=rng) < 0.6).float()
-    mask[1] = 0.0
-    square = torch.ones(1, 1, side_px, side_px)
-    reach = side_px // 2
-    sums = functional.conv2d((x * mask).flatten(0, 1)[:, None], square, padding=reach)
-    pixels = functional.conv2d(mask, square, padding=reach)
-    given = surfaces._local_mean(x, mask, side_px)
-    torch.testing.assert_close(given[0], sums.view(2, 3, 20, 31)[0] / pixels[0])
-    torch.testing.assert_close(given[1], x[1])
 
 
 def test_smoothing_before_the_pixel_shuffle_equals_smoothing_after_it(

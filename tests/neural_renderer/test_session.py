@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with random weights whose history path is awake, and two styles."""
     root = tmp_path_factory.mktemp("weights")
     torch.manual_seed(3)
-    generator = build_frame_generator("few-shot", "tiny", len(ClassMap.default().names))
+    generator = build_frame_generator("few-shot", "tiny", ClassMap.default().names)
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))

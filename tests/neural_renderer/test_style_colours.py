@@ -155,7 +155,7 @@ def test_exemplars_are_rendered_with_pseudo_depth() -> None:
 
 @pytest.mark.parametrize("kind", ["spade", "plain"])
 def test_generators_without_styles_get_no_correction(kind: str) -> None:
-    plain = build_frame_generator(kind, "tiny", len(CLASSES.names)).eval()
+    plain = build_frame_generator(kind, "tiny", CLASSES.names).eval()
     assert (compile_style(plain, CLASSES, [exemplar(0.6, 0.4)], [street()]).colour == 0.0).all()
 
 

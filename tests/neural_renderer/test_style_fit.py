@@ -142,7 +142,7 @@ def test_colours_are_measured_on_the_fitted_style(generator) -> None:
 
 
 def test_fit_is_refused_for_generators_without_styles() -> None:
-    plain = build_frame_generator("spade", "tiny", len(CLASSES.names)).eval()
+    plain = build_frame_generator("spade", "tiny", CLASSES.names).eval()
     with pytest.raises(StyleError, match="nothing to fit"):
         compile_style(plain, CLASSES, [wall(8)], [labels()], lambda *given: given[2])
 

@@ -23,7 +23,7 @@ def untrained_weights(folder: Path) -> tuple[Path, Path]:
     weights, styles = folder / "tiny.safetensors", folder / "styles"
     styles.mkdir()
     torch.manual_seed(3)
-    generator = build_frame_generator("few-shot", "tiny", len(ClassMap.default().names))
+    generator = build_frame_generator("few-shot", "tiny", ClassMap.default().names)
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
