@@ -254,12 +254,18 @@ def _read_env(config: str) -> dict[str, Any]:
 
 
 def assemble_env(
-    data: EnvConfig, source: str, render_mode: str | None = None, renderer: Renderer | None = None
+    data: EnvConfig,
+    source: str,
+    render_mode: str | None = None,
+    renderer: Renderer | None = None,
+    surfaces: bool = False,
 ) -> DrivingEnv:
     """The env of a config.
 
-    `renderer`, if given, is used in place of the one that the config names: the envs of a vector
-    share one.
+    Args:
+        source: name of the config, for error messages.
+        renderer: in place of the one that the config names: the envs of a vector share one.
+        surfaces: `renderer` uses exact texture coordinates (`Renderer.uses_surfaces`).
     """
     with needs_extra("env"):
         from sim2street.envs.actions import ActionConfig, make_actions
@@ -271,9 +277,11 @@ def assemble_env(
     action = parse(ActionConfig, data.actions, f"{source}: actions")
     episodes = parse(EpisodeConfig, data.episodes, f"{source}: episodes")
     observation = parse(ObservationConfig, data.observation, f"{source}: observation")
-    world = build_world(data.world, data.all_world_settings())
-    if data.renderer is not None:
-        renderer = renderer or build_renderer(data.renderer, data.renderer_settings)
+    if data.renderer is not None and renderer is None:
+        renderer = build_renderer(data.renderer, data.renderer_settings)
+        surfaces = renderer.uses_surfaces
+    world = build_world(data.world, data.all_world_settings(), surfaces=surfaces)
+    if data.renderer is not None and renderer is not None:
         every = data.render_every or min(action.repeat, MOST_RENDER_EVERY)
         world = RenderedWorld(world, renderer, data.style, data.image_scale, every)
     kind = DrivingEnv

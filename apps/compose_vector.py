@@ -78,7 +78,10 @@ def make_vector_env(
         renderer = build_renderer(data.renderer, data.renderer_settings)
     # Palette images gain nothing from batches, so each process has a palette of its own.
     share_renderer = not isinstance(renderer, PaletteRenderer)
-    make_env = partial(make_env_of_vector, data, config, render_mode, worlds, share_renderer)
+    surfaces = renderer.uses_surfaces
+    make_env = partial(
+        make_env_of_vector, data, config, render_mode, worlds, share_renderer, surfaces
+    )
     return DrivingVectorEnv(make_env, num_envs, renderer, autoreset_mode, limits_s, at_once)
 
 
@@ -88,6 +91,7 @@ def make_env_of_vector(
     render_mode: str | None,
     worlds: Sequence[str | Mapping[str, Any]] | None,
     share_renderer: bool,
+    surfaces: bool,
     index: int,
     renderer: Renderer,
 ) -> gymnasium.Env[Any, Any]:
@@ -97,6 +101,7 @@ def make_env_of_vector(
         source: name of the config, for error messages.
         worlds: see `make_vector_env`.
         share_renderer: whether to use `renderer` instead of building one from the config.
+        surfaces: whether that renderer uses exact texture coordinates.
     """
     if worlds is not None:
         world = worlds[index]
@@ -107,6 +112,6 @@ def make_env_of_vector(
     shared = renderer if share_renderer else None
     if render_mode is not None and render_mode.endswith("_list"):
         return RenderCollection(
-            assemble_env(data, source, render_mode.removesuffix("_list"), shared)
+            assemble_env(data, source, render_mode.removesuffix("_list"), shared, surfaces)
         )
-    return assemble_env(data, source, render_mode, shared)
+    return assemble_env(data, source, render_mode, shared, surfaces)

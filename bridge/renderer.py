@@ -48,7 +48,12 @@ class Renderer(StillImages, Closing):
     * when `RenderRequest.restart` is set.
 
     Rendering the same (episode, tick) again returns the cached image and changes no state.
+
+    Attributes:
+        uses_surfaces: whether it is given `View.surfaces` with profit, in worlds that know them.
     """
+
+    uses_surfaces = False
 
     @abstractmethod
     def styles(self) -> tuple[str, ...]:

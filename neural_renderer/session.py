@@ -86,6 +86,7 @@ class NeuralRenderer(Renderer):
         self._styles = StyleBook(self._generator, self.info, folders, self._device)
         self._unseen = UnseenTags(self.info.seen_tags, self.info.class_map)
         self._canvas = _canvas_source(atlas) if self.info.canvas else None
+        self.uses_surfaces = self._canvas is not None
         self._sessions: dict[int, _Session] = {}
         self._next_session = 1
 

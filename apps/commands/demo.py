@@ -60,10 +60,11 @@ def demo(
     """Drive the town, render it, and write a video: labels, depth and RGB next to each other."""
     look = parse_style(style)
     stream = None if publish is None else server_config(publish, secret_key, allowed_clients)
-    inner = make_world(world, size)
+    engine = make_renderer(renderer)
+    inner = make_world(world, size, engine.uses_surfaces)
     options = reset_options(inner, town, weather, traffic)
     with (
-        open_rendered(inner, make_renderer(renderer), look, scale) as rendered,
+        open_rendered(inner, engine, look, scale) as rendered,
         published(rendered, stream) as shown,
     ):
         frames = driven(shown, ticks, seed, options)

@@ -227,11 +227,11 @@ def gallery(
     ticks: Annotated[int, typer.Option("--ticks", min=1, help="Drive this far first.")] = 60,
 ) -> None:
     """Render one frame of a world in every style of a renderer, side by side."""
-    with opened(make_world(world)) as source:
-        *_, frame = driven(source, ticks, seed)
-    view = pick_view(frame, None)
-    size_px = (view.camera.width_px, view.camera.height_px)
     with make_renderer(renderer) as engine:
+        with opened(make_world(world, surfaces=engine.uses_surfaces)) as source:
+            *_, frame = driven(source, ticks, seed)
+        view = pick_view(frame, None)
+        size_px = (view.camera.width_px, view.camera.height_px)
         names = engine.styles()
         configs = [SessionConfig(name, view.camera, size_px) for name in names]
         requests = [

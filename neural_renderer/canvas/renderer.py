@@ -61,6 +61,8 @@ class CanvasRenderer(FrameByFrameRenderer):
         atlas: its name is the only style.
     """
 
+    uses_surfaces = True
+
     def __init__(self, atlas: Atlas) -> None:
         super().__init__()
         self._name = atlas.name

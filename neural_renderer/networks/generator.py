@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from sim2street.neural_renderer.networks.blend import blend_history
 from sim2street.neural_renderer.networks.harmonise import Harmoniser
+from sim2street.neural_renderer.networks.initial_weights import initialise
 from sim2street.neural_renderer.networks.interface import (
     GEOMETRY_CHANNELS,
     LAYOUT_CHANNELS,
@@ -138,53 +139,11 @@ class Generator(FrameGenerator):
         if slots is not None:
             self.harmoniser = Harmoniser(slots, widths[0], widths[GRID_LEVEL], widths[0])
             self.weather = nn.Linear(WEATHER_CHANNELS, widths[-1], bias=False)
-        self._initialise(groups)
-
-    def _initialise(self, groups: int) -> None:
-        """Scale all weights so that activations start near unit variance.
-
-        * Layout edges and windows get the scale of a label group. All other dense inputs, such as
-          the noise, get less: with one scale for all, they drown the sparse labels.
-        * The four sub-pixels of a cell start equal (ICNR, Aitken et al., 2017), so that the pixel
-          shuffle starts without a lattice, and `smooth` undoes most of the blur of `binomial`.
-        * Canvas and weather start without any effect on the layers they share with a generator that
-          has neither.
-        * The history weight starts high, at sigmoid(2), or training would not raise it, while the
-          weights that read the history map start at zero.
-        """
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight, a=0.2)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        weight = self.to_pixels.weight
-        cell = torch.empty(4, *weight.shape[1:])
-        nn.init.normal_(cell, std=0.2 / (9 * weight.shape[1]) ** 0.5)
-        with torch.no_grad():
-            self.start_from_code.weight.mul_(0.3)
-            self.stem.weight.normal_(std=0.7)
-            windows = 4 * (groups + LAYOUT_CHANNELS - 1)  # the last layout channel
-            self.stem.weight[:, 4 * (groups + 1) : windows].normal_(std=0.15)
-            self.stem.weight[:, windows + 4 :].normal_(std=0.15)
-            weight.copy_(cell.repeat_interleave(4, dim=0))
-            assert self.to_pixels.bias is not None
-            self.to_pixels.bias[12:] = 2.0
-            sharpen = torch.tensor([-0.25, 1.5, -0.25])
-            self.smooth.weight.copy_(sharpen[:, None] * sharpen)
-            for level in range(LEVELS):
-                for block in self._level(level):
-                    block.conv_1.weight.mul_(0.5)
-                    for spade in (block.spade_0, block.spade_1):
-                        spade.modulation.weight.mul_(0.5)
-            for weight in self.history_weights():
-                weight[:, -HISTORY_CHANNELS:] = 0.0
-        if self.harmoniser is not None and self.weather is not None:
-            self.harmoniser.start_at_zero()
-            nn.init.zeros_(self.weather.weight)
+        initialise(self, groups)
 
     def history_weights(self) -> list[Tensor]:
         """Weights (out, in, 1, 1) whose last `HISTORY_CHANNELS` inputs are the history map."""
-        blocks = [block for level in range(HISTORY_LEVELS) for block in self._level(level)]
+        blocks = [block for level in range(HISTORY_LEVELS) for block in self.blocks_of(level)]
         spades = [spade for block in blocks for spade in (block.spade_0, block.spade_1)]
         return [conv.weight for spade in spades for conv in (spade.modulation, spade.down)]
 
@@ -192,7 +151,8 @@ class Generator(FrameGenerator):
     def dtype(self) -> torch.dtype:
         return self.stem.weight.dtype
 
-    def _level(self, level: int) -> list[SpadeBlock]:
+    def blocks_of(self, level: int) -> list[SpadeBlock]:
+        """The SPADE blocks of a level."""
         return cast(list[SpadeBlock], list(cast(nn.ModuleList, self.blocks[level])))
 
     def encode_style(self, rgb: Tensor, groups: Tensor) -> StyleCode:
@@ -207,7 +167,7 @@ class Generator(FrameGenerator):
                     coverage_weights(weights, features[level], width)
                     for weights in block.weights(style.code)
                 )
-                for block in self._level(level)
+                for block in self.blocks_of(level)
             )
             for level, width in enumerate(self.widths)
         )
@@ -222,7 +182,7 @@ class Generator(FrameGenerator):
         maps = self._spade_maps(x, coverage, style, embeddings, history)
         h = coarse = self._start(embeddings[-1], x, style)
         for level in reversed(range(LEVELS)):
-            for block, weights in zip(self._level(level), style.modulation[level], strict=True):
+            for block, weights in zip(self.blocks_of(level), style.modulation[level], strict=True):
                 h = block(h, maps[level], weights)
             coarse = h if level == GRID_LEVEL else coarse
             if level > 0:

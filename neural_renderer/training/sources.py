@@ -194,7 +194,7 @@ class BatchSource:
             return None
         if self._config.town_clips is None:
             raise ConfigError("a phase has a town_share, but there is no town_clips folder")
-        config = TownClipsConfig(size_px=phase.size_px, zoom=phase.zoom)
+        config = TownClipsConfig(size_px=phase.size_px)
         return TownClips(self._config.town_clips, config, self._config.seed)
 
 
