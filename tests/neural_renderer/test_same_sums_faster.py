@@ -115,7 +115,7 @@ def test_compiled_modulation_equals_class_features_weighted_by_coverage(tiny: Ge
         torch.randn(1, 5, 32, generator=rng), torch.randn(1, 5, 64, generator=rng),
         torch.zeros(1, 5), torch.zeros(1, GROUPS, 3),
     )  # fmt: skip
-    block, width = tiny._level(1)[0], 48
+    block, width = tiny.blocks_of(1)[0], 48
     embedding, past = torch.randn(7, width, generator=rng), torch.randn(7, 16, generator=rng)
     coverage = torch.rand(7, GROUPS, generator=rng)
     features = coverage @ tiny.class_maps[1](style.classes)[0]

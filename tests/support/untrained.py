@@ -14,7 +14,7 @@ from sim2street.neural_renderer.styles.files import write_style
 from sim2street.neural_renderer.styles.make import compile_style
 
 
-def untrained_weights(folder: Path) -> tuple[Path, Path]:
+def untrained_weights(folder: Path, canvas: bool = False) -> tuple[Path, Path]:
     """A checkpoint file and a folder with two styles.
 
     Noise is added to all parameters, because some start at zero and would switch parts of the
@@ -23,11 +23,13 @@ def untrained_weights(folder: Path) -> tuple[Path, Path]:
     weights, styles = folder / "tiny.safetensors", folder / "styles"
     styles.mkdir()
     torch.manual_seed(3)
-    generator = build_frame_generator("few-shot", "tiny", ClassMap.default().names)
+    generator = build_frame_generator("few-shot", "tiny", ClassMap.default().names, canvas)
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
-    known = CheckpointInfo("tiny", 1, ClassMap.default(), tuple(range(1, 20)), "test only")
+    known = CheckpointInfo(
+        "tiny", 1, ClassMap.default(), tuple(range(1, 20)), "test only", canvas=canvas
+    )
     save_generator(weights, generator, known)
     generator, info = load_generator(weights)
     for seed, name in enumerate(("day", "dusk")):
