@@ -1,8 +1,13 @@
-"""Leaves on vegetation: an oblique projection from the world, steady while the camera moves."""
+"""Leaves on vegetation: projected along the axis of the world that a surface faces.
+
+One projection for all surfaces would draw leaves out to streaks on those that lie along it. Crowns
+are clusters of facets, and each facet takes one of three.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from sim2street.bridge.frame import ByteArray, FloatArray, IdArray
 from sim2street.bridge.labels import Tag
@@ -10,11 +15,23 @@ from sim2street.neural_renderer.canvas.hashing import mixed, unit
 from sim2street.neural_renderer.canvas.parts import AtlasParts
 from sim2street.neural_renderer.canvas.surface_map import SurfaceMap
 
-OBLIQUE = np.array([[0.83, -0.55, 0.0], [0.22, 0.31, 0.93]], np.float32)
-"""Rows: texture x and y of a point in the world. Seen from any street, neither axis vanishes."""
+PLANES = np.array(
+    [
+        [[0.28, 0.96, 0.0], [0.0, 0.26, 0.97]],
+        [[0.96, 0.28, 0.0], [0.26, 0.0, 0.97]],
+        [[0.80, 0.60, 0.0], [-0.60, 0.80, 0.0]],
+    ],
+    np.float32,
+)
+"""Texture x and y of a point in the world, for surfaces that face along x, along y and up.
+
+They are a little oblique, so that leaves do not stand in rows."""
 
 HEDGE_TOP_M = 2.2
 """Vegetation below this height takes hedge textures."""
+
+SQUARE_M = 25.0
+"""Side of the squares of the ground in which plants without instance ids look alike."""
 
 TINT_RANGE = 0.12
 """Plants differ in sRGB value by up to this share."""
@@ -35,8 +52,8 @@ def place_plants(
         return
     hedge = parts.groups.get("hedge", foliage)
     points = points_m.reshape(3, -1)[:, pixels]
-    # Plants without ids of their own change their look every few metres.
-    plant = np.floor(points[:2] / 6.0).astype(np.int64)
+    # Plants without ids of their own: squares so large that few of them cut a crown in two.
+    plant = np.floor(points[:2] / SQUARE_M).astype(np.int64)
     key = mixed(plant[0], plant[1], seed, 21)
     if instances is not None:
         ids = instances.reshape(-1)[pixels].astype(np.int64)
@@ -47,6 +64,21 @@ def place_plants(
     )
     scale = parts.px_per_m.take(piece)
     surfaces.texture.reshape(-1)[pixels] = piece
-    surfaces.texel.reshape(2, -1)[:, pixels] = (OBLIQUE @ points) * scale
+    rows = PLANES.take(facing(points_m).reshape(-1)[pixels], axis=0)
+    texel = np.einsum("pij,jp->ip", rows, points)
+    surfaces.texel.reshape(2, -1)[:, pixels] = texel * scale
     shade = 1.0 + TINT_RANGE * (2.0 * unit(mixed(key, 22)) - 1.0)
     surfaces.tint.reshape(3, -1)[:, pixels] = shade
+
+
+def facing(points_m: FloatArray) -> npt.NDArray[np.intp]:
+    """Axis of the world that the surface at each pixel faces most: 0, 1 or 2, (H, W).
+
+    points_m: float32 (3, H, W), surface points in the world.
+    """
+    along, down = np.zeros_like(points_m), np.zeros_like(points_m)
+    along[:, :, 1:-1] = points_m[:, :, 2:] - points_m[:, :, :-2]
+    down[:, 1:-1] = points_m[:, 2:] - points_m[:, :-2]
+    normal = np.abs(np.cross(along, down, axis=0))
+    axis: npt.NDArray[np.intp] = normal.argmax(axis=0)
+    return axis
