@@ -204,13 +204,24 @@ class EgoState:
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """Weather and time of day. Each value but the sun's altitude is in [0, 1]."""
+    """Weather and time of day. The sun's altitude is in [-90, 90], all others in [0, 1]."""
 
     sun_altitude_deg: float = 45.0
     cloudiness: float = 0.2
     rain: float = 0.0
     fog: float = 0.0
     wetness: float = 0.0
+
+    def validate(self) -> None:
+        """Raise FrameError where a value is outside its range or not finite."""
+        if not -90.0 <= self.sun_altitude_deg <= 90.0:  # NaN fails as well
+            raise FrameError(
+                f"weather.sun_altitude_deg must be in [-90, 90], got {self.sun_altitude_deg}"
+            )
+        for name in ("cloudiness", "rain", "fog", "wetness"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise FrameError(f"weather.{name} must be in [0, 1], got {value}")
 
 
 @dataclass(frozen=True, slots=True)

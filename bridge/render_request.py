@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sim2street.bridge.errors import RendererError
-from sim2street.bridge.frame import Actor, ByteArray, Camera, View
+from sim2street.bridge.frame import Actor, ByteArray, Camera, View, Weather
 from sim2street.configs import did_you_mean
 
 DEFAULT_STYLE = "default"
@@ -59,6 +59,7 @@ class RenderRequest:
         tick, episode: of the frame that the view belongs to.
         actors: of the same frame; their poses give the motion of their pixels.
         restart: discard the session's temporal state before rendering.
+        weather: of the same frame; None: unknown, rendered as the style has it.
     """
 
     session: int
@@ -67,6 +68,7 @@ class RenderRequest:
     episode: int
     actors: tuple[Actor, ...] = ()
     restart: bool = False
+    weather: Weather | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,7 @@ class RenderedWorld(World):
                 frame.episode,
                 frame.actors,
                 restart=restart or (no_poses and frame.views[name].motion_px is None),
+                weather=frame.weather,
             )
             for name in names
         ]

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
+from PIL import Image
 from rich.markup import escape
 
 from sim2street.apps.commands.options import SeedOption, SizeOption, WorldOption, make_world
 from sim2street.apps.compose import needs_extra, opened
 from sim2street.apps.console import progress, say
 from sim2street.apps.filming import driven, pick_view
-from sim2street.apps.video import open_film, save_image
-from sim2street.bridge.frame import ByteArray, View
+from sim2street.apps.video import contact_sheet, open_film, save_image
+from sim2street.bridge.frame import ByteArray, SensorFrame, View
 from sim2street.bridge.palette import paint_labels
+from sim2street.bridge.renderer import RenderRequest, SessionConfig
+from sim2street.bridge.town.weather import PRESETS, draw_weather
 
 if TYPE_CHECKING:
+    from sim2street.neural_renderer.canvas.atlas import Atlas
     from sim2street.neural_renderer.canvas.parts import AtlasParts
 
 
@@ -32,6 +36,10 @@ def canvas(
     ticks: Annotated[int, typer.Option("--ticks", min=1, help="Number of ticks to drive.")] = 60,
     seed: SeedOption = 0,
     size: SizeOption = None,
+    weathers: Annotated[
+        bool,
+        typer.Option("--weathers", help="Also write weathers.png: this frame in every weather."),
+    ] = False,
 ) -> None:
     """Film the canvas of a drive: labels, textures, which texture, and mip level.
 
@@ -40,8 +48,9 @@ def canvas(
     with needs_extra("neural"):
         from sim2street.neural_renderer.canvas.atlas import default_atlas_path, load_atlas
         from sim2street.neural_renderer.canvas.parts import atlas_parts
-    parts = atlas_parts(load_atlas(atlas or default_atlas_path()))
-    inner = make_world(world, size)
+    textures = load_atlas(atlas or default_atlas_path())
+    parts = atlas_parts(textures)
+    inner = make_world(world, size, surfaces=weathers)
     panels: ByteArray | None = None
     with (
         opened(inner) as source,
@@ -56,6 +65,27 @@ def canvas(
     save_image(panels, folder / "canvas.png")
     say(f"film   {escape(str(folder / 'canvas.mp4'))}")
     say(f"frame  {escape(str(folder / 'canvas.png'))}")
+    if weathers:
+        save_image(weather_sheet(frame, textures, seed), folder / "weathers.png")
+        say(f"sheet  {escape(str(folder / 'weathers.png'))}")
+
+
+def weather_sheet(frame: SensorFrame, atlas: Atlas, seed: int) -> Image.Image:
+    """The first view of a frame on the canvas in every weather preset, with captions."""
+    from sim2street.neural_renderer.canvas.renderer import CanvasRenderer
+
+    view = pick_view(frame, None)
+    size_px = (view.camera.width_px, view.camera.height_px)
+    pictures = []
+    with CanvasRenderer(atlas) as renderer:
+        session = renderer.open_session(SessionConfig(atlas.name, view.camera, size_px, seed))
+        for number, name in enumerate(PRESETS):
+            weather = draw_weather(np.random.default_rng(seed), name)
+            request = RenderRequest(
+                session, view, frame.tick, number, frame.actors, weather=weather
+            )
+            pictures += [rendering.rgb for rendering in renderer.render([request])]
+    return contact_sheet(pictures, list(PRESETS), columns=2)
 
 
 def canvas_panels(view: View, parts: AtlasParts, seed: int) -> ByteArray:

@@ -236,7 +236,12 @@ def gallery(
         configs = [SessionConfig(name, view.camera, size_px) for name in names]
         requests = [
             RenderRequest(
-                engine.open_session(config), view, frame.tick, frame.episode, frame.actors
+                engine.open_session(config),
+                view,
+                frame.tick,
+                frame.episode,
+                frame.actors,
+                weather=frame.weather,
             )
             for config in configs
         ]

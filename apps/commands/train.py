@@ -127,7 +127,7 @@ def seed(
 ) -> None:
     """Write the weights of a run as a seed, small files that later runs can start from.
 
-    A seed holds generator, averaged generator and discriminators in float16, and no optimiser
+    A seed holds the averaged generator and the discriminators in float16, and no optimiser
     state. `sim2street train --init-from FOLDER` starts from it.
     """
     with needs_extra("neural"):

@@ -266,13 +266,22 @@ def tag_table_for(version: str) -> ByteArray:
 
 
 def weather_from_carla(values: Mapping[str, float]) -> Weather:
-    """Our weather (0 to 1) from CARLA's parameters (percent)."""
+    """Our weather (0 to 1) from CARLA's parameters (percent), which CARLA does not limit.
+
+    Negative parameters stand for a map's own weather, which CARLA does not tell: the default.
+    """
+    if values["cloudiness"] < 0.0:
+        return Weather()
+
+    def share(name: str) -> float:
+        return min(max(float(values[name]) / 100.0, 0.0), 1.0)
+
     return Weather(
-        sun_altitude_deg=float(values["sun_altitude_angle"]),
-        cloudiness=float(values["cloudiness"]) / 100.0,
-        rain=float(values["precipitation"]) / 100.0,
-        fog=float(values["fog_density"]) / 100.0,
-        wetness=float(values["wetness"]) / 100.0,
+        sun_altitude_deg=min(max(float(values["sun_altitude_angle"]), -90.0), 90.0),
+        cloudiness=share("cloudiness"),
+        rain=share("precipitation"),
+        fog=share("fog_density"),
+        wetness=share("wetness"),
     )
 
 

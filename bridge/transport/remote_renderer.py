@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ from sim2street.bridge.wire.schema import SessionRefBody, StylesBody
 
 _MAX_REOPENS = 3
 
+logger = logging.getLogger(__name__)
+
 
 class _RendererCrashed(RendererLost):
     """The server reported that its renderer crashed. Another server may take its place."""
@@ -57,7 +60,8 @@ class RemoteRenderer(Renderer):
     If the server dies and another one takes its place, `render` opens its sessions there with
     the same style and seed, renders the same views again and marks them as `reopened`, so that
     no tick of the world is lost. If no server answers within the deadline, it raises
-    RendererLost.
+    RendererLost. A server that refuses requests with weather and accepts them without it, because
+    it is older than this field, gets none.
     """
 
     def __init__(self, config: ClientConfig | str) -> None:
@@ -67,6 +71,7 @@ class RemoteRenderer(Renderer):
         self._sessions: dict[int, _Session] = {}
         self._numbers = itertools.count(1)
         self._said_hello = False
+        self._knows_weather = True
 
     def styles(self) -> tuple[str, ...]:
         reply = self._request("styles")
@@ -80,15 +85,17 @@ class RemoteRenderer(Renderer):
     def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
         if not requests:
             return []
+        for request in requests:
+            if request.weather is not None:
+                request.weather.validate()
         reopened: set[int] = set()
         for _ in range(_MAX_REOPENS):
             remote_requests = [
                 dataclasses.replace(request, session=self._session(request.session).remote_number)
                 for request in requests
             ]
-            body, arrays = render_parts(remote_requests)
             try:
-                reply = self._request("render", body, arrays)
+                reply = self._render(remote_requests)
             except (UnknownSession, _RendererCrashed):
                 reopened |= self._reopen({request.session for request in requests})
                 continue
@@ -119,6 +126,23 @@ class RemoteRenderer(Renderer):
             self._request_if_possible("close", {})
         self._client.close()
 
+    def _render(self, requests: Sequence[RenderRequest]) -> Message:
+        """The reply to a "render", without the weather if the server does not know it."""
+        plain = [dataclasses.replace(request, weather=None) for request in requests]
+        if not self._knows_weather or all(request.weather is None for request in requests):
+            return self._request("render", *render_parts(plain))
+        try:
+            return self._request("render", *render_parts(requests))
+        except ProtocolError as error:
+            reply = self._request("render", *render_parts(plain))
+            logger.warning(
+                "%s renders without the weather: %s; update sim2street there",
+                self._config.endpoint,
+                error,
+            )
+        self._knows_weather = False
+        return reply
+
     def _session(self, session: int) -> _Session:
         if session not in self._sessions:
             raise UnknownSession(f"no session {session}: open it first")
@@ -146,6 +170,7 @@ class RemoteRenderer(Renderer):
         return read_body(SessionRefBody, reply.body, "session").session
 
     def _reopen(self, sessions: Iterable[int]) -> set[int]:
+        self._knows_weather = True
         for number in sorted(sessions):
             known = self._session(number)
             known.remote_number = self._open(known.config)

@@ -105,7 +105,7 @@ def check_style_room(sessions: Collection[Session], style: StyleChoice) -> None:
 
 
 def check_requests(requests: Sequence[RenderRequest], sessions: Sequence[Session]) -> None:
-    """Raise FrameError, ProtocolError or RendererError where a view or its actors are invalid."""
+    """Raise FrameError, ProtocolError or RendererError where a request is invalid."""
     if len({request.session for request in requests}) != len(requests):
         raise ProtocolError("render: one request names a session twice: send one view for each")
     checked: set[int] = set()
@@ -119,6 +119,8 @@ def check_requests(requests: Sequence[RenderRequest], sessions: Sequence[Session
         if view.labels is None:
             raise RendererError("view.labels is missing: configure a label camera in the world")
         view.validate()
+        if request.weather is not None:
+            request.weather.validate()
         _check_intrinsics(view.camera)
         _check_position("view.pose", view.pose)
         if id(request.actors) not in checked:  # several views may share a set of actors

@@ -10,7 +10,7 @@ import numpy as np
 
 from sim2street.bridge import errors
 from sim2street.bridge.errors import ProtocolError
-from sim2street.bridge.frame import Actor, Camera
+from sim2street.bridge.frame import Actor, Camera, Weather
 from sim2street.bridge.renderer import (
     Rendering,
     RenderRequest,
@@ -82,7 +82,7 @@ def read_restyle(message: Message) -> tuple[int, StyleChoice]:
 def render_parts(requests: Sequence[RenderRequest]) -> Parts:
     """Body and buffers of a batch. Requests with the same tuple of actors share its buffers."""
     arrays: dict[str, np.ndarray] = {}
-    bodies = []
+    bodies: list[dict[str, Any]] = []
     actor_sets: dict[int, int] = {}
     for index, request in enumerate(requests):
         arrays |= view_arrays(f"{index}", request.view)
@@ -101,6 +101,8 @@ def render_parts(requests: Sequence[RenderRequest]) -> Parts:
                 "restart": request.restart,
             }
         )
+        if request.weather is not None:  # a server that does not know the key refuses it
+            bodies[-1]["weather"] = to_body(request.weather)
     return {"requests": bodies}, arrays
 
 
@@ -120,6 +122,7 @@ def read_render(message: Message) -> list[RenderRequest]:
             item.episode,
             actors[item.actors],
             item.restart,
+            None if item.weather is None else build(Weather, item.weather),
         )
         for index, item in enumerate(body.requests)
     ]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from sim2street.bridge.frame import Camera, Control, SensorFrame, View
+from sim2street.bridge.frame import Camera, Control, SensorFrame, View, Weather
 from sim2street.bridge.wire.bodies import Pixels, body_model
 from sim2street.bridge.wire.codec import MAX_INT, Body, Count, Name
 
@@ -18,6 +18,7 @@ CameraBody: Any = body_model(Camera)
 ControlBody: Any = body_model(Control)
 FrameBody: Any = body_model(SensorFrame)
 ViewBody: Any = body_model(View)
+WeatherBody: Any = body_model(Weather)
 
 MAX_REQUESTS = 16
 """Views in one render request."""
@@ -75,6 +76,7 @@ class RequestBody(Body):
     episode: Count
     actors: Count | None = None
     restart: bool = False
+    weather: WeatherBody | None = None
 
 
 class RenderBody(Body):

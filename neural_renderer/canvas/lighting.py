@@ -59,7 +59,8 @@ def light_of(weather: Weather, seed: int) -> Light:
         [np.cos(turn) * np.cos(altitude), np.sin(turn) * np.cos(altitude), np.sin(altitude)]
     )
     overcast = min(1.0, max(weather.cloudiness, weather.rain, weather.fog))
-    sun = 0.6 * (1.0 - overcast) ** 1.5
+    risen = min(max((weather.sun_altitude_deg + 2.0) / 10.0, 0.0), 1.0)
+    sun = 0.6 * risen * (1.0 - overcast) ** 1.5
     return Light(direction.astype(np.float32), sun, 1.0 - sun)
 
 

@@ -18,6 +18,7 @@ from sim2street.neural_renderer.canvas.atlas import Atlas
 from sim2street.neural_renderer.canvas.parts import atlas_parts
 from sim2street.neural_renderer.canvas.placement import place
 from sim2street.neural_renderer.canvas.sampling import sample
+from sim2street.neural_renderer.canvas.weather_effects import emission_of, weather_effects
 from sim2street.neural_renderer.conditions.guessed_geometry import (
     guess_horizon,
     with_guessed_depth,
@@ -55,7 +56,7 @@ FAR_M = 250.0
 
 
 class CanvasRenderer(FrameByFrameRenderer):
-    """Renders views with the textures of an atlas.
+    """Renders views with the textures of an atlas, in the weather of the request.
 
     Args:
         atlas: its name is the only style.
@@ -81,10 +82,15 @@ class CanvasRenderer(FrameByFrameRenderer):
         view = enlarged(view, scale)
         assert view.labels is not None
         assert view.depth_m is not None
-        canvas = sample(place(view, self._parts, seed, request.actors), self._parts.packed)
+        surfaces = place(view, self._parts, seed, request.actors, request.weather)
+        canvas = sample(surfaces, self._parts.packed)
         share = canvas.coverage[..., None]
         rgb = canvas.rgb * share + self._flat[view.labels] * (1.0 - share)
         rgb = faded(rgb, view.depth_m, view.labels)
+        if request.weather is not None:
+            request.weather.validate()
+            shine = emission_of(view, surfaces, self._parts, seed)
+            rgb = weather_effects(rgb, view, request.weather, request.tick, seed, shine)
         out: ByteArray = np.rint(rgb * 255.0).astype(np.uint8)
         return out
 

@@ -1,6 +1,6 @@
 """Starting a run from other weights (`--init-from`), and seeds, the small files made for it.
 
-A seed is a folder of safetensors files of at most 15 MiB each: generator, averaged generator and
+A seed is a folder of safetensors files of at most 15 MiB each: averaged generator and
 discriminators in float16, without the state of the optimisers. A run that starts from a seed warms
 its learning rates up again and continues the averaging.
 """
@@ -142,7 +142,13 @@ def write_seed(source: Path, folder: Path) -> list[Path]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         _read_seed(folder)  # raises for a folder that is no seed
     weights = read_weights(source)
-    parts = list(_half_precision_parts(weights.tensors))
+    averaged = any(name.startswith("ema.") for name in weights.tensors)
+    kept = {
+        name: tensor
+        for name, tensor in weights.tensors.items()
+        if not (averaged and name.startswith("generator."))
+    }
+    parts = list(_half_precision_parts(kept))
     parent = folder.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".seed-") as unfinished:
@@ -198,7 +204,10 @@ def _read_seed(folder: Path) -> Weights:
         raise CheckpointError(
             f"{folder} has {len(files)} of a seed's {metadata['parts']} files; copy all of them"
         )
-    return Weights(tensors, int(metadata["step"]))
+    # A seed holds the averaged generator alone; the run's own one starts from it, too.
+    averaged = {name for name in tensors if name.startswith("ema.")}
+    of_generator = {name.replace("ema.", "generator.", 1): tensors[name] for name in averaged}
+    return Weights(of_generator | tensors, int(metadata["step"]))
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -66,9 +66,8 @@ def test_a_seed_holds_all_networks_in_small_files(run: Path, seed: Path, photos:
     original = torch.load(run / STATE_FILE, weights_only=True)["modules"]
     for name, module in first.modules().items():
         for key, tensor in module.state_dict().items():
-            torch.testing.assert_close(tensor, original[name][key], atol=2e-3, rtol=2e-3)
-    assert any(not torch.equal(a, b) for a, b in zip(first.ema.parameters(),
-               first.generator.parameters(), strict=True))  # fmt: skip
+            source = "ema" if name == "generator" else name  # only the average is in a seed
+            torch.testing.assert_close(tensor, original[source][key], atol=2e-3, rtol=2e-3)
 
 
 def test_a_large_seed_is_split_and_a_missing_file_is_an_error(
