@@ -277,10 +277,11 @@ def assemble_env(
     action = parse(ActionConfig, data.actions, f"{source}: actions")
     episodes = parse(EpisodeConfig, data.episodes, f"{source}: episodes")
     observation = parse(ObservationConfig, data.observation, f"{source}: observation")
+    world = build_world(data.world, data.all_world_settings(), surfaces=surfaces)
     if data.renderer is not None and renderer is None:
         renderer = build_renderer(data.renderer, data.renderer_settings)
-        surfaces = renderer.uses_surfaces
-    world = build_world(data.world, data.all_world_settings(), surfaces=surfaces)
+        if renderer.uses_surfaces:
+            world = build_world(data.world, data.all_world_settings(), surfaces=True)
     if data.renderer is not None and renderer is not None:
         every = data.render_every or min(action.repeat, MOST_RENDER_EVERY)
         world = RenderedWorld(world, renderer, data.style, data.image_scale, every)

@@ -60,8 +60,10 @@ def demo(
     """Drive the town, render it, and write a video: labels, depth and RGB next to each other."""
     look = parse_style(style)
     stream = None if publish is None else server_config(publish, secret_key, allowed_clients)
+    inner = make_world(world, size)
     engine = make_renderer(renderer)
-    inner = make_world(world, size, engine.uses_surfaces)
+    if engine.uses_surfaces:
+        inner = make_world(world, size, surfaces=True)
     options = reset_options(inner, town, weather, traffic)
     with (
         open_rendered(inner, engine, look, scale) as rendered,

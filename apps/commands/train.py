@@ -64,8 +64,8 @@ def train(
     config: Annotated[
         str,
         typer.Argument(
-            help="A training config: cityscapes, photos, street, street_gpu, more, compare, or a "
-            "YAML file."
+            help="A training config: cityscapes, photos, street, street_gpu, more, canvas, "
+            "compare, or a YAML file."
         ),
     ],
     folder: RunOption,
