@@ -26,7 +26,6 @@ from sim2street.neural_renderer.canvas.parts import AtlasParts, parts_at
 from sim2street.neural_renderer.canvas.surface_map import SurfaceMap
 
 Colour = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 GAMMA = 2.2
 
