@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from sim2street.apps.cli import run
-from sim2street.apps.compose import build_renderer
+from sim2street.apps.compose import build_renderer, build_world
 from sim2street.bridge.labels import Tag
+from sim2street.bridge.rendered_world import RenderedWorld
 from sim2street.neural_renderer.canvas.atlas import AtlasError
 
 
@@ -19,6 +20,30 @@ def test_it_films_a_drive_and_shows_the_last_frame(tmp_path: Path) -> None:
     assert panels.shape == (2 * 64, 2 * 128, 3)
     assert panels[:64, 128:].std() > 15  # the canvas
     assert (out / "canvas.mp4").stat().st_size > 500
+
+
+def test_a_sheet_shows_the_last_frame_in_every_weather(tmp_path: Path) -> None:
+    arguments = ["canvas", "--weathers", "--ticks", "1", "--size", "128x64"]
+    assert run([*arguments, "--out", str(tmp_path)]) == 0
+    sheet = np.asarray(Image.open(tmp_path / "weathers.png").convert("L")).astype(float)
+    assert sheet.shape[0] > 3 * 64
+    assert sheet.shape[1] > 2 * 128
+    clear, night = sheet[4:68, 4:132], sheet[-80:-30, -120:-10]
+    assert night.mean() < 0.6 * clear.mean()
+
+
+def test_the_worlds_weather_reaches_the_picture() -> None:
+    """Chosen by the world's reset option, as `demo --weather` and the envs choose it."""
+    renderer = build_renderer("canvas")
+    town = build_world("town", size_px=(128, 64), surfaces=renderer.uses_surfaces)
+    with RenderedWorld(town, renderer) as world:
+        world.open()
+        clear, fog, night = (
+            world.reset(4, {"weather": name, "town": 3}).view.rgb.astype(float)
+            for name in ("clear", "fog", "night")
+        )
+    assert fog.std() < 0.8 * clear.std()
+    assert night.mean() < 0.6 * clear.mean()
 
 
 def test_a_file_that_is_no_atlas_is_one_line(

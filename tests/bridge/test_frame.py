@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sim2street.bridge.errors import FrameError
-from sim2street.bridge.frame import Actor, Camera, View
+from sim2street.bridge.frame import Actor, Camera, View, Weather
 from sim2street.bridge.geometry import level_pose
 
 CAMERA = Camera.from_fov(8, 4, 60.0)
@@ -24,6 +24,15 @@ def test_poses_with_a_scale_are_refused() -> None:
             dataclasses.replace(actor, pose=pose).validate()
         with pytest.raises(FrameError, match=r"view\.pose.*without scale"):
             View(CAMERA, pose).validate()
+
+
+def test_weather_has_ranges() -> None:
+    for weather in (Weather(), Weather(-90.0, 1.0, 1.0, 1.0, 1.0)):
+        weather.validate()
+    for name in ("sun_altitude_deg", "cloudiness", "rain", "fog", "wetness"):
+        for wrong in (-90.5, 90.5, float("nan"), float("inf")):
+            with pytest.raises(FrameError, match=rf"weather\.{name} must be in .* got"):
+                dataclasses.replace(Weather(), **{name: wrong}).validate()
 
 
 def test_motion_must_be_finite() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from support.restart_logging_renderer import RestartLoggingRenderer
 from support.toy_world import ToyWorld
 
-from sim2street.bridge.frame import POSE_UNKNOWN, Control, SensorFrame
+from sim2street.bridge.frame import POSE_UNKNOWN, Control, SensorFrame, Weather
+from sim2street.bridge.palette import PaletteRenderer
 from sim2street.bridge.rendered_world import RenderedWorld, choose_style
+from sim2street.bridge.renderer import Rendering, RenderRequest
 from sim2street.configs import ConfigError
 
 
@@ -39,6 +42,31 @@ def test_an_engines_own_motion_stands_in_for_poses(moves: bool, restarts: list[b
         for _ in range(2):
             world.step(Control())
     assert renderer.restarts[1:] == restarts
+
+
+def test_the_renderer_gets_the_weather_of_each_frame() -> None:
+    class Foggier(ToyWorld):
+        """Fog rises with the ticks."""
+
+        def step(self, control: Control) -> SensorFrame:
+            frame = super().step(control)
+            return dataclasses.replace(frame, weather=Weather(fog=frame.tick / 10))
+
+    seen: list[Weather | None] = []
+
+    class Logging(PaletteRenderer):
+        """Notes the weather of every request."""
+
+        def render(self, requests: Sequence[RenderRequest]) -> list[Rendering]:
+            seen.extend(request.weather for request in requests)
+            return super().render(requests)
+
+    with RenderedWorld(Foggier(32, 16), Logging()) as world:
+        world.open()
+        world.reset(seed=0)
+        world.step(Control())
+        world.step(Control())
+    assert seen == [Weather(), Weather(fog=0.1), Weather(fog=0.2)]
 
 
 def test_styles_are_resolved_by_name_default_and_seed() -> None:

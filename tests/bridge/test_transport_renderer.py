@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +21,13 @@ from sim2street.bridge.errors import (
     RendererLost,
     UnknownSession,
 )
-from sim2street.bridge.frame import Actor, Camera, SensorFrame
+from sim2street.bridge.frame import Actor, Camera, SensorFrame, Weather
 from sim2street.bridge.palette import PaletteRenderer, paint_labels
 from sim2street.bridge.renderer import Rendering, RenderRequest, SessionConfig, StyleBlob
 from sim2street.bridge.transport import ClientConfig, RemoteRenderer, query_status
+from sim2street.bridge.transport.render_checks import Session, check_requests
+from sim2street.bridge.wire.codec import Message
+from sim2street.bridge.wire.renderer_messages import read_render, render_parts
 
 DEADLINE_S = 1.0
 """Deadline of clients whose server is about to be killed or frozen."""
@@ -98,6 +102,74 @@ def test_errors_of_the_renderer_are_raised_with_their_class(
         with pytest.raises(FrameError, match=r"actor 7\.pose"):
             remote.render([replace(request(frame, session), actors=(flat,))])
         assert remote.render([request(frame, session)])[0].rgb.shape == (16, 32, 3)
+
+
+def test_weather_is_sent_and_may_be_left_out(frame: SensorFrame) -> None:
+    dusk = Weather(-2.5, 0.3, 0.0, 0.05, 1.0)
+    asked = [replace(request(frame, 5), weather=dusk), request(frame, 6)]
+    body, arrays = render_parts(asked)
+    assert "weather" not in body["requests"][1]  # as clients that do not know it send it
+    read = read_render(Message("render", 1, "me", 0, body, arrays))
+    assert [item.weather for item in read] == [dusk, None]
+    body["requests"][1]["weather"] = {"fog": 1}
+    read = read_render(Message("render", 1, "me", 0, body, arrays))
+    assert read[1].weather == Weather(fog=1.0)
+    for wrong in ({"snow": 1.0}, {"fog": "thick"}, {"fog": float("nan")}, 0.5):
+        body["requests"][1]["weather"] = wrong
+        with pytest.raises(ProtocolError, match="weather"):
+            read_render(Message("render", 1, "me", 0, body, arrays))
+
+
+@pytest.mark.parametrize(
+    "wrong", [Weather(fog=70.0), Weather(rain=-0.1), Weather(91.0), Weather(wetness=float("nan"))]
+)
+def test_impossible_weather_is_refused_on_both_sides(
+    server: ServerProcess, frame: SensorFrame, wrong: Weather
+) -> None:
+    asked = replace(request(frame, 1), weather=wrong)
+    with pytest.raises(FrameError, match=r"weather\.\w+ must be in"):
+        check_requests([asked], [Session("me", 1, (32, 16), (32, 16), 0)])
+    with RemoteRenderer(client_config(server.endpoint)) as remote:
+        session = remote.open_session(session_config(frame))
+        with pytest.raises(FrameError, match=r"weather\.\w+ must be in"):
+            remote.render([replace(asked, session=session)])
+        assert remote.render([request(frame, session)])[0].rgb.shape == (16, 32, 3)
+
+
+def test_a_server_that_does_not_know_weather_gets_none(
+    server: ServerProcess,
+    frame: SensorFrame,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with RemoteRenderer(client_config(server.endpoint)) as remote:
+        session = remote.open_session(session_config(frame))
+        ask, with_weather = remote._client.request, []
+
+        def old_server(kind: str, body: Any = None, *rest: Any, **more: Any) -> Message:
+            with_weather.append("weather" in str(body))
+            if with_weather[-1]:
+                raise ProtocolError("render: requests.0: unknown key 'weather'")
+            return ask(kind, body, *rest, **more)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(remote._client, "request", old_server)
+            for tick in range(3):
+                asked = replace(request(frame, session, tick), weather=Weather(fog=0.5))
+                assert remote.render([asked])[0].rgb.shape == (16, 32, 3)
+        assert with_weather == [True, False, False, False]
+        assert "renders without the weather" in caplog.text
+
+
+def test_a_request_with_another_fault_is_not_blamed_on_its_weather(
+    server: ServerProcess, frame: SensorFrame
+) -> None:
+    with RemoteRenderer(client_config(server.endpoint)) as remote:
+        session = remote.open_session(session_config(frame))
+        asked = replace(request(frame, session), weather=Weather(fog=0.5))
+        with pytest.raises(ProtocolError, match="twice"):
+            remote.render([asked, asked])
+        assert remote._knows_weather
 
 
 def test_sessions_belong_to_their_client(server: ServerProcess, frame: SensorFrame) -> None:

@@ -15,7 +15,7 @@ import pytest
 from support.faults import recorded_drive
 
 from sim2street.bridge.errors import RendererError, UnknownSession
-from sim2street.bridge.frame import SensorFrame, View
+from sim2street.bridge.frame import SensorFrame, View, Weather
 from sim2street.bridge.renderer import Renderer, RenderRequest, SessionConfig
 from sim2street.configs import Sim2StreetError
 
@@ -84,6 +84,15 @@ class RendererContract:
             assert rgb.dtype == np.uint8
             assert rgb.shape == (size[1], size[0], 3)
             assert rgb.std() > 1.0
+
+    @pytest.mark.parametrize("weather", [Weather(20.0, 1.0, 0.8, 0.5, 1.0), Weather(-30.0)])
+    def test_every_weather_is_rendered(
+        self, renderer: Renderer, frames: list[SensorFrame], weather: Weather
+    ) -> None:
+        session = self.open(renderer, frames)
+        one, again = (self.one(renderer, session, frames[0], weather=weather) for _ in range(2))
+        assert one.std() > 1.0
+        assert self.same(one, again)
 
     def test_impossible_sessions_are_refused(
         self, renderer: Renderer, frames: list[SensorFrame]

@@ -17,10 +17,10 @@ from sim2street.bridge.carla.child.pipe import read_message, write_message
 from sim2street.bridge.carla.client import CHILD
 from sim2street.bridge.carla.config import CarlaCameraConfig
 from sim2street.bridge.carla.decode import ImageCopier, converted_tags
-from sim2street.bridge.carla.frames import actor_tag, label_map_name
+from sim2street.bridge.carla.frames import actor_tag, label_map_name, weather_from_carla
 from sim2street.bridge.carla.instance_actors import with_actor_ids
 from sim2street.bridge.carla.route import lead_vehicle, make_route, next_light
-from sim2street.bridge.frame import Actor, Camera, LightState, View
+from sim2street.bridge.frame import Actor, Camera, LightState, View, Weather
 from sim2street.bridge.label_maps import label_map
 from sim2street.bridge.labels import Tag
 
@@ -246,6 +246,13 @@ def test_messages_pass_the_pipe_and_a_truncated_one_ends_it() -> None:
     assert np.frombuffer(buffers[1]).tolist() == [0.0, 1.0, 2.0]
     assert read_message(stream) is None
     assert read_message(io.BytesIO(stream.getvalue()[:-1])) is None
+
+
+def test_carlas_weather_is_limited_and_a_maps_own_is_unknown() -> None:
+    names = ("cloudiness", "precipitation", "fog_density", "wetness", "sun_altitude_angle")
+    strong = weather_from_carla(dict(zip(names, (150.0, 30.0, 101.0, -2.0, 95.0), strict=True)))
+    assert strong == Weather(90.0, cloudiness=1.0, rain=0.3, fog=1.0, wetness=0.0)
+    assert weather_from_carla(dict.fromkeys(names, -1.0)) == Weather()
 
 
 @pytest.mark.parametrize("file", sorted(CHILD.glob("*.py")), ids=lambda file: file.name)
