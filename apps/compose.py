@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import Field
 
 from sim2street.apps.user_files import styles_of_user
+from sim2street.bridge.closing import closed_on_error
 from sim2street.bridge.palette import PaletteRenderer
 from sim2street.bridge.remapped_world import RemappedWorld, remap_table
 from sim2street.bridge.rendered_world import RenderedWorld
@@ -166,7 +167,7 @@ def opened(world: AnyWorld, sensors: bool = True) -> Iterator[AnyWorld]:
     try:
         world.open(sensors)
         yield world
-    except BaseException as error:
+    except BaseException as error:  # also on Ctrl-C: leave no world open
         world.__exit__(type(error), error, error.__traceback__)
         raise
     world.close()
@@ -262,10 +263,8 @@ def assemble_env(
 ) -> DrivingEnv:
     """The env of a config.
 
-    Args:
-        source: name of the config, for error messages.
-        renderer: in place of the one that the config names: the envs of a vector share one.
-        surfaces: `renderer` uses exact texture coordinates (`Renderer.uses_surfaces`).
+    `source` names the config in errors. `renderer` replaces the one that the config names: the
+    envs of a vector share one; `surfaces` is its `uses_surfaces`.
     """
     with needs_extra("env"):
         from sim2street.envs.actions import ActionConfig, make_actions
@@ -277,12 +276,13 @@ def assemble_env(
     action = parse(ActionConfig, data.actions, f"{source}: actions")
     episodes = parse(EpisodeConfig, data.episodes, f"{source}: episodes")
     observation = parse(ObservationConfig, data.observation, f"{source}: observation")
-    world = build_world(data.world, data.all_world_settings(), surfaces=surfaces)
+    own = None
     if data.renderer is not None and renderer is None:
-        renderer = build_renderer(data.renderer, data.renderer_settings)
-        if renderer.uses_surfaces:
-            world = build_world(data.world, data.all_world_settings(), surfaces=True)
-    if data.renderer is not None and renderer is not None:
+        renderer = own = build_renderer(data.renderer, data.renderer_settings)
+        surfaces = own.uses_surfaces
+    with closed_on_error(own):
+        world = build_world(data.world, data.all_world_settings(), surfaces=surfaces)
+    if renderer is not None:
         every = data.render_every or min(action.repeat, MOST_RENDER_EVERY)
         world = RenderedWorld(world, renderer, data.style, data.image_scale, every)
     kind = DrivingEnv
@@ -358,9 +358,9 @@ def _palette(data: dict[str, Any], source: str) -> Renderer:
 def _canvas(data: dict[str, Any], source: str) -> Renderer:
     config = parse(CanvasConfig, data, source)
     with needs_extra("neural"):
-        from sim2street.neural_renderer.canvas.atlas import default_atlas_path, load_atlas
+        from sim2street.neural_renderer.canvas.atlas import load_atlas
         from sim2street.neural_renderer.canvas.renderer import CanvasRenderer
-    return CanvasRenderer(load_atlas(config.atlas or default_atlas_path()))
+    return CanvasRenderer(load_atlas(config.atlas))
 
 
 def _neural(data: dict[str, Any], source: str) -> Renderer:

@@ -1,8 +1,10 @@
-"""Closing: what `with` blocks close at their end."""
+"""Closing things at the end of a `with` block, or where it fails."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar
 
@@ -26,3 +28,14 @@ class Closing(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+@contextmanager
+def closed_on_error(resource: Closing | None) -> Iterator[None]:
+    """Close a resource if the block fails; None: there is none."""
+    try:
+        yield
+    except BaseException:  # also on Ctrl-C: nobody else knows the resource yet
+        if resource is not None:
+            resource.close()
+        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sim2street.bridge.closing import closed_on_error
 from sim2street.bridge.frame import Control, SensorFrame, WorldSpec
 from sim2street.bridge.world import World
 
@@ -24,11 +25,8 @@ class ReadyWorld(World):
     def __init__(self, world: World, sensors: bool = True, seed: int | None = None) -> None:
         self.world = world
         self._next_seed = seed
-        try:
+        with closed_on_error(world):
             world.open(sensors)
-        except BaseException:
-            world.close()
-            raise
 
     @property
     def spec(self) -> WorldSpec:

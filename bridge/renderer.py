@@ -50,7 +50,8 @@ class Renderer(StillImages, Closing):
     Rendering the same (episode, tick) again returns the cached image and changes no state.
 
     Attributes:
-        uses_surfaces: whether it is given `View.surfaces` with profit, in worlds that know them.
+        uses_surfaces: whether it uses `View.surfaces`; worlds that know them should then send
+            them.
     """
 
     uses_surfaces = False

@@ -26,7 +26,7 @@ from sim2street.bridge.renderer import (
     out_scale,
 )
 from sim2street.neural_renderer.batching import stack_histories, stack_inputs
-from sim2street.neural_renderer.canvas.atlas import default_atlas_path, load_atlas
+from sim2street.neural_renderer.canvas.atlas import load_atlas
 from sim2street.neural_renderer.canvas.source import CanvasSource
 from sim2street.neural_renderer.checkpoint import load_generator
 from sim2street.neural_renderer.conditions.history import (
@@ -85,7 +85,7 @@ class NeuralRenderer(Renderer):
         folders = [styles] if isinstance(styles, Path) else styles or []
         self._styles = StyleBook(self._generator, self.info, folders, self._device)
         self._unseen = UnseenTags(self.info.seen_tags, self.info.class_map)
-        self._canvas = _canvas_source(atlas) if self.info.canvas else None
+        self._canvas = CanvasSource(load_atlas(atlas)) if self.info.canvas else None
         self.uses_surfaces = self._canvas is not None
         self._sessions: dict[int, _Session] = {}
         self._next_session = 1
@@ -189,6 +189,7 @@ class NeuralRenderer(Renderer):
             self._generator.dtype,
             before.horizon if before else None,
             self._canvas,
+            request.weather,
         )
 
     def _history(
@@ -209,10 +210,6 @@ class NeuralRenderer(Renderer):
         if session not in self._sessions:
             raise UnknownSession(f"no session {session}: open it again")
         return self._sessions[session]
-
-
-def _canvas_source(atlas: Path | None) -> CanvasSource:
-    return CanvasSource(load_atlas(atlas or default_atlas_path()))
 
 
 def _continues(state: RenderState | None, request: RenderRequest) -> bool:

@@ -46,11 +46,11 @@ def canvas(
     `canvas.png` shows the last frame. Nothing is rendered by a network.
     """
     with needs_extra("neural"):
-        from sim2street.neural_renderer.canvas.atlas import default_atlas_path, load_atlas
+        from sim2street.neural_renderer.canvas.atlas import load_atlas
         from sim2street.neural_renderer.canvas.parts import atlas_parts
-    textures = load_atlas(atlas or default_atlas_path())
+    textures = load_atlas(atlas)
     parts = atlas_parts(textures)
-    inner = make_world(world, size, surfaces=weathers)
+    inner = make_world(world, size, surfaces=True)
     panels: ByteArray | None = None
     with (
         opened(inner) as source,

@@ -22,8 +22,7 @@ from sim2street.apps.commands.options import (
     TrafficOption,
     WeatherOption,
     WorldOption,
-    make_renderer,
-    make_world,
+    make_world_and_renderer,
     parse_style,
     reset_options,
 )
@@ -60,10 +59,7 @@ def demo(
     """Drive the town, render it, and write a video: labels, depth and RGB next to each other."""
     look = parse_style(style)
     stream = None if publish is None else server_config(publish, secret_key, allowed_clients)
-    inner = make_world(world, size)
-    engine = make_renderer(renderer)
-    if engine.uses_surfaces:
-        inner = make_world(world, size, surfaces=True)
+    inner, engine = make_world_and_renderer(world, size, renderer)
     options = reset_options(inner, town, weather, traffic)
     with (
         open_rendered(inner, engine, look, scale) as rendered,

@@ -8,8 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from sim2street.apps.compose import ENDPOINT_SCHEMES, build_renderer, build_world, needs_extra
+from sim2street.apps.compose import (
+    ENDPOINT_SCHEMES,
+    build_renderer,
+    build_world,
+    needs_extra,
+)
 from sim2street.apps.console import announce_licence
+from sim2street.bridge.closing import closed_on_error
 from sim2street.bridge.renderer import Renderer, StyleChoice
 from sim2street.bridge.style_files import STYLE_SUFFIX, read_style_file
 from sim2street.bridge.transport import ClientConfig, query_status
@@ -128,6 +134,16 @@ def make_renderer(name: str) -> Renderer:
     renderer = build_renderer(name)
     announce_licence(renderer)
     return renderer
+
+
+def make_world_and_renderer(world: str, size: str | None, renderer: str) -> tuple[World, Renderer]:
+    """`make_world` and `make_renderer`; the world sends surfaces if the renderer uses them."""
+    _check_answers(renderer)
+    engine = build_renderer(renderer)
+    with closed_on_error(engine):
+        inner = make_world(world, size, engine.uses_surfaces)
+    announce_licence(engine)
+    return inner, engine
 
 
 def _check_answers(name: str) -> None:

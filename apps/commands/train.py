@@ -160,13 +160,13 @@ def pack(
     From a recording (.mcap) one clip of each episode is written, starting with episode --seed.
     """
     with needs_extra("neural"):
-        from sim2street.neural_renderer.canvas.atlas import default_atlas_path, load_atlas
+        from sim2street.neural_renderer.canvas.atlas import load_atlas
         from sim2street.neural_renderer.canvas.source import CanvasSource
         from sim2street.neural_renderer.data.town_pack import PackConfig, pack_clips
     settings = PackConfig(
         clips=clips, frames=frames, every=every, warm_up=warm_up, seed=seed_of_first
     )
-    canvas = CanvasSource(load_atlas(default_atlas_path()))
+    canvas = CanvasSource(load_atlas())
     with opened(make_world(world, size, surfaces=True)) as inner, progress() as bar:
         task = bar.add_task("packing clips", total=clips)
         written = pack_clips(

@@ -288,7 +288,7 @@ class CarlaWorld(World):
         """End the client and the episode if anything is raised, KeyboardInterrupt included."""
         try:
             yield
-        except BaseException as error:
+        except BaseException as error:  # also on Ctrl-C: the child must not stay behind
             self._end_client(_CLOSE_AFTER_ERROR_S if isinstance(error, Sim2StreetError) else None)
             raise
 

@@ -130,7 +130,7 @@ class _RendererRequestHandler:
             yield
         except Sim2StreetError as error:
             self._server.reply_with_error(request, _protocol_error(error))
-        except Exception as error:
+        except Exception as error:  # a bug of the renderer, or only of this request
             logger.exception("the renderer failed on a '%s'", request.message.kind)
             if not self._still_renders():
                 self._server.reply_with_error(request, _crash_error(error))

@@ -169,12 +169,13 @@ def default_atlas_path() -> Path:
     return Path(__file__).parent / "atlases" / "free.atlas"
 
 
-def load_atlas(path: Path) -> Atlas:
-    """Reads an `.atlas` file.
+def load_atlas(path: Path | None = None) -> Atlas:
+    """Reads an `.atlas` file; without a path, the one that comes with the package.
 
     Raises:
         AtlasError: the file is missing, damaged, too large or of an unknown format.
     """
+    path = path or default_atlas_path()
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:

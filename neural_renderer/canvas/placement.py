@@ -30,7 +30,7 @@ from sim2street.neural_renderer.canvas.walls import Walls, place_walls
 from sim2street.neural_renderer.conditions.facade_windows import wall_coordinates
 
 FIRST_ROW = 64
-"""Number of the first wall or exact surface, after those of the label tags."""
+"""Number of the first wall or exact surface, after those of label tags and of facets of plants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def place(
     surface = labels.astype(np.int32)
     place_sky(surfaces, labels, geometry.directions, parts, seed)
     place_ground(surfaces, labels, geometry.points_m, parts, seed)
-    place_plants(surfaces, labels, view.instances, geometry.points_m, parts, seed)
+    place_plants(surfaces, labels, view.instances, geometry.points_m, parts, seed, surface)
     place_people(surfaces, labels, view.instances, geometry.points_m, parts, seed)
     if view.surfaces is not None:
         rows = view.surfaces.index.astype(np.int32) - 1

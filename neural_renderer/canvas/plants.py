@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sim2street.bridge.frame import ByteArray, FloatArray, IdArray
 from sim2street.bridge.labels import Tag
 from sim2street.neural_renderer.canvas.hashing import mixed, unit
-from sim2street.neural_renderer.canvas.parts import AtlasParts
+from sim2street.neural_renderer.canvas.parts import AtlasParts, Ints
 from sim2street.neural_renderer.canvas.surface_map import SurfaceMap
 
 PLANES = np.array(
@@ -30,6 +30,9 @@ They are a little oblique, so that leaves do not stand in rows."""
 HEDGE_TOP_M = 2.2
 """Vegetation below this height takes hedge textures."""
 
+FIRST_FACET = 32
+"""Surface numbers of facets begin here, after those of the label tags."""
+
 SQUARE_M = 25.0
 """Side of the squares of the ground in which plants without instance ids look alike."""
 
@@ -44,8 +47,13 @@ def place_plants(
     points_m: FloatArray,
     parts: AtlasParts,
     seed: int,
+    surface: Ints,
 ) -> None:
-    """Fill texture, texel and tint of vegetation pixels; points_m as in `place_ground`."""
+    """Fill texture, texel and tint of vegetation pixels; points_m as in `place_ground`.
+
+    surface: int32 (H, W), equal on continuous surfaces. Facets get a number by their projection,
+    because texel coordinates jump from one to the other.
+    """
     pixels = np.flatnonzero(labels == Tag.VEGETATION)
     foliage = parts.groups.get("foliage")
     if foliage is None or not len(pixels):
@@ -64,21 +72,33 @@ def place_plants(
     )
     scale = parts.px_per_m.take(piece)
     surfaces.texture.reshape(-1)[pixels] = piece
-    rows = PLANES.take(facing(points_m).reshape(-1)[pixels], axis=0)
-    texel = np.einsum("pij,jp->ip", rows, points)
+    axis = facing(points_m, pixels)
+    surface.reshape(-1)[pixels] = FIRST_FACET + axis
+    texel = np.empty((2, len(pixels)), np.float32)
+    for number, plane in enumerate(PLANES):
+        chosen = axis == number
+        texel[:, chosen] = plane @ points[:, chosen]
     surfaces.texel.reshape(2, -1)[:, pixels] = texel * scale
     shade = 1.0 + TINT_RANGE * (2.0 * unit(mixed(key, 22)) - 1.0)
     surfaces.tint.reshape(3, -1)[:, pixels] = shade
 
 
-def facing(points_m: FloatArray) -> npt.NDArray[np.intp]:
-    """Axis of the world that the surface at each pixel faces most: 0, 1 or 2, (H, W).
+def facing(points_m: FloatArray, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Axis of the world that the surface at each of P pixels faces most: 0, 1 or 2, (P,).
 
-    points_m: float32 (3, H, W), surface points in the world.
+    Args:
+        points_m: float32 (3, H, W), surface points in the world.
+        pixels: (P,), indices into the flattened image.
     """
-    along, down = np.zeros_like(points_m), np.zeros_like(points_m)
-    along[:, :, 1:-1] = points_m[:, :, 2:] - points_m[:, :, :-2]
-    down[:, 1:-1] = points_m[:, 2:] - points_m[:, :-2]
-    normal = np.abs(np.cross(along, down, axis=0))
+    height, width = points_m.shape[1:]
+    row, column = np.divmod(pixels, width)
+    flat = points_m.reshape(3, -1)
+    right = row * width + np.minimum(column + 1, width - 1)
+    left = row * width + np.maximum(column - 1, 0)
+    below = np.minimum(row + 1, height - 1) * width + column
+    above = np.maximum(row - 1, 0) * width + column
+    x, y, z = flat[:, right] - flat[:, left]
+    u, v, w = flat[:, below] - flat[:, above]
+    normal = np.abs(np.stack([y * w - z * v, z * u - x * w, x * v - y * u]))
     axis: npt.NDArray[np.intp] = normal.argmax(axis=0)
     return axis

@@ -18,7 +18,11 @@ from sim2street.neural_renderer.canvas.atlas import Atlas
 from sim2street.neural_renderer.canvas.parts import atlas_parts
 from sim2street.neural_renderer.canvas.placement import place
 from sim2street.neural_renderer.canvas.sampling import sample
-from sim2street.neural_renderer.canvas.weather_effects import emission_of, weather_effects
+from sim2street.neural_renderer.canvas.weather_effects import (
+    emission_of,
+    lamps_are_lit,
+    weather_effects,
+)
 from sim2street.neural_renderer.conditions.guessed_geometry import (
     guess_horizon,
     with_guessed_depth,
@@ -82,15 +86,18 @@ class CanvasRenderer(FrameByFrameRenderer):
         view = enlarged(view, scale)
         assert view.labels is not None
         assert view.depth_m is not None
-        surfaces = place(view, self._parts, seed, request.actors, request.weather)
+        weather = request.weather
+        if weather is not None:
+            weather.validate()
+        surfaces = place(view, self._parts, seed, request.actors, weather)
         canvas = sample(surfaces, self._parts.packed)
         share = canvas.coverage[..., None]
         rgb = canvas.rgb * share + self._flat[view.labels] * (1.0 - share)
         rgb = faded(rgb, view.depth_m, view.labels)
-        if request.weather is not None:
-            request.weather.validate()
-            shine = emission_of(view, surfaces, self._parts, seed)
-            rgb = weather_effects(rgb, view, request.weather, request.tick, seed, shine)
+        if weather is not None:
+            lit = lamps_are_lit(weather)
+            shine = emission_of(view, surfaces, self._parts, seed) if lit else None
+            rgb = weather_effects(rgb, view, weather, request.tick, seed, shine)
         out: ByteArray = np.rint(rgb * 255.0).astype(np.uint8)
         return out
 

@@ -206,6 +206,11 @@ def weather_effects(
     return _power(np.asarray(cv2.merge(tuple(planes)), np.float32), 1.0 / GAMMA)
 
 
+def lamps_are_lit(weather: Weather) -> bool:
+    """Whether the sun is so low that lamps and windows are lit. If not, emission has no effect."""
+    return weather.sun_altitude_deg < _SUN_DEG[_LAMPS.index(0.0)]
+
+
 def emission_of(
     view: View, surfaces: SurfaceMap, parts: AtlasParts, seed: int
 ) -> FloatArray | None:

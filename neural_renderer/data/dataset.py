@@ -166,7 +166,7 @@ class PhotoDataset:
         canvas, foreign = np.zeros((4, *tags.shape), np.float32), np.zeros((1, *tags.shape))
         if self.canvas is not None:
             view = crop_view(tags, labels.depth_m, labels.facades, camera.numpy(), pose)
-            canvas, foreign = self.canvas.still(view, rgb.numpy(), labels.facades, rng)
+            canvas, foreign = self.canvas.still(view, rgb.numpy(), rng)
         return Batch(
             rgb=rgb[None],
             tags=multihot_tags(labels.ids, sets)[None],

@@ -67,24 +67,20 @@ class PhotoCanvas:
         self._source = source
 
     def still(
-        self,
-        view: View,
-        rgb: FloatArray,
-        facades: ByteArray,
-        rng: np.random.Generator,
+        self, view: View, rgb: FloatArray, rng: np.random.Generator
     ) -> tuple[FloatArray, FloatArray]:
         """The canvas of a crop, and where it is foreign.
 
         Args:
-            view: labels, pseudo-depth and facades (as instances) of the crop.
+            view: of the crop, see `crop_view`.
             rgb: float32 (3, H, W) in [-1, 1], the crop.
-            facades: uint8 (H, W), see `PreparedPhoto.facades`.
 
         Returns:
             float32 (4, H, W) as `CanvasSource.planes`, and float32 (1, H, W), 1 where it is
             foreign.
         """
         assert view.labels is not None
+        assert view.instances is not None
         canvas = self._source.planes(view, int(rng.integers(1 << 20)))
         foreign = canvas[3] > 0.0
         for region in REGIONS:
@@ -92,9 +88,8 @@ class PhotoCanvas:
             if mask.any():
                 self._fill(canvas, foreign, mask, region, rgb, rng)
         walls = np.isin(view.labels, FACADES.tags)
-        numbers = facades & ~WINDOW
-        for number in np.flatnonzero(np.bincount(numbers[walls], minlength=1)):
-            mask = walls & (numbers == number)
+        for number in np.unique(view.instances[walls]):
+            mask = walls & (view.instances == number)
             self._fill(canvas, foreign, mask, FACADES, rgb, rng)
         return canvas, foreign[None].astype(np.float32)
 
@@ -169,7 +164,7 @@ def crop_view(
     camera: npt.NDArray[np.floating],
     pose: FloatArray,
 ) -> View:
-    """The view of a crop.
+    """The view of a crop; the instances of buildings are their facades.
 
     Args:
         labels: uint8 (H, W), tags.

@@ -39,7 +39,7 @@ class TownClipsConfig(StrictModel):
     """
 
     size_px: tuple[int, int] = (256, 128)
-    zoom: tuple[float, float] = (0.5, 0.6)
+    zoom: tuple[float, float] = (0.8, 1.0)
 
 
 class TownClips:

@@ -69,6 +69,8 @@ class Phase(StrictModel):
         clip_share: share of the steps that train on clips.
         frames: frames in a clip.
         town_share: share of the clip steps on packed clips of a simulated world (no target).
+        town_zoom: `zoom` for the views of those clips; None: the same. A packed canvas is as sharp
+            as in serving only where a crop keeps the view's pixels.
         video_share: share of the clip steps on real video (a target in every frame), from sources
             with a `video_step`, whatever their share in `mix`. The rest of the clip steps moves the
             camera through single photographs.
@@ -86,6 +88,7 @@ class Phase(StrictModel):
     clip_share: float = Field(0.0, ge=0.0, le=1.0)
     frames: int = Field(2, ge=2, le=16)
     town_share: float = Field(0.0, ge=0.0, le=1.0)
+    town_zoom: tuple[float, float] | None = None
     video_share: float = Field(0.0, ge=0.0, le=1.0)
     swap_share: float = Field(0.0, ge=0.0, le=1.0)
     rare_share: float = Field(0.0, ge=0.0, le=1.0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from sim2street.bridge.datasets.label_images import LabelReader
 from sim2street.configs import ConfigError
-from sim2street.neural_renderer.canvas.atlas import default_atlas_path, load_atlas
+from sim2street.neural_renderer.canvas.atlas import load_atlas
 from sim2street.neural_renderer.canvas.source import CanvasSource
 from sim2street.neural_renderer.data.batch import Batch, ClipBatch
 from sim2street.neural_renderer.data.dataset import PhotoDataset, PhotoDatasetConfig
@@ -104,8 +104,7 @@ class BatchSource:
         self._validation = load_sources(config.validation, cache)
         self._canvas = None
         if config.canvas:
-            atlas = load_atlas(config.atlas or default_atlas_path())
-            self._canvas = PhotoCanvas(CanvasSource(atlas))
+            self._canvas = PhotoCanvas(CanvasSource(load_atlas(config.atlas)))
         self._datasets = [self._dataset(phase) for phase in config.phases]
         self._towns = [self._town_clips(phase) for phase in config.phases]
         self._videos = self._load_videos()
@@ -194,7 +193,7 @@ class BatchSource:
             return None
         if self._config.town_clips is None:
             raise ConfigError("a phase has a town_share, but there is no town_clips folder")
-        config = TownClipsConfig(size_px=phase.size_px)
+        config = TownClipsConfig(size_px=phase.size_px, zoom=phase.town_zoom or phase.zoom)
         return TownClips(self._config.town_clips, config, self._config.seed)
 
 

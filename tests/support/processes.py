@@ -9,15 +9,16 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
+
+from sim2street.bridge.closing import Closing
 
 SERVE_SCRIPT = Path(__file__).with_name("serve.py")
 TESTS = Path(__file__).parents[1]
 END_TIMEOUT_S = 60.0
 
 
-class ServerProcess:
+class ServerProcess(Closing):
     """`support/serve.py` as a process. A restart uses the same endpoint again."""
 
     def __init__(
@@ -69,15 +70,7 @@ class ServerProcess:
         _, errors = self.process.communicate(timeout=END_TIMEOUT_S)
         return self.process.returncode, errors
 
-    def __enter__(self) -> ServerProcess:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         assert self.process is not None
         if self.process.poll() is None:
             self.signal(signal.SIGCONT)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from types import TracebackType
 
 import zmq
+
+from sim2street.bridge.closing import Closing
 
 Rule = Callable[[str, list[bytes]], list[list[bytes]]]
 """Takes the direction ("request" or "reply") and the parts of a message; returns the messages
 to pass on instead."""
 
 
-class Proxy:
+class Proxy(Closing):
     """Listens at `endpoint`, applies a rule to every message and passes it on to a server."""
 
     def __init__(self, server: str, rule: Rule) -> None:
@@ -49,12 +50,7 @@ class Proxy:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._stop.set()
         self._thread.join()
         self._context.destroy(linger=0)

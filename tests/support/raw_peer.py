@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from types import TracebackType
 from typing import Any
+
+from sim2street.bridge.closing import Closing
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
 _MORE, _LONG, _COMMAND = 1, 2, 4
@@ -31,7 +32,7 @@ def header(kind: str, seq: int = 1, sender: str = "raw", **body: Any) -> bytes:
     return json.dumps({**fields, "episode": 0, "body": body, "buffers": []}).encode()
 
 
-class RawPeer:
+class RawPeer(Closing):
     """A TCP connection to a listening socket, past the handshake."""
 
     def __init__(self, endpoint: str, kind: str = "DEALER") -> None:
@@ -77,13 +78,5 @@ class RawPeer:
             data += part
         return data
 
-    def __enter__(self) -> RawPeer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self.tcp.close()

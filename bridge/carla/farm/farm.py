@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from sim2street.bridge.carla.client import CarlaClient
 from sim2street.bridge.carla.farm.config import PORTS_PER_SERVER, Endpoint, FarmConfig
 from sim2street.bridge.carla.farm.server import FarmServer, State, is_free
+from sim2street.bridge.closing import Closing
 from sim2street.bridge.errors import WorldError, WorldLost
 from sim2street.configs import ConfigError, Sim2StreetError
 
@@ -28,7 +28,7 @@ _PORT_TRIES = 50
 _LAST_PORT = 65535
 
 
-class CarlaFarm:
+class CarlaFarm(Closing):
     """Several CARLA servers on this host, as a context manager.
 
     A server counts as well if it answers a call of CARLA's client that it handles between two
@@ -75,7 +75,7 @@ class CarlaFarm:
             ConfigError: a command cannot be started or ends at once.
             WorldError: a port is in use, or a server does not answer in time.
         """
-        self.stop()
+        self.close()
         self._ended.clear()
         config = self.config
         if config.logs is None:
@@ -92,12 +92,12 @@ class CarlaFarm:
                 server.start()
             self._wait_until_all_answer()
         except BaseException:  # KeyboardInterrupt too: leave no server behind
-            self.stop()
+            self.close()
             raise
         self._watcher = threading.Thread(target=self._watch, name="carla-farm", daemon=True)
         self._watcher.start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End all servers. Can be called again."""
         self._ended.set()
         if self._watcher is not None:
@@ -116,14 +116,6 @@ class CarlaFarm:
     def __enter__(self) -> CarlaFarm:
         self.start()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _wait_until_all_answer(self) -> None:
         until_s = time.monotonic() + self.config.start_timeout_s

@@ -161,8 +161,8 @@ class _Calls:
         pairs = (command[0] for command in commands)
         spawned = any(command_index(command[0][0]) == _SPAWN_COMMAND for command in commands)
         results = [self._command(command_index(index), fields) for index, fields in pairs]
-        if spawned and not self._server.synchronous:
-            await self._server.tick()  # as `spawn_and_show`
+        if spawned:
+            await self._server.show_spawned()
         return results
 
     def _command(self, index: int, fields: list[Any]) -> list[Any]:

@@ -11,12 +11,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import msgpack
 
 from sim2street.bridge.carla.standin.faults import FAULT_CALL, Fault
+from sim2street.bridge.closing import Closing
 from sim2street.bridge.errors import WorldError
 
 _START_S = 120.0
@@ -26,7 +26,7 @@ _ROOT = Path(__file__).parents[4]
 """Folder that contains the package sim2street."""
 
 
-class StandInProcess:
+class StandInProcess(Closing):
     """A stand-in process, as a context manager. CARLA clients connect to `host` and `port`.
 
     Raises:
@@ -53,10 +53,10 @@ class StandInProcess:
         try:
             self.port = self._read_port()
         except BaseException:  # KeyboardInterrupt too: leave no process behind
-            self.stop()
+            self.close()
             raise
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End it, even if it is stopped or hangs. Can be called again."""
         process = self._process
         if process is None:
@@ -77,7 +77,7 @@ class StandInProcess:
         """Kill it and wait until it has ended."""
         if self._process is not None:
             self._process.kill()
-        self.stop()
+        self.close()
 
     def signal(self, number: int) -> None:
         """Send it a signal, such as SIGSTOP or SIGCONT."""
@@ -108,14 +108,6 @@ class StandInProcess:
     def __enter__(self) -> StandInProcess:
         self.start()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 def call(port: int, name: str, *arguments: Any, wait: bool = True) -> Any:

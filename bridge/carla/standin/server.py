@@ -190,15 +190,19 @@ class StandIn:
         return self.description(actor)
 
     async def spawn_and_show(self, *arguments: Any) -> list[Any]:
-        """`spawn`; while the world ticks on its own, the next snapshot goes out before the answer.
+        """`spawn` and `show_spawned`."""
+        description = self.spawn(*arguments)
+        await self.show_spawned()
+        return description
+
+    async def show_spawned(self) -> None:
+        """Send the next snapshot now, if the world ticks on its own; call it after a spawn.
 
         CARLA answers calls just before a frame, so a client that has spawned an actor sees it at
         once. A Traffic Manager drops vehicles that are not in its latest snapshot.
         """
-        description = self.spawn(*arguments)
         if not self.synchronous:
             await self.tick()
-        return description
 
     def destroy(self, actor_id: int) -> bool:
         """Destroy an actor that a client has spawned. False if there is none."""

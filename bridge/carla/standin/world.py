@@ -37,4 +37,4 @@ class StandInWorld(CarlaWorld):
 
     def close(self) -> None:
         super().close()
-        self._server.stop()
+        self._server.close()

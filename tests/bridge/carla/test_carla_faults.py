@@ -253,7 +253,7 @@ def test_a_server_that_dies_and_comes_back() -> None:
             drive(world)
         with within(2.5 + CLEAN_UP_S), pytest.raises(WorldLost):
             world.reset(0)
-        mortal.stop()
+        mortal.close()
         mortal.start()
         assert world.reset(0).tick == 0
         drive(world)
